@@ -1,0 +1,83 @@
+//! Packets at the edge of the stack: what the device says about them, and why one is thrown away.
+
+use std::num::NonZeroU16;
+
+/// What the device says (on receive) or is asked to do (on transmit) about checksum and segmentation.
+///
+/// The shape of a virtio network header, without its byte layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Offload {
+    /// The transport checksum is only the pseudo-header's sum: correct on receive, to be completed on transmit.
+    pub partial_checksum: bool,
+    /// The device vouches for the transport checksum (receive only).
+    pub checksum_valid: bool,
+    /// The packet is several segments in one.
+    pub segmentation: Option<Segmentation>,
+}
+
+/// How a super-packet is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segmentation {
+    /// TCP segments of at most this many payload bytes (TSO / GSO).
+    Tcp(NonZeroU16),
+    /// UDP datagrams of this many payload bytes, the last may be shorter (USO).
+    Udp(NonZeroU16),
+}
+
+/// IP and transport header of a packet whose payload the caller holds: write both with one `writev`.
+#[derive(Clone, Copy)]
+pub struct PacketHead {
+    pub(crate) bytes: [u8; Self::CAPACITY],
+    pub(crate) len: usize,
+    /// What the device has to complete.
+    pub offload: Offload,
+}
+
+impl PacketHead {
+    /// IPv6 and TCP with every option: nothing this crate writes is longer.
+    pub const CAPACITY: usize = 40 + 60;
+}
+
+impl AsRef<[u8]> for PacketHead {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for PacketHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PacketHead").field("len", &self.len).field("offload", &self.offload).finish_non_exhaustive()
+    }
+}
+
+/// Why a packet was thrown away. A value to count, not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Shorter than its own headers say.
+    Truncated,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+    /// A header contradicts itself or the protocol's rules.
+    Malformed,
+    /// The IPv4 header's sum is wrong.
+    BadHeaderChecksum,
+    /// The transport's sum is wrong.
+    BadTransportChecksum,
+    /// A source or destination that no host may use on a wire (RFC 1122 section 3.2.1.3, RFC 4291).
+    ImpossibleAddress,
+    /// Fragments overlap (RFC 5722).
+    FragmentOverlap,
+    /// The reassembly table is full, or the datagram would be too large.
+    FragmentTableFull,
+    /// No room for another flow.
+    FlowTableFull,
+    /// Too many flows wait for a verdict or an upstream connection.
+    TooManyHalfOpen,
+    /// More answers of this kind than the rate limit lets out.
+    RateLimited,
+    /// The flow is being refused by silence.
+    Silenced,
+    /// Too large for what it has to be put into.
+    TooLarge,
+}

@@ -1,0 +1,70 @@
+//! What is known of a flow when it is judged.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The program behind a flow, with everything that identifies it.
+///
+/// Absent values are absent because the system has none for this program, never because a look-up was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct App {
+    /// Executable as the kernel names it, without a trailing ` (deleted)`.
+    pub path: PathBuf,
+    /// File name of the executable.
+    pub name: String,
+    /// Process id in the gateway's pid namespace.
+    pub pid: u32,
+    /// Owner of the socket.
+    pub uid: u32,
+    /// The owner's login name, where the host has one.
+    pub user: Option<String>,
+    /// Arguments, the program's own name first.
+    pub command_line: Vec<String>,
+    /// Executables of the ancestors, parent first.
+    pub parents: Vec<PathBuf>,
+    /// systemd unit, e.g. `ssh.service`.
+    pub unit: Option<String>,
+    /// Full container id (docker, podman, containerd, CRI-O).
+    pub container: Option<String>,
+}
+
+/// Transport protocol of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP and ICMPv6.
+    Icmp,
+    /// Any other, by its IP protocol number.
+    Other(u8),
+}
+
+/// Who spoke first, seen from this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// A program of this host (or of a forwarded network) opened the flow.
+    Out,
+    /// A client elsewhere reached a service of this host.
+    In,
+}
+
+/// All that is known of a flow when it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowFacts<'a> {
+    /// Who spoke first.
+    pub direction: Direction,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The program's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Every owner of the flow's socket: empty when it is not known. Several owners: the strictest verdict holds.
+    pub apps: &'a [App],
+}

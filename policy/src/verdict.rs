@@ -1,0 +1,47 @@
+//! What a policy answers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What happens to a flow.
+///
+/// Ordered by strictness: of several owners of one socket the greatest verdict holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Forwarded.
+    Allow,
+    /// Refused at once: RST or ICMP unreachable.
+    Block,
+    /// Silence.
+    Drop,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Block => "block",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+/// What gave a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DecidedBy {
+    /// The rule at this position, counted from 0 in the order written.
+    Rule(usize),
+    /// No rule matched.
+    Default,
+}
+
+/// A verdict and what gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decision {
+    /// What happens to the flow.
+    pub verdict: Verdict,
+    /// The rule, or the default.
+    pub by: DecidedBy,
+}

@@ -1,0 +1,1 @@
+//! The network lab: namespaces, links and servers for tests.

@@ -1,0 +1,1 @@
+//! Scenarios that real programs drive; see `tests/`.

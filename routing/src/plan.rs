@@ -22,6 +22,7 @@
 
 mod block;
 mod diff;
+mod error;
 mod facts;
 mod guard;
 #[cfg(test)]
@@ -37,12 +38,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::block::{block_base, overtaken};
 pub use self::diff::{diff, invert};
+pub use self::error::PlanError;
 pub use self::facts::{BoundSockets, CaptureOptions, Fail, HostFacts, Listener, Uplink};
 pub use self::guard::{Checked, Guard, GuardAction, GuardLimits};
 pub use self::route::{Route, RouteKind, Setting};
 pub use self::rule::{Family, Mark, PortRange, Rule, RuleAction, Selector};
 pub use self::service::{SERVICE_LIMIT, Service, Services, services};
-pub use self::wanted::{PlanError, tun_mtu, wanted};
+pub use self::wanted::{tun_mtu, wanted};
 
 /// First preference of our rules, unless another program's rules stand ahead of it (see [`block_base`]).
 pub const FIRST_PREFERENCE: u32 = 5100;

@@ -14,7 +14,7 @@ pub struct HostFacts {
     pub uplink_v6: Option<Uplink>,
     /// Every rule present, both families, sorted by preference.
     pub rules: Vec<Rule>,
-    /// Every route of [`TABLE`], and whatever carries [`PROTOCOL`].
+    /// Every route of [`TABLE`](super::TABLE), and whatever carries [`PROTOCOL`](super::PROTOCOL).
     pub our_routes: Vec<Route>,
     /// `rp_filter` of the uplinks and of `all`, by interface name.
     pub reverse_path_filters: Vec<(String, u8)>,

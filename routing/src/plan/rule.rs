@@ -140,6 +140,8 @@ impl fmt::Display for Selector {
             write!(f, " to {to}")?;
         }
         match self.mark {
+            // Said without its mask, a mark of 0 means any mark.
+            Some(Mark { value: 0, mask }) => write!(f, " fwmark 0/{mask:#x}")?,
             Some(Mark {
                 value,
                 mask: u32::MAX,

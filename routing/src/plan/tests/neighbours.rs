@@ -365,6 +365,18 @@ fn a_rule_reads_as_ip_rule_prints_it() {
         rule.to_string(),
         "5099: not from all fwmark 0xca6c lookup 51820 (IPv6)"
     );
+    let marked_at_all = Selector {
+        not: true,
+        mark: Some(Mark {
+            value: 0,
+            mask: u32::MAX,
+        }),
+        ..Selector::default()
+    };
+    assert_eq!(
+        marked_at_all.to_string(),
+        "not from all fwmark 0/0xffffffff"
+    );
     let selector = Selector {
         from: Some(net("192.0.2.7/32")),
         to: Some(net("10.0.0.0/8")),

@@ -150,6 +150,20 @@ fn a_rule_among_ours_moves_the_block_without_the_two_interleaving() {
     kernel.apply(&Change::AddRule(between));
     let facts = facts_of(&kernel, &host());
     assert_eq!(block_base(&facts, &options()), Ok(FIRST_PREFERENCE - BLOCK));
+    for step in diff(
+        &present(&facts),
+        &wanted(&facts, &options()).expect("a plan"),
+    ) {
+        kernel.apply(&step);
+        for destination in ANYWHERE {
+            let own = Packet {
+                mark: MARK.value,
+                ..packet_to(destination)
+            };
+            assert_eq!(kernel.route(&own).outcome, by_main());
+        }
+    }
+    assert_eq!(kernel.route(&packet_to(ANYWHERE[1])).outcome, to_tun());
 }
 
 #[test]

@@ -103,10 +103,14 @@ fn some_host() -> impl Strategy<Value = HostFacts> {
             port,
             uid,
         });
-    let device = prop_oneof![Just("eth0"), Just("wlan0")];
+    let device = prop_oneof![
+        Just(("eth0", "192.0.2.7")),
+        Just(("eth0", "192.0.2.8")),
+        Just(("wlan0", "192.0.2.7"))
+    ];
     (1u8..4, device, vec(listener, 0..6), 0u8..3).prop_map(
-        |(families, device, listeners, filter)| HostFacts {
-            uplink_v4: (families & 1 != 0).then(|| uplink(device, "192.0.2.7")),
+        |(families, (device, source), listeners, filter)| HostFacts {
+            uplink_v4: (families & 1 != 0).then(|| uplink(device, source)),
             uplink_v6: (families & 2 != 0).then(|| uplink(device, "2001:db8::7")),
             reverse_path_filters: vec![("all".into(), 0), (device.into(), filter)],
             listeners,
@@ -285,4 +289,30 @@ fn a_setting_is_changed_once_and_changed_back() {
         .rev()
         .for_each(|step| kernel.apply(&invert(step)));
     assert_eq!(kernel.settings, before);
+}
+
+#[test]
+fn closing_comes_before_the_way_out_is_replaced() {
+    let before = wanted(&host(), &options()).expect("a plan");
+    let moved = HostFacts {
+        uplink_v4: Some(uplink("eth0", "192.0.2.8")),
+        ..host()
+    };
+    let after = wanted(
+        &moved,
+        &CaptureOptions {
+            fail: Fail::Closed,
+            ..options()
+        },
+    )
+    .expect("a plan");
+    let mut kernel = Kernel::new(
+        [kernel_rules(), before.rules.clone()].concat(),
+        before.routes.clone(),
+    );
+    for step in diff(&before, &after) {
+        kernel.apply(&step);
+        let trace = kernel.route(&packet_to(ANYWHERE[0]));
+        assert!(!trace.empty_tables.contains(&TABLE), "{step:?}");
+    }
 }

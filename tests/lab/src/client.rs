@@ -19,7 +19,11 @@ except OSError as error:
 
 /// Sends a datagram to an echo service and prints `echoed`, `timeout`, or the error's name.
 pub fn udp_echo(address: &str, port: u16, patience_seconds: u32) -> String {
-    let family = if address.contains(':') { "AF_INET6" } else { "AF_INET" };
+    let family = if address.contains(':') {
+        "AF_INET6"
+    } else {
+        "AF_INET"
+    };
     python(&format!(
         "
 import errno, socket

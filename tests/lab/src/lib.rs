@@ -24,6 +24,7 @@
 //! What this crate is *not*: part of the program. It is the one place besides `platform` with `unsafe`, all of it in one
 //! private file.
 
+pub mod client;
 mod daemon;
 mod exec;
 mod host_view;

@@ -43,13 +43,13 @@ pub mod address {
     pub const BLACK_HOLE_V4: &str = "203.0.113.66";
     /// The router drops what is sent here.
     pub const BLACK_HOLE_V6: &str = "2001:db8:113::66";
-    /// The router answers "host unreachable" (v6: "address unreachable").
+    /// The router answers "host unreachable": EHOSTUNREACH.
     pub const UNREACHABLE_V4: &str = "203.0.113.67";
-    /// The router answers "address unreachable".
+    /// The router answers "no route": ENETUNREACH.
     pub const UNREACHABLE_V6: &str = "2001:db8:113::67";
-    /// The router answers "administratively prohibited".
+    /// The router answers "administratively prohibited": EHOSTUNREACH.
     pub const PROHIBITED_V4: &str = "203.0.113.68";
-    /// The router answers "administratively prohibited".
+    /// The router answers "administratively prohibited": EACCES.
     pub const PROHIBITED_V6: &str = "2001:db8:113::68";
 }
 

@@ -112,7 +112,10 @@ impl<'d> Item<'d> {
     }
 
     /// Notes that this value makes the file unusable.
+    ///
+    /// Keys beneath it are then not reported as unknown.
     pub fn error(&self, message: impl Into<String>, hint: Option<String>) {
+        self.node.pass_over();
         self.document
             .note(self.node.start, Severity::Error, message.into(), hint);
     }

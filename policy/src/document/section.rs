@@ -89,7 +89,7 @@ impl<'d> Section<'d> {
     pub fn refuse(&self, key: &'static str, message: &str, hint: &str) {
         let entry = self.table.entries.iter().find(|entry| entry.key == key);
         if let Some(entry) = entry {
-            entry.read.set(true);
+            entry.pass_over();
             self.document.note(
                 entry.key_start,
                 Severity::Error,

@@ -54,6 +54,14 @@ pub(super) struct Entry {
     pub(super) read: Cell<bool>,
 }
 
+impl Entry {
+    /// Marks the key and all that stands beneath it as read.
+    pub(super) fn pass_over(&self) {
+        self.read.set(true);
+        self.node.pass_over();
+    }
+}
+
 impl Table {
     pub(super) fn ask(&self, key: &'static str) -> Option<&Entry> {
         let mut asked = self.asked.borrow_mut();
@@ -78,6 +86,19 @@ impl Table {
 }
 
 impl Node {
+    /// Marks all that stands beneath as read: what is wrong with the whole was said.
+    pub(super) fn pass_over(&self) {
+        match &self.value {
+            Value::Table(table) => table.entries.iter().for_each(Entry::pass_over),
+            Value::Array(items) => items.iter().for_each(Self::pass_over),
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Boolean(_)
+            | Value::Float
+            | Value::Date => {}
+        }
+    }
+
     fn each_unread(&self, report: &mut dyn FnMut(&Table, &Entry)) {
         match &self.value {
             Value::Table(table) => table.each_unread(report),

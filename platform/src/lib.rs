@@ -8,6 +8,10 @@
 
 pub mod bypass;
 #[cfg(target_os = "linux")]
+pub mod host;
+#[cfg(target_os = "linux")]
+mod inet_diag;
+#[cfg(target_os = "linux")]
 pub mod link;
 #[cfg(target_os = "linux")]
 mod netlink;

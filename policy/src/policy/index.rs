@@ -1,0 +1,168 @@
+//! From the facts of a flow to the few rules that may match it.
+//!
+//! Every rule of one direction is filed under pairs of an app key and a destination key; those that share a pair make
+//! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope and in the nested
+//! networks around it; its app is found under "any app" and wherever one of its properties is named. The first rule
+//! in order that matches is then the least number in the buckets of all pairs that passes the full check. How many
+//! pairs there are depends on the flow and on how deeply rules nest, not on how many rules there are.
+
+use rustc_hash::FxHashMap;
+
+use super::app_index::{ANY_APP, AppIndex, AppKeys};
+use super::bucket::Bucket;
+use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys};
+use crate::destination::Destination;
+use crate::facts::{App, Direction, FlowFacts};
+use crate::rule::Rule;
+
+/// The rules of one direction, found by app and destination.
+#[derive(Debug)]
+pub(super) struct Index {
+    apps: AppIndex,
+    destinations: DestinationIndex,
+    /// Buckets of rules for any app, by destination key.
+    any_app: Box<[Option<Bucket>]>,
+    /// Buckets of rules that name an app, by app key.
+    of_app: Box<[OfApp]>,
+    /// Buckets of rules that name both an app and a destination, by both keys.
+    pairs: FxHashMap<(u32, u32), Bucket>,
+}
+
+/// The rules under one app key.
+#[derive(Debug, Default)]
+struct OfApp {
+    anywhere: Option<Bucket>,
+    /// The least rule number in `pairs` with this app key.
+    first_pair: Option<u32>,
+}
+
+impl Index {
+    /// Files those of `rules` that go in `direction`; they stay where they are and are named by position.
+    pub(super) fn new(rules: &[Rule], direction: Direction) -> Self {
+        let ours = || {
+            (0_u32..)
+                .zip(rules)
+                .filter(|(_, rule)| rule.direction == direction)
+        };
+        let mut app_keys = AppKeys::default();
+        for condition in ours().filter_map(|(_, rule)| rule.app.as_ref()) {
+            app_keys.count_anchors(condition);
+        }
+        let mut destination_keys = DestinationKeys::default();
+        let mut filed: FxHashMap<(u32, u32), Vec<u32>> = FxHashMap::default();
+        for (number, rule) in ours() {
+            let to = rule.to.as_deref().unwrap_or(&[Destination::Anywhere]);
+            let mut destinations: Vec<u32> = to
+                .iter()
+                .flat_map(|to| destination_keys.assign(to))
+                .collect();
+            destinations.sort_unstable();
+            destinations.dedup();
+            for app in app_keys.assign(rule.app.as_ref()) {
+                for destination in &destinations {
+                    filed.entry((app, *destination)).or_default().push(number);
+                }
+            }
+        }
+        let destination_count = destination_keys.count();
+        let (apps, app_count) = app_keys.build();
+        let mut index = Self {
+            apps,
+            destinations: destination_keys.build(),
+            any_app: (0..destination_count).map(|_| None).collect(),
+            of_app: (0..app_count).map(|_| OfApp::default()).collect(),
+            pairs: FxHashMap::default(),
+        };
+        let mut filed: Vec<_> = filed.into_iter().collect();
+        filed.sort_unstable_by_key(|(keys, _)| *keys);
+        for (keys, numbers) in filed {
+            index.place(keys, numbers, rules);
+        }
+        index
+    }
+
+    fn place(&mut self, (app, destination): (u32, u32), numbers: Vec<u32>, rules: &[Rule]) {
+        let first = numbers.first().copied();
+        let bucket = Bucket::new(numbers, |number| rule_at(rules, number)?.port.as_deref());
+        if app == ANY_APP {
+            self.any_app[position(destination)] = Some(bucket);
+        } else if destination == ANYWHERE {
+            self.of_app[position(app)].anywhere = Some(bucket);
+        } else {
+            let of_app = &mut self.of_app[position(app)];
+            of_app.first_pair = [of_app.first_pair, first].into_iter().flatten().min();
+            self.pairs.insert((app, destination), bucket);
+        }
+    }
+
+    /// The first of `rules`, which must be those that the index was made from, that matches this flow of `app`.
+    pub(super) fn first_match(
+        &self,
+        rules: &[Rule],
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+    ) -> Option<u32> {
+        let mut search = Search {
+            rules,
+            facts,
+            app,
+            best: u32::MAX,
+        };
+        let destinations = self.destinations.find(facts.other_end());
+        let destinations = destinations.as_slice();
+        self.apps.each_key(app, &mut |app_key| {
+            if app_key == ANY_APP {
+                for destination in destinations {
+                    search.try_bucket(self.any_app[position(*destination)].as_ref());
+                }
+                return;
+            }
+            let of_app = &self.of_app[position(app_key)];
+            search.try_bucket(of_app.anywhere.as_ref());
+            if of_app.first_pair.is_some_and(|first| first < search.best) {
+                for destination in &destinations[1..] {
+                    search.try_bucket(self.pairs.get(&(app_key, *destination)));
+                }
+            }
+        });
+        (search.best != u32::MAX).then_some(search.best)
+    }
+}
+
+/// The least rule number that is known to match.
+struct Search<'s> {
+    rules: &'s [Rule],
+    facts: &'s FlowFacts<'s>,
+    app: Option<&'s App>,
+    best: u32,
+}
+
+impl Search<'_> {
+    fn try_bucket(&mut self, bucket: Option<&Bucket>) {
+        let Some(bucket) = bucket else { return };
+        bucket.each_list(
+            self.facts.protocol,
+            self.facts.service_port(),
+            &mut |numbers| self.try_list(numbers),
+        );
+    }
+
+    fn try_list(&mut self, numbers: &[u32]) {
+        let better = numbers.iter().take_while(|number| **number < self.best);
+        let matching = better.copied().find(|number| {
+            rule_at(self.rules, *number).is_some_and(|rule| rule.matches(self.facts, self.app))
+        });
+        if let Some(number) = matching {
+            self.best = number;
+        }
+    }
+}
+
+fn rule_at(rules: &[Rule], number: u32) -> Option<&Rule> {
+    rules.get(usize::try_from(number).ok()?)
+}
+
+/// A key as a position: keys are given out from 0 without gaps.
+fn position(key: u32) -> usize {
+    usize::try_from(key).unwrap_or(usize::MAX)
+}

@@ -59,9 +59,7 @@ fn dispatch(cli: Cli) -> ExitCode {
     logging::init(&command);
     match command {
         Command::Run(args) => finish(crate::run::main(RunArgs { control, ..args }), 1),
-        Command::Exec(args) => {
-            finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED)
-        }
+        Command::Exec(args) => finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED),
         Command::Confirm => finish(confirm::main(control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),

@@ -158,7 +158,9 @@ impl Draft {
 
     fn finish(mut self) -> Result<Config, ConfigError> {
         if self.problems.iter().any(Problem::is_error) {
-            return Err(ConfigError { problems: self.problems });
+            return Err(ConfigError {
+                problems: self.problems,
+            });
         }
         self.problems.extend(self.policy.warnings());
         Ok(Config {

@@ -25,7 +25,12 @@ pub struct Reloader {
 impl Reloader {
     /// Reloads from `source`; `capture` is what the gateway was started with.
     pub fn new(source: ConfigSource, capture: Capture, shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { source, capture, shared, one_at_a_time: Mutex::default() })
+        Arc::new(Self {
+            source,
+            capture,
+            shared,
+            one_at_a_time: Mutex::default(),
+        })
     }
 
     /// Where the configuration is read from.
@@ -38,7 +43,10 @@ impl Reloader {
     /// # Errors
     /// Something is wrong with the files; the policy in force stays.
     pub fn reload(&self) -> Result<u64, ConfigError> {
-        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self
+            .one_at_a_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let config = match Config::load(&self.source) {
             Ok(config) => config,
             Err(error) => {
@@ -54,7 +62,11 @@ impl Reloader {
             tracing::warn!("[capture] was changed: that takes effect at the next start");
         }
         let generation = self.shared.install_policy(config.policy);
-        tracing::info!(generation, rules = config.files.len(), "new policy in force");
+        tracing::info!(
+            generation,
+            rules = config.files.len(),
+            "new policy in force"
+        );
         Ok(generation)
     }
 }

@@ -64,7 +64,11 @@ impl Shared {
     /// The state of a gateway that starts now under `policy`.
     pub fn new(policy: Policy, capture: CaptureStatus, limits: FlowLogLimits) -> Arc<Self> {
         let started = Timestamp::now();
-        let active = ActivePolicy { policy, generation: 1, since: started };
+        let active = ActivePolicy {
+            policy,
+            generation: 1,
+            since: started,
+        };
         Arc::new(Self {
             policy: ArcSwap::from_pointee(active),
             flows: FlowLog::new(limits),
@@ -87,7 +91,11 @@ impl Shared {
     pub fn install_policy(&self, policy: Policy) -> u64 {
         let mut last_reload = lock(&self.last_reload);
         let generation = self.policy.load().generation + 1;
-        self.policy.store(Arc::new(ActivePolicy { policy, generation, since: Timestamp::now() }));
+        self.policy.store(Arc::new(ActivePolicy {
+            policy,
+            generation,
+            since: Timestamp::now(),
+        }));
         *last_reload = None;
         drop(last_reload);
         self.wake_workers();
@@ -96,7 +104,10 @@ impl Shared {
 
     /// Notes that a new configuration could not be put in force.
     pub fn note_reload_failure(&self, message: String) {
-        *lock(&self.last_reload) = Some(ReloadFailure { at: Timestamp::now(), message });
+        *lock(&self.last_reload) = Some(ReloadFailure {
+            at: Timestamp::now(),
+            message,
+        });
     }
 
     /// Why the newest configuration is not in force; none if it is.

@@ -14,7 +14,9 @@ use crate::shared::Shared;
 /// # Errors
 /// The system gives no thread or no descriptor.
 pub fn take(shared: Arc<Shared>, reloader: Arc<Reloader>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     let signals = runtime.block_on(async { Signals::register() })?;
     thread::Builder::new()
         .name("signals".to_owned())

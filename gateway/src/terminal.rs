@@ -25,23 +25,29 @@ pub enum Colour {
 
 impl Style {
     /// For files, pipes and tests: whole lines without colour.
-    pub const PLAIN: Self = Self { width: None, colour: Colour::Plain };
+    pub const PLAIN: Self = Self {
+        width: None,
+        colour: Colour::Plain,
+    };
 }
 
 /// The style that fits standard output.
 pub fn stdout_style() -> Style {
-    style(io::stdout().is_terminal(), terminal_size::terminal_size_of(io::stdout()))
+    style(
+        io::stdout().is_terminal(),
+        terminal_size::terminal_size_of(io::stdout()),
+    )
 }
 
 /// The style that fits standard error.
 pub fn stderr_style() -> Style {
-    style(io::stderr().is_terminal(), terminal_size::terminal_size_of(io::stderr()))
+    style(
+        io::stderr().is_terminal(),
+        terminal_size::terminal_size_of(io::stderr()),
+    )
 }
 
-fn style(
-    is_terminal: bool,
-    size: Option<(terminal_size::Width, terminal_size::Height)>,
-) -> Style {
+fn style(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Style {
     if !is_terminal {
         return Style::PLAIN;
     }
@@ -71,7 +77,11 @@ pub fn print_text(text: &str) -> io::Result<()> {
 /// Says on standard error what went wrong.
 pub fn complain(message: &str) {
     // Nobody is left to be told that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "tidegate: {}", printable_lines(message));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "tidegate: {}",
+        printable_lines(message)
+    );
 }
 
 /// The text with everything escaped that a terminal would act on or hide: control characters, line breaks, and the

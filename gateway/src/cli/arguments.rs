@@ -12,7 +12,12 @@ use crate::control::DEFAULT_SOCKET;
 
 /// See and control every connection of every program.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "tidegate",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub(super) struct Cli {
     /// Control socket [default: /run/tidegate/control.sock]
     #[arg(long, global = true, value_name = "PATH")]
@@ -57,8 +62,10 @@ pub struct RunArgs {
 
 /// `tidegate exec`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: the command's; 125 if tidegate failed, 126 if the command \
-    cannot be run, 127 if it was not found, 128+N if signal N ended it.")]
+#[command(
+    after_help = "Exit status: the command's; 125 if tidegate failed, 126 if the command \
+    cannot be run, 127 if it was not found, 128+N if signal N ended it."
+)]
 pub struct ExecArgs {
     /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -192,7 +199,8 @@ fn service(text: &str) -> Result<Service, String> {
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "not an IP address; names are not resolved here".to_owned())
+    text.parse()
+        .map_err(|_| "not an IP address; names are not resolved here".to_owned())
 }
 
 fn executable(text: &str) -> Result<PathBuf, String> {
@@ -205,9 +213,13 @@ fn executable(text: &str) -> Result<PathBuf, String> {
 
 /// A time with its unit: `500ms`, `60s`, `5m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "write a time such as 60s or 5m".to_owned())?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write a time such as 60s or 5m".to_owned())?;
     let time = match unit {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
@@ -216,7 +228,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "" => return Err(format!("the unit is missing: write {number}s or {number}m")),
         _ => return Err(format!("{unit:?} is no unit: use ms, s, m or h")),
     };
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "must be longer than nothing".to_owned())
+    time.filter(|time| !time.is_zero())
+        .ok_or_else(|| "must be longer than nothing".to_owned())
 }
 
 /// The control socket that a command talks to.
@@ -250,10 +263,31 @@ mod tests {
 
     #[test]
     fn a_service_is_one_port_of_one_protocol() {
-        assert_eq!(service("tcp/443"), Ok(Service { protocol: Protocol::Tcp, port: 443 }));
-        assert_eq!(service("icmp"), Ok(Service { protocol: Protocol::Icmp, port: 0 }));
-        assert_eq!(service("ip/47"), Ok(Service { protocol: Protocol::Other(47), port: 0 }));
-        assert_eq!(service("443"), Err("say which protocol: tcp/443 or udp/443".to_owned()));
+        assert_eq!(
+            service("tcp/443"),
+            Ok(Service {
+                protocol: Protocol::Tcp,
+                port: 443
+            })
+        );
+        assert_eq!(
+            service("icmp"),
+            Ok(Service {
+                protocol: Protocol::Icmp,
+                port: 0
+            })
+        );
+        assert_eq!(
+            service("ip/47"),
+            Ok(Service {
+                protocol: Protocol::Other(47),
+                port: 0
+            })
+        );
+        assert_eq!(
+            service("443"),
+            Err("say which protocol: tcp/443 or udp/443".to_owned())
+        );
         assert!(service("udp/1-2").is_err());
         assert!(service("tcp/99999").is_err());
     }

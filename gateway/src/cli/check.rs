@@ -11,7 +11,11 @@ pub(super) fn main(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigSource::new(args.config);
     let result = Config::load(&source);
     terminal::print_line(&printable_lines(&report(&source, &result)))?;
-    Ok(if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Each problem, then one line that sums up.
@@ -27,7 +31,11 @@ pub(super) fn report(source: &ConfigSource, result: &Result<Config, ConfigError>
         (errors, 0) => counted(errors, "error"),
         (0, warnings) => counted(warnings, "warning"),
         (errors, warnings) => {
-            format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+            format!(
+                "{}, {}",
+                counted(errors, "error"),
+                counted(warnings, "warning")
+            )
         }
     };
     let meaning = match result {

@@ -37,7 +37,11 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
 
 /// What can be known of a program that does not run.
 fn app(path: PathBuf, uid: u32) -> App {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     App {
         command_line: vec![path.to_string_lossy().into_owned()],
         name,

@@ -21,14 +21,18 @@ pub(super) fn init(command: &Command) {
         | Command::Status(_)
         | Command::Recover => "warn",
     };
-    let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let wanted = std::env::var(VARIABLE)
+        .ok()
+        .filter(|wanted| !wanted.is_empty());
     let (filter, refused) = match wanted.as_deref().map(EnvFilter::try_new) {
         None => (EnvFilter::new(usual), None),
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(usual), Some(error)),
     };
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours);
     let started = log.with_writer(io::stderr).try_init();
     if let Some(error) = refused {
         tracing::warn!(%error, "{VARIABLE} is not understood and has no effect");

@@ -96,7 +96,10 @@ impl Capture {
                 .choice("inbound", &[("listening", Inbound::Listening)])
                 .unwrap_or(default.inbound),
             existing: section
-                .choice("existing", &[("pass", Existing::Pass), ("reset", Existing::Reset)])
+                .choice(
+                    "existing",
+                    &[("pass", Existing::Pass), ("reset", Existing::Reset)],
+                )
                 .unwrap_or(default.existing),
             bound_sockets: section
                 .item("bound_sockets")
@@ -112,7 +115,9 @@ impl Capture {
 
 /// Accepts the empty list, which is what works.
 fn read_forwarded(section: Section<'_>) {
-    let Some(item) = section.item("forwarded") else { return };
+    let Some(item) = section.item("forwarded") else {
+        return;
+    };
     if let Some(interface) = item.elements().first().and_then(Item::text) {
         let hint = "write forwarded = []: the traffic of this host itself is captured";
         interface_name(interface).map_or_else(
@@ -130,7 +135,10 @@ fn read_forwarded(section: Section<'_>) {
 fn read_bound_sockets(item: Item<'_>) -> Option<BoundSockets> {
     if item.text()? == "destroy" {
         let hint = "write \"report\": such sockets are let go and shown by `tidegate status`";
-        item.error("\"destroy\" is not available in this version", Some(hint.to_owned()));
+        item.error(
+            "\"destroy\" is not available in this version",
+            Some(hint.to_owned()),
+        );
         return None;
     }
     item.choice(&[("report", BoundSockets::Report)])

@@ -25,7 +25,9 @@ pub(super) fn read(path: &Path) -> Result<Text, Problem> {
         Err(error) => return Err(unreadable(path, &error)),
     };
     let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > LARGEST_FILE {
         let hint = format!("a file may have {} MiB: split it", LARGEST_FILE >> 20);
         return Err(problem(path, "the file is too large", Some(hint)));
@@ -33,7 +35,11 @@ pub(super) fn read(path: &Path) -> Result<Text, Problem> {
     String::from_utf8(bytes).map(Text::Found).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let hint = "save it as UTF-8".to_owned();
-        problem(path, &format!("the file is not UTF-8 text (at byte {at})"), Some(hint))
+        problem(
+            path,
+            &format!("the file is not UTF-8 text (at byte {at})"),
+            Some(hint),
+        )
     })
 }
 
@@ -49,8 +55,14 @@ pub(super) fn rule_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+        {
             paths.push(path);
         }
     }
@@ -66,7 +78,9 @@ pub(super) fn missing(path: &Path) -> Problem {
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => Some("let the user who runs tidegate read it".to_owned()),
+        io::ErrorKind::PermissionDenied => {
+            Some("let the user who runs tidegate read it".to_owned())
+        }
         _ => None,
     };
     problem(path, &format!("cannot be read: {error}"), hint)

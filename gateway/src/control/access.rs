@@ -33,7 +33,10 @@ pub struct Access {
 impl Access {
     /// Admits root, the daemon's own user, and the members of the group.
     pub fn new(daemon_uid: u32, group: impl Membership + 'static) -> Self {
-        Self { daemon_uid, group: Box::new(group) }
+        Self {
+            daemon_uid,
+            group: Box::new(group),
+        }
     }
 
     /// Whether the peer is heard.
@@ -44,7 +47,9 @@ impl Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("daemon_uid", &self.daemon_uid).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("daemon_uid", &self.daemon_uid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +72,8 @@ mod tests {
     #[test]
     fn root_the_daemons_user_and_the_group_are_heard_and_no_one_else() {
         let access = Access::new(500, OnlyUser(1000));
-        let admitted = [0, 500, 1000, 1001, 65_534].map(|uid| access.admits(Peer { uid, gid: 100 }));
+        let admitted =
+            [0, 500, 1000, 1001, 65_534].map(|uid| access.admits(Peer { uid, gid: 100 }));
         assert_eq!(admitted, [true, true, true, false, false]);
     }
 

@@ -50,7 +50,9 @@ pub enum ClientError {
     #[error("tidegate did not answer within {} seconds: see its log", PATIENCE.as_secs())]
     Silent,
     /// The daemon says what this program does not understand.
-    #[error("tidegate answered what this program does not understand ({0}): use the `tidegate` that the daemon was started from")]
+    #[error(
+        "tidegate answered what this program does not understand ({0}): use the `tidegate` that the daemon was started from"
+    )]
     Strange(String),
 }
 
@@ -68,9 +70,16 @@ impl Client {
                 ClientError::NotRunning { path, source }
             }
         })?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(ClientError::Broken)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(ClientError::Broken)?;
-        Ok(Self { stream: BufReader::new(stream), line: Vec::new() })
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(ClientError::Broken)?;
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .map_err(ClientError::Broken)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            line: Vec::new(),
+        })
     }
 
     /// Sends a request; its replies come from [`next_reply`](Self::next_reply).
@@ -94,7 +103,10 @@ impl Client {
     /// # Errors
     /// The connection broke.
     pub fn wait_forever(&mut self) -> Result<(), ClientError> {
-        self.stream.get_ref().set_read_timeout(None).map_err(ClientError::Broken)
+        self.stream
+            .get_ref()
+            .set_read_timeout(None)
+            .map_err(ClientError::Broken)
     }
 
     /// The next reply; none when the daemon hung up.
@@ -104,7 +116,10 @@ impl Client {
     pub fn next_reply(&mut self) -> Result<Option<Reply>, ClientError> {
         self.line.clear();
         let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
-        match (&mut self.stream).take(most).read_until(b'\n', &mut self.line) {
+        match (&mut self.stream)
+            .take(most)
+            .read_until(b'\n', &mut self.line)
+        {
             Ok(0) => return Ok(None),
             Ok(_) if self.line.ends_with(b"\n") => {}
             Ok(_) => return Err(ClientError::Strange("a line without an end".to_owned())),

@@ -28,7 +28,10 @@ pub struct Message {
 
 impl From<Request> for Message {
     fn from(request: Request) -> Self {
-        Self { version: VERSION, request }
+        Self {
+            version: VERSION,
+            request,
+        }
     }
 }
 
@@ -109,7 +112,10 @@ pub enum RefusedWhy {
 impl Refused {
     /// A refusal.
     pub fn new(why: RefusedWhy, message: impl Into<String>) -> Self {
-        Self { why, message: message.into() }
+        Self {
+            why,
+            message: message.into(),
+        }
     }
 }
 

@@ -75,7 +75,12 @@ impl ControlServer {
         let (socket, listener) = BoundSocket::bind(path, group.gid())?;
         let config_file = reloader.source().file().to_owned();
         let access = Access::new(socket.owner(), group);
-        let service = Arc::new(Service { shared, reloader, access, config_file });
+        let service = Arc::new(Service {
+            shared,
+            reloader,
+            access,
+            config_file,
+        });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -96,7 +101,11 @@ impl ControlServer {
             .spawn(serve)
             .map_err(ServerError::Thread)?;
         tracing::info!(path = %socket.path().display(), "control socket open");
-        Ok(Self { stop: Some(stop), thread: Some(thread), socket })
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+            socket,
+        })
     }
 
     /// Where it listens.
@@ -163,11 +172,17 @@ impl Service {
         let credentials = stream.peer_cred();
         let mut client = Connection::new(stream);
         let peer = credentials.map_err(|_| Hangup("no credentials"))?;
-        let peer = Peer { uid: peer.uid(), gid: peer.gid() };
+        let peer = Peer {
+            uid: peer.uid(),
+            gid: peer.gid(),
+        };
         if !self.access.admits(peer) {
             tracing::warn!(uid = peer.uid, "refused a control client");
-            let message = "only root, the user who runs tidegate and the group `tidegate` may control it";
-            return client.send_refusal(Refused::new(RefusedWhy::Forbidden, message)).await;
+            let message =
+                "only root, the user who runs tidegate and the group `tidegate` may control it";
+            return client
+                .send_refusal(Refused::new(RefusedWhy::Forbidden, message))
+                .await;
         }
         loop {
             let request = match client.read_line().await? {
@@ -205,7 +220,11 @@ impl Service {
         match reloaded {
             Ok(Ok(generation)) => client.send(&Reply::Reloaded { generation }).await,
             Ok(Err(error)) => client.send_failure(error.to_string()).await,
-            Err(_) => client.send_failure("the reload was cut short: see the log".to_owned()).await,
+            Err(_) => {
+                client
+                    .send_failure("the reload was cut short: see the log".to_owned())
+                    .await
+            }
         }
     }
 
@@ -225,7 +244,9 @@ impl Service {
                 client.queue(&flow(record)).await?;
             }
         }
-        let Some(mut subscription) = subscription else { return client.send(&Reply::Done).await };
+        let Some(mut subscription) = subscription else {
+            return client.send(&Reply::Done).await;
+        };
         client.flush().await?;
         loop {
             let record = tokio::select! {

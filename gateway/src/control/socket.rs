@@ -39,7 +39,10 @@ pub(super) struct BoundSocket {
 impl BoundSocket {
     /// Makes the socket, and its folder if that is missing. Both are open to `group` if there is one, the socket to
     /// nobody else.
-    pub(super) fn bind(path: &Path, group: Option<u32>) -> Result<(Self, UnixListener), SocketError> {
+    pub(super) fn bind(
+        path: &Path,
+        group: Option<u32>,
+    ) -> Result<(Self, UnixListener), SocketError> {
         make_folder(path, group)?;
         remove_stale(path)?;
         let step = |step| {
@@ -48,8 +51,11 @@ impl BoundSocket {
         };
         let listener = UnixListener::bind(path).map_err(step("listen on"))?;
         let metadata = fs::symlink_metadata(path).map_err(step("look at"))?;
-        let bound =
-            Self { path: path.to_owned(), inode: metadata.ino(), owner: metadata.uid() };
+        let bound = Self {
+            path: path.to_owned(),
+            inode: metadata.ino(),
+            owner: metadata.uid(),
+        };
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(step("protect"))?;
         if group.is_some() {
@@ -82,13 +88,20 @@ impl Drop for BoundSocket {
 
 /// A folder that exists keeps its owner and mode.
 fn make_folder(path: &Path, group: Option<u32>) -> Result<(), SocketError> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+    let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
         return Ok(());
     };
     let mode = if group.is_some() { 0o750 } else { 0o755 };
     let made = DirBuilder::new().mode(mode).create(folder);
     let step = |step| {
-        move |source| SocketError::System { step, path: folder.to_owned(), source }
+        move |source| SocketError::System {
+            step,
+            path: folder.to_owned(),
+            source,
+        }
     };
     match made {
         Ok(()) if group.is_some() => chown(folder, None, group).map_err(step("give its group")),
@@ -100,7 +113,9 @@ fn make_folder(path: &Path, group: Option<u32>) -> Result<(), SocketError> {
 
 /// Removes the socket of a daemon that died.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !found.file_type().is_socket() {
         return Err(SocketError::InTheWay(path.to_owned()));
     }

@@ -68,7 +68,12 @@ impl Status {
             pid: std::process::id(),
             started: shared.started,
             health: if good { Health::Good } else { Health::Degraded },
-            not_seen: capture.kind.blind_spots().iter().map(|&spot| spot.to_owned()).collect(),
+            not_seen: capture
+                .kind
+                .blind_spots()
+                .iter()
+                .map(|&spot| spot.to_owned())
+                .collect(),
             capture,
             policy: PolicyStatus {
                 generation: active.generation,
@@ -76,7 +81,11 @@ impl Status {
                 file,
                 reload_failure,
             },
-            trial_seconds_left: shared.lifecycle.trial_left().as_ref().map(Duration::as_secs),
+            trial_seconds_left: shared
+                .lifecycle
+                .trial_left()
+                .as_ref()
+                .map(Duration::as_secs),
             flows_live: shared.flows.live_count(),
             counters: shared.counters.snapshot(),
         }

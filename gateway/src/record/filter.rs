@@ -44,15 +44,27 @@ impl FlowFilter {
     /// Whether the record passes.
     pub fn passes(&self, record: &FlowRecord) -> bool {
         let mut owners = record.app.iter().chain(&record.other_owners);
-        let app = self.app.as_ref().is_none_or(|glob| owners.any(|app| glob.matches(app)));
-        app && self.verdict.is_none_or(|verdict| record.verdict == Some(verdict))
+        let app = self
+            .app
+            .as_ref()
+            .is_none_or(|glob| owners.any(|app| glob.matches(app)));
+        app && self
+            .verdict
+            .is_none_or(|verdict| record.verdict == Some(verdict))
     }
 }
 
 impl AppGlob {
     fn new(pattern: &str) -> Result<Self, Refusal> {
-        let on = if pattern.contains('/') { MatchOn::Path } else { MatchOn::Name };
-        Ok(Self { pattern: Pattern::parse(pattern)?, on })
+        let on = if pattern.contains('/') {
+            MatchOn::Path
+        } else {
+            MatchOn::Name
+        };
+        Ok(Self {
+            pattern: Pattern::parse(pattern)?,
+            on,
+        })
     }
 
     fn matches(&self, app: &AppRecord) -> bool {

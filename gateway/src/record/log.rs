@@ -19,7 +19,10 @@ pub struct FlowLogLimits {
 
 impl Default for FlowLogLimits {
     fn default() -> Self {
-        Self { ended: 10_000, waiting: 1_024 }
+        Self {
+            ended: 10_000,
+            waiting: 1_024,
+        }
     }
 }
 
@@ -72,7 +75,9 @@ impl FlowLog {
             followers: Mutex::default(),
             following: AtomicUsize::new(0),
         };
-        Self { shelf: Arc::new(shelf) }
+        Self {
+            shelf: Arc::new(shelf),
+        }
     }
 
     /// Notes a flow that begins now.
@@ -92,7 +97,12 @@ impl FlowLog {
     pub fn records(&self) -> Vec<FlowRecord> {
         let flows: Vec<_> = {
             let flows = self.shelf.flows();
-            flows.ended.iter().chain(flows.live.values()).map(Arc::clone).collect()
+            flows
+                .ended
+                .iter()
+                .chain(flows.live.values())
+                .map(Arc::clone)
+                .collect()
         };
         flows.iter().map(|flow| flow.record()).collect()
     }
@@ -102,8 +112,13 @@ impl FlowLog {
         let (queue, records) = mpsc::channel(self.shelf.limits.waiting.max(1));
         let missed = Arc::new(AtomicU64::new(0));
         let mut followers = self.shelf.followers();
-        followers.push(Follower { queue, missed: Arc::clone(&missed) });
-        self.shelf.following.store(followers.len(), Ordering::Release);
+        followers.push(Follower {
+            queue,
+            missed: Arc::clone(&missed),
+        });
+        self.shelf
+            .following
+            .store(followers.len(), Ordering::Release);
         Subscription { records, missed }
     }
 }
@@ -130,7 +145,9 @@ impl Shelf {
     /// Moves a flow from the live ones to the ended ones.
     pub(super) fn retire(&self, id: u64) {
         let mut flows = self.flows();
-        let Some(flow) = flows.live.remove(&id) else { return };
+        let Some(flow) = flows.live.remove(&id) else {
+            return;
+        };
         flows.ended.push_back(flow);
         if flows.ended.len() > self.limits.ended {
             flows.ended.pop_front();
@@ -154,7 +171,9 @@ impl Shelf {
     }
 
     fn followers(&self) -> MutexGuard<'_, Vec<Follower>> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

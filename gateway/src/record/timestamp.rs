@@ -73,18 +73,22 @@ fn parse(text: &str) -> Option<Timestamp> {
         && hour < 24
         && minute < 60
         && second < 60;
-    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY
-        + hour * 3600
-        + minute * 60
-        + second;
+    let seconds =
+        days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
     in_range.then_some(Timestamp(seconds * 1000 + millis))
 }
 
 fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
     let mut parts = text.split(separator);
-    let numbers = [parts.next()?, parts.next()?, parts.next()?].map(|part| part.parse::<u32>().ok());
-    let [Some(a), Some(b), Some(c)] = numbers else { return None };
-    parts.next().is_none().then_some([a.into(), b.into(), c.into()])
+    let numbers =
+        [parts.next()?, parts.next()?, parts.next()?].map(|part| part.parse::<u32>().ok());
+    let [Some(a), Some(b), Some(c)] = numbers else {
+        return None;
+    };
+    parts
+        .next()
+        .is_none()
+        .then_some([a.into(), b.into(), c.into()])
 }
 
 /// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
@@ -99,7 +103,11 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }
@@ -153,10 +161,22 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "now", "2026-13-01T00:00:00.000Z", "2026-01-00T00:00:00.000Z",
-            "1969-12-31T00:00:00.000Z", "2026-01-01T24:00:00.000Z", "2026-01-01T00:00:00Z",
-            "2026-01-01T00:00:00.1000Z", "99999999999-01-01T00:00:00.000Z"] {
-            assert_eq!(text.parse::<Timestamp>(), Err(ParseTimestampError), "{text}");
+        for text in [
+            "",
+            "now",
+            "2026-13-01T00:00:00.000Z",
+            "2026-01-00T00:00:00.000Z",
+            "1969-12-31T00:00:00.000Z",
+            "2026-01-01T24:00:00.000Z",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.1000Z",
+            "99999999999-01-01T00:00:00.000Z",
+        ] {
+            assert_eq!(
+                text.parse::<Timestamp>(),
+                Err(ParseTimestampError),
+                "{text}"
+            );
         }
     }
 }

@@ -68,15 +68,20 @@ impl ConfigWatch {
         let watched = Arc::new(Watched { main_file, folders });
         let mut watcher = watcher(Arc::clone(&watched), wake.clone())?;
         watched.arm(&mut watcher);
-        let thread = thread::Builder::new().name("config-watch".to_owned()).spawn(move || {
-            while wait_for_change(&woken) {
-                // Armed before reading: a change in between is seen as the next one.
-                watched.arm(&mut watcher);
-                // What went wrong was logged and noted for `status`.
-                let _ = reloader.reload();
-            }
-        })?;
-        Ok(Self { wake, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("config-watch".to_owned())
+            .spawn(move || {
+                while wait_for_change(&woken) {
+                    // Armed before reading: a change in between is seen as the next one.
+                    watched.arm(&mut watcher);
+                    // What went wrong was logged and noted for `status`.
+                    let _ = reloader.reload();
+                }
+            })?;
+        Ok(Self {
+            wake,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -128,7 +133,9 @@ impl Watched {
     /// Watches each folder, or the nearest above it that exists. Doing so again is harmless.
     fn arm(&self, watcher: &mut RecommendedWatcher) {
         for folder in &self.folders {
-            let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else { continue };
+            let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else {
+                continue;
+            };
             if let Err(error) = watcher.watch(existing, RecursiveMode::NonRecursive) {
                 tracing::warn!(folder = %existing.display(), %error, "changes will not be noticed: reload with SIGHUP");
             }
@@ -144,8 +151,12 @@ impl Watched {
     fn is_ours(&self, path: &Path) -> bool {
         let [_, rules] = &self.folders;
         let is_rule_file = path.parent() == Some(rules)
-            && path.extension().is_some_and(|extension| extension == "toml");
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "toml");
         // A folder on the way, made or renamed, may bring the files with it.
-        path == self.main_file || is_rule_file || self.folders.iter().any(|own| own.starts_with(path))
+        path == self.main_file
+            || is_rule_file
+            || self.folders.iter().any(|own| own.starts_with(path))
     }
 }

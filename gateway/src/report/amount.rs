@@ -64,15 +64,19 @@ mod tests {
     #[test]
     fn bytes_have_three_digits_and_never_claim_more_than_moved() {
         let written = [0, 999, 1000, 1999, 12_345, 999_999, 1_000_000, u64::MAX].map(bytes);
-        let expected =
-            ["0 B", "999 B", "1.00 kB", "1.99 kB", "12.3 kB", "999 kB", "1.00 MB", "18.4 EB"];
+        let expected = [
+            "0 B", "999 B", "1.00 kB", "1.99 kB", "12.3 kB", "999 kB", "1.00 MB", "18.4 EB",
+        ];
         assert_eq!(written, expected);
     }
 
     #[test]
     fn counts_are_grouped_and_agree_with_their_noun() {
         let written = [0, 1, 2, 1_234_567].map(|count| counted(count, "rule"));
-        assert_eq!(written, ["no rules", "1 rule", "2 rules", "1,234,567 rules"]);
+        assert_eq!(
+            written,
+            ["no rules", "1 rule", "2 rules", "1,234,567 rules"]
+        );
     }
 
     #[test]

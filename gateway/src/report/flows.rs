@@ -117,7 +117,10 @@ pub(super) fn verdict(verdict: Option<Verdict>) -> Cell {
         Some(Verdict::Block) => Tint::Red,
         Some(Verdict::Drop) => Tint::Yellow,
     };
-    Cell { text: verdict.map_or_else(String::new, |verdict| verdict.to_string()), tint }
+    Cell {
+        text: verdict.map_or_else(String::new, |verdict| verdict.to_string()),
+        tint,
+    }
 }
 
 /// How far it has come, and why it ended.

@@ -27,7 +27,10 @@ fn text_at(status: &Status, now: Timestamp) -> String {
     page.section("policy", policy(&status.policy));
     page.section("flows", flows(status.flows_live, &status.counters));
     page.section("packets", packets(&status.counters));
-    page.section("workers", status.counters.workers.iter().enumerate().map(worker));
+    page.section(
+        "workers",
+        status.counters.workers.iter().enumerate().map(worker),
+    );
     page.section("not seen", status.not_seen.clone());
     printable_lines(&page.0).into_owned()
 }
@@ -55,18 +58,29 @@ fn health(status: &Status) -> Vec<String> {
     };
     let problems = status.capture.problems.iter().cloned();
     let reload = status.policy.reload_failure.as_ref().map(|failure| {
-        format!("the configuration of {} is not in force:\n{}", failure.at, failure.message)
+        format!(
+            "the configuration of {} is not in force:\n{}",
+            failure.at, failure.message
+        )
     });
     let trial = status.trial_seconds_left.map(|left| {
         let left = duration(Duration::from_secs(left));
         format!("on trial: undone in {left} unless `tidegate confirm` comes")
     });
-    [word.to_owned()].into_iter().chain(problems).chain(reload).chain(trial).collect()
+    [word.to_owned()]
+        .into_iter()
+        .chain(problems)
+        .chain(reload)
+        .chain(trial)
+        .collect()
 }
 
 fn running(status: &Status, now: Timestamp) -> String {
     let up = duration(now.since(status.started));
-    format!("tidegate {}, process {}, for {up}", status.version, status.pid)
+    format!(
+        "tidegate {}, process {}, for {up}",
+        status.version, status.pid
+    )
 }
 
 fn capture(capture: &CaptureStatus) -> Vec<String> {
@@ -79,15 +93,29 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
         };
-        let source = uplink.source.map(|source| format!(" from {source}")).unwrap_or_default();
+        let source = uplink
+            .source
+            .map(|source| format!(" from {source}"))
+            .unwrap_or_default();
         format!("{family} leaves through {}{source}", uplink.device)
     });
-    [format!("{what}, through {}", capture.interface)].into_iter().chain(uplinks).collect()
+    [format!("{what}, through {}", capture.interface)]
+        .into_iter()
+        .chain(uplinks)
+        .collect()
 }
 
 fn policy(policy: &PolicyStatus) -> [String; 1] {
-    let PolicyStatus { generation, since, file, .. } = policy;
-    [format!("{} (generation {generation}, since {since})", file.display())]
+    let PolicyStatus {
+        generation,
+        since,
+        file,
+        ..
+    } = policy;
+    [format!(
+        "{} (generation {generation}, since {since})",
+        file.display()
+    )]
 }
 
 fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {
@@ -100,7 +128,11 @@ fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {
     );
     let unattributed = by_reason("without a program", &counters.unattributed);
     let failures = by_reason("not connected", &counters.dial_failures);
-    [totals].into_iter().chain(unattributed).chain(failures).collect()
+    [totals]
+        .into_iter()
+        .chain(unattributed)
+        .chain(failures)
+        .collect()
 }
 
 fn packets(counters: &CountersSnapshot) -> Vec<String> {
@@ -110,7 +142,10 @@ fn packets(counters: &CountersSnapshot) -> Vec<String> {
         moved(counters.packets_in, counters.bytes_in),
         moved(counters.packets_out, counters.bytes_out),
     );
-    [totals].into_iter().chain(by_reason("thrown away", &counters.packets_dropped)).collect()
+    [totals]
+        .into_iter()
+        .chain(by_reason("thrown away", &counters.packets_dropped))
+        .collect()
 }
 
 fn worker((number, worker): (usize, &WorkerSnapshot)) -> String {
@@ -126,8 +161,11 @@ fn worker((number, worker): (usize, &WorkerSnapshot)) -> String {
 /// `what: 3 (timed out 2, refused 1)`; nothing if nothing was counted.
 fn by_reason(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
     let total: u64 = counts.values().sum();
-    let reasons: Vec<_> =
-        counts.iter().filter(|(_, count)| **count > 0).map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+    let reasons: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{reason} {}", grouped(*count)))
+        .collect();
     (total > 0).then(|| format!("{what}: {} ({})", grouped(total), reasons.join(", ")))
 }
 

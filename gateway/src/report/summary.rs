@@ -58,11 +58,18 @@ pub fn summary(records: &[FlowRecord], style: Style) -> String {
         groups.entry(group).or_default().add(record);
         all.add(record);
     }
-    let rows: Vec<_> = groups.into_iter().map(|(group, sum)| row(group, &sum)).collect();
+    let rows: Vec<_> = groups
+        .into_iter()
+        .map(|(group, sum)| row(group, &sum))
+        .collect();
     let refused = records.iter().filter(|record| is_refused(record)).count();
     format!(
         "{}{}, {} refused by the policy, {} up, {} down\n",
-        if rows.is_empty() { String::new() } else { table::render(&COLUMNS, &rows, style) },
+        if rows.is_empty() {
+            String::new()
+        } else {
+            table::render(&COLUMNS, &rows, style)
+        },
         counted(all.flows, "flow"),
         refused,
         bytes(all.up),

@@ -50,17 +50,28 @@ pub(super) enum Tint {
 
 impl Column {
     pub(super) const fn left(title: &'static str, fit: Fit) -> Self {
-        Self { title, align: Align::Left, fit }
+        Self {
+            title,
+            align: Align::Left,
+            fit,
+        }
     }
 
     pub(super) const fn right(title: &'static str) -> Self {
-        Self { title, align: Align::Right, fit: Fit::Whole }
+        Self {
+            title,
+            align: Align::Right,
+            fit: Fit::Whole,
+        }
     }
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, tint: Tint::None }
+        Self {
+            text,
+            tint: Tint::None,
+        }
     }
 }
 
@@ -168,8 +179,11 @@ fn cut(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column; 3] =
-        [Column::left("APP", Fit::Cut), Column::left("TO", Fit::Cut), Column::right("BYTES")];
+    const COLUMNS: [Column; 3] = [
+        Column::left("APP", Fit::Cut),
+        Column::left("TO", Fit::Cut),
+        Column::right("BYTES"),
+    ];
 
     fn rows() -> [[Cell; 3]; 2] {
         [
@@ -186,16 +200,32 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_cuts_the_widest_columns() {
-        let style = Style { width: Some(36), colour: Colour::Plain };
+        let style = Style {
+            width: Some(36),
+            colour: Colour::Plain,
+        };
         let text = render(&COLUMNS, &rows(), style);
-        assert!(text.lines().all(|line| line.chars().count() <= 36), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 36),
+            "{text}"
+        );
         insta::assert_snapshot!(text, @"");
     }
 
     #[test]
     fn colours_do_not_count_as_width() {
-        let style = Style { width: None, colour: Colour::Ansi };
-        let row = [Cell { text: "x".to_owned(), tint: Tint::Red }, "y".to_owned().into(), "1".to_owned().into()];
+        let style = Style {
+            width: None,
+            colour: Colour::Ansi,
+        };
+        let row = [
+            Cell {
+                text: "x".to_owned(),
+                tint: Tint::Red,
+            },
+            "y".to_owned().into(),
+            "1".to_owned().into(),
+        ];
         let text = line(&COLUMNS, &[3, 1, 2], &row, style.colour);
         assert_eq!(text, "\u{1b}[31mx\u{1b}[0m    y   1");
     }

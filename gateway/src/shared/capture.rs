@@ -42,7 +42,12 @@ pub struct UplinkStatus {
 impl CaptureStatus {
     /// A capture that starts well.
     pub fn new(kind: CaptureKind, interface: impl Into<String>) -> Self {
-        Self { kind, interface: interface.into(), uplinks: Vec::new(), problems: Vec::new() }
+        Self {
+            kind,
+            interface: interface.into(),
+            uplinks: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 

@@ -78,7 +78,10 @@ impl Counters {
 
     /// All figures as they are now.
     pub fn snapshot(&self) -> CountersSnapshot {
-        let workers: Vec<_> = lock(&self.workers).iter().map(|gauges| gauges.snapshot()).collect();
+        let workers: Vec<_> = lock(&self.workers)
+            .iter()
+            .map(|gauges| gauges.snapshot())
+            .collect();
         let mut packets_dropped = self.packets_dropped.snapshot();
         for worker in &workers {
             for (reason, count) in &worker.packets_dropped {
@@ -130,7 +133,10 @@ impl Reasons {
     }
 
     fn snapshot(&self) -> BTreeMap<String, u64> {
-        lock(&self.0).iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+        lock(&self.0)
+            .iter()
+            .map(|(reason, count)| ((*reason).to_owned(), *count))
+            .collect()
     }
 }
 
@@ -202,7 +208,10 @@ mod tests {
 
         let snapshot = counters.snapshot();
         assert_eq!(snapshot.packets_in, 7);
-        assert_eq!(snapshot.packets_dropped, BTreeMap::from([("truncated".to_owned(), 8)]));
+        assert_eq!(
+            snapshot.packets_dropped,
+            BTreeMap::from([("truncated".to_owned(), 8)])
+        );
         assert_eq!((snapshot.flows_blocked, snapshot.flows_dropped), (1, 0));
         assert_eq!(snapshot.workers.len(), 2);
     }

@@ -31,7 +31,9 @@ pub enum Ending {
 
 /// There is nothing to confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nothing waits for a confirmation: this gateway was not started with --try, or it was confirmed before")]
+#[error(
+    "nothing waits for a confirmation: this gateway was not started with --try, or it was confirmed before"
+)]
 pub struct ConfirmError;
 
 impl Lifecycle {
@@ -75,14 +77,19 @@ impl Lifecycle {
             if let Some(reason) = &state.shutdown {
                 return Ending::Requested(reason.clone());
             }
-            let left = state.trial_ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+            let left = state
+                .trial_ends
+                .map(|ends| ends.saturating_duration_since(Instant::now()));
             state = match left {
                 Some(Duration::ZERO) => return Ending::TrialExpired,
                 Some(left) => {
                     let waited = self.changed.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
         }
     }

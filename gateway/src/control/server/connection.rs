@@ -42,7 +42,11 @@ pub(super) enum Heard<'c> {
 impl Connection {
     pub(super) fn new(stream: UnixStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::new(reader), writer: BufWriter::new(writer), line: Vec::new() }
+        Self {
+            reader: BufReader::new(reader),
+            writer: BufWriter::new(writer),
+            line: Vec::new(),
+        }
     }
 
     pub(super) async fn read_line(&mut self) -> Result<Heard<'_>, Hangup> {
@@ -79,7 +83,8 @@ impl Connection {
     }
 
     pub(super) async fn send_failure(&mut self, message: String) -> Result<(), Hangup> {
-        self.send_refusal(Refused::new(RefusedWhy::Failed, message)).await
+        self.send_refusal(Refused::new(RefusedWhy::Failed, message))
+            .await
     }
 
     /// Sends a reply with the next ones, or at the next [`flush`](Self::flush).

@@ -25,11 +25,18 @@ const RULES_FOLDER: &str = "rules.d";
 
 /// Where a configuration is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// [`DEFAULT_FILE`]: if it is missing, the defaults hold.
-    Default,
-    /// A file that someone named, so it must be there.
-    Named(PathBuf),
+pub struct ConfigSource {
+    file: PathBuf,
+    if_missing: IfMissing,
+}
+
+/// What it means that the main file is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfMissing {
+    /// The defaults hold: allow and watch.
+    Defaults,
+    /// Someone named it, so something is wrong.
+    Error,
 }
 
 /// A configuration without errors.
@@ -67,17 +74,23 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigSource {
-    /// The source that a command's `--config` means.
+    /// What a command's `--config` means. Without it, [`DEFAULT_FILE`], which need not be there.
     pub fn new(named: Option<PathBuf>) -> Self {
-        named.map_or(Self::Default, Self::Named)
+        match named {
+            Some(file) => Self {
+                file,
+                if_missing: IfMissing::Error,
+            },
+            None => Self {
+                file: DEFAULT_FILE.into(),
+                if_missing: IfMissing::Defaults,
+            },
+        }
     }
 
     /// The main file.
     pub fn file(&self) -> &Path {
-        match self {
-            Self::Default => Path::new(DEFAULT_FILE),
-            Self::Named(path) => path,
-        }
+        &self.file
     }
 
     /// The folder of the main file, and the folder of rule files.
@@ -119,11 +132,9 @@ struct Draft {
 impl Draft {
     fn read_main(&mut self, source: &ConfigSource) {
         let path = source.file();
-        match (files::read(path), source) {
-            (Ok(Text::Missing), ConfigSource::Default) => {}
-            (Ok(Text::Missing), ConfigSource::Named(_)) => {
-                self.problems.push(files::missing(path));
-            }
+        match (files::read(path), source.if_missing) {
+            (Ok(Text::Missing), IfMissing::Defaults) => {}
+            (Ok(Text::Missing), IfMissing::Error) => self.problems.push(files::missing(path)),
             (Ok(Text::Found(text)), _) => self.read_document(path, &text, |draft, document| {
                 if let Some(section) = document.root().section("capture") {
                     draft.capture = Capture::read(section);

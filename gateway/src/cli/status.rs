@@ -10,9 +10,9 @@ use crate::report;
 use crate::terminal;
 
 pub(super) fn main(args: StatusArgs, control: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let status = match Client::connect(&socket(control))?.ask(Request::Status)? {
-        Reply::Status(status) => status,
-        other => return Err(ClientError::Strange(format!("{other:?}")).into()),
+    let reply = Client::connect(&socket(control))?.ask(Request::Status)?;
+    let Reply::Status(status) = reply else {
+        return Err(ClientError::Strange(format!("{reply:?}")).into());
     };
     if args.json {
         terminal::print_line(&serde_json::to_string_pretty(&status)?)?;

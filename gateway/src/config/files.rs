@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Text, Problem> {
     file.take(LARGEST_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LARGEST_FILE {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
         let hint = format!("a file may have {} MiB: split it", LARGEST_FILE >> 20);
         return Err(problem(path, "the file is too large", Some(hint)));
     }
@@ -77,12 +77,8 @@ pub(super) fn missing(path: &Path) -> Problem {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            Some("let the user who runs tidegate read it".to_owned())
-        }
-        _ => None,
-    };
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let hint = denied.then(|| "let the user who runs tidegate read it".to_owned());
     problem(path, &format!("cannot be read: {error}"), hint)
 }
 

@@ -131,7 +131,8 @@ fn open_path(path: PathBuf) -> io::Result<Kept> {
 /// Sockets outside of the private directories that nobody named.
 fn reachable_sockets(config: &ContainConfig, table: &[u8], private: &[PathBuf]) -> Vec<PathBuf> {
     let named: Vec<PathBuf> = config.sockets.iter().filter_map(|socket| socket.canonicalize().ok()).collect();
-    let here = std::env::current_dir().ok();
+    // Below a private directory the working directory alone is still to be seen.
+    let here = std::env::current_dir().ok().filter(|here| is_below(here, private));
     let mut sockets: Vec<PathBuf> = unix_sockets::reachable_paths(table)
         .into_iter()
         .filter_map(|path| path.canonicalize().ok())

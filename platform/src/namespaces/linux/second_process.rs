@@ -8,13 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, netlink};
 use rustix::thread::UnshareFlags;
 
 use super::channel::{Channel, FromSecond, ToSecond};
 use super::{mounts, network};
 use crate::namespaces::{ContainConfig, ContainReport, ContainStep};
-use crate::privileges;
+use crate::privileges::{self, CommandOwner};
 use crate::sys::spawn;
 use crate::tun::TunError;
 
@@ -74,7 +74,8 @@ fn become_command(channel: &mut Channel) -> Result<Infallible, Failed> {
     drop((device, sockets));
 
     let ToSecond::Go = receive(channel)? else { return Err(out_of_turn()) };
-    privileges::confine_command(uid.is_root()).map_err(failed(ContainStep::Privileges, "capabilities"))?;
+    let owner = if uid.is_root() { CommandOwner::Root } else { CommandOwner::OrdinaryUser };
+    privileges::confine_command(owner).map_err(failed(ContainStep::Privileges, "capabilities"))?;
     let source = Command::new(&config.program).args(&config.arguments).exec();
     Err(Failed { step: ContainStep::Exec, detail: "exec".to_owned(), source })
 }
@@ -105,12 +106,13 @@ fn device_failure(error: TunError) -> Failed {
 
 /// Route first, then as many for `sock_diag` as were wished.
 fn netlink_sockets(config: &ContainConfig) -> io::Result<Vec<OwnedFd>> {
-    let wished = std::iter::repeat_n(netlink::SOCK_DIAG, usize::from(config.diag_sockets));
-    std::iter::once(netlink::ROUTE)
+    const NETLINK_ROUTE: Option<Protocol> = None; // number 0
+    let wished = std::iter::repeat_n(Some(netlink::SOCK_DIAG), usize::from(config.diag_sockets));
+    std::iter::once(NETLINK_ROUTE)
         .chain(wished)
         .map(|protocol| {
             let kind = SocketType::RAW;
-            Ok(rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, Some(protocol))?)
+            Ok(rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?)
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 //! What this crate is *not*: it decides nothing. Which rules a host gets is `routing`'s plan, which flow may pass is
 //! `policy`'s decision.
 
+pub mod apps;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 pub mod host;
@@ -14,6 +15,12 @@ mod inet_diag;
 #[cfg(target_os = "linux")]
 pub mod link;
 #[cfg(target_os = "linux")]
+pub mod namespaces;
+#[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(target_os = "linux")]
+pub mod privileges;
+pub mod resolvers;
 mod sys;
 pub mod tun;
+pub mod users;

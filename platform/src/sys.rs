@@ -1,8 +1,9 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
 pub(crate) mod descriptor;
-#[cfg(target_os = "macos")]
 pub(crate) mod interface;
+#[cfg(target_os = "linux")]
+pub(crate) mod spawn;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod test_network;
 #[cfg(target_os = "linux")]

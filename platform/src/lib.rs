@@ -8,12 +8,18 @@
 
 pub mod bypass;
 #[cfg(target_os = "linux")]
+pub mod emit;
+#[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
 #[cfg(target_os = "linux")]
 pub mod link;
 #[cfg(target_os = "linux")]
+pub mod monitor;
+#[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(target_os = "linux")]
+pub mod sockets;
 mod sys;
 pub mod tun;

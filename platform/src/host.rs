@@ -19,7 +19,7 @@ mod tests;
 mod uplinks;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteMessage, RouteProtocol};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 
 use self::links::Links;
@@ -155,30 +155,40 @@ impl HostNetwork {
         Ok(found)
     }
 
+    /// Routes of our table, whoever made them, and routes that carry our number, wherever they are.
     fn our_routes(&mut self, links: &Links) -> Result<Vec<Route>, NetlinkError> {
-        let ours = |route: &Route| route.table == TABLE || route.protocol == PROTOCOL;
-        let keep = |answer: &RouteNetlinkMessage| match answer {
-            RouteNetlinkMessage::NewRoute(message) => {
-                message.header.protocol == RouteProtocol::from(PROTOCOL)
-                    || routes::from_message(message, links)
-                        .as_ref()
-                        .is_some_and(ours)
-            }
-            _ => false,
+        let ours = |answer: &RouteNetlinkMessage| {
+            let RouteNetlinkMessage::NewRoute(message) = answer else {
+                return None;
+            };
+            routes::from_message(message, links)
+                .filter(|route| route.table == TABLE || route.protocol == PROTOCOL)
         };
-        let mut found = Vec::new();
+        let mut found: Vec<Route> = Vec::new();
         for family in [Family::V4, Family::V6] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = rules::address_family(family);
-            let answers = self
-                .route
-                .dump(&RouteNetlinkMessage::GetRoute(request), &keep)?;
-            found.extend(answers.iter().filter_map(|answer| {
-                let RouteNetlinkMessage::NewRoute(message) = answer else {
-                    return None;
+            // The kernel filters: a host with a full table of the Internet has a million other routes.
+            let mut in_our_table = RouteMessage::default();
+            in_our_table.header.address_family = rules::address_family(family);
+            let mut with_our_number = in_our_table.clone();
+            in_our_table.attributes.push(RouteAttribute::Table(TABLE));
+            with_our_number.header.protocol = RouteProtocol::from(PROTOCOL);
+            for request in [in_our_table, with_our_number] {
+                let answers = self
+                    .route
+                    .dump(&RouteNetlinkMessage::GetRoute(request), &|answer| {
+                        ours(answer).is_some()
+                    });
+                let answers = match answers {
+                    // The table does not exist before its first route.
+                    Err(error) if error.refusal() == Some(libc::ENOENT) => continue,
+                    answers => answers?,
                 };
-                routes::from_message(message, links).filter(ours)
-            }));
+                for route in answers.iter().filter_map(ours) {
+                    if !found.contains(&route) {
+                        found.push(route);
+                    }
+                }
+            }
         }
         Ok(found)
     }

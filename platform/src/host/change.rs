@@ -37,20 +37,14 @@ impl HostNetwork {
         change: &Change,
         journal: &mut Journal,
     ) -> Result<Option<Change>, ChangeError> {
-        let change = match change {
-            Change::Set { path, to, .. } => {
-                let from = settings::read(path)?;
-                if from == *to {
-                    return Ok(None);
-                }
-                Change::Set {
-                    path: path.clone(),
-                    from,
-                    to: to.clone(),
-                }
+        let mut change = change.clone();
+        if let Change::Set { path, from, to } = &mut change {
+            // What is there now is what there is to put back, whatever the plan saw.
+            *from = settings::read(path)?;
+            if from == to {
+                return Ok(None);
             }
-            other => other.clone(),
-        };
+        }
         journal.record(&change)?;
         let made = match &change {
             Change::AddRoute(route) => self.add_route(route)?,
@@ -85,7 +79,11 @@ impl HostNetwork {
                 Change::RemoveRule(rule) if rule.protocol == PROTOCOL => {
                     self.remove_rule(rule).map(|_| ())
                 }
-                other => self.reverse(other),
+                Change::AddRoute(_)
+                | Change::RemoveRoute(_)
+                | Change::AddRule(_)
+                | Change::RemoveRule(_)
+                | Change::Set { .. } => self.reverse(change),
             };
             (change, result)
         });

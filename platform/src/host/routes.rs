@@ -87,17 +87,17 @@ pub(super) fn from_message(message: &RouteMessage, links: &Links) -> Option<Rout
     if message.header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
-    let kind = match message.header.kind {
-        RouteType::Unreachable => RouteKind::Unreachable,
-        RouteType::Unicast => {
-            let hop = hop(message)?;
-            RouteKind::Device {
-                device: links.name(hop.index)?.to_owned(),
-                gateway: hop.gateway,
-                source: attribute!(attributes, RouteAttribute::PrefSource).and_then(ip),
-            }
+    let kind = if message.header.kind == RouteType::Unreachable {
+        RouteKind::Unreachable
+    } else if message.header.kind == RouteType::Unicast {
+        let hop = hop(message)?;
+        RouteKind::Device {
+            device: links.name(hop.index)?.to_owned(),
+            gateway: hop.gateway,
+            source: attribute!(attributes, RouteAttribute::PrefSource).and_then(ip),
         }
-        _ => return None,
+    } else {
+        return None;
     };
     Some(Route {
         table: attribute!(attributes, RouteAttribute::Table)

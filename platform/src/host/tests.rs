@@ -73,96 +73,100 @@ fn through(device: &str) -> RouteKind {
     }
 }
 
-/// Rules of every kind, routes of both families, a setting.
+/// A setting, routes of both families, rules of every kind.
 fn changes() -> Vec<Change> {
-    let mut changes = vec![
-        Change::Set {
-            path: "net/ipv4/conf/eth0/rp_filter".to_owned(),
-            from: "0".to_owned(),
-            to: "2".to_owned(),
-        },
-        Change::AddRoute(route("0.0.0.0/0", RouteKind::Unreachable, 200)),
-        Change::AddRoute(route("0.0.0.0/0", through("far0"), 100)),
-        Change::AddRoute(route("::/0", RouteKind::Unreachable, 200)),
-        Change::AddRoute(route("::/0", through("far0"), 100)),
-    ];
-    for family in [Family::V4, Family::V6] {
-        let everything = match family {
-            Family::V4 => "192.0.2.0/24",
-            Family::V6 => "2001:db8::/32",
-        };
-        let ports = PortRange {
-            first: 22,
-            last: 23,
-        };
-        let marked = Selector {
-            mark: Some(MARK),
-            ..Selector::default()
-        };
-        let bound = Selector {
-            output: Some("eth0".to_owned()),
-            ..Selector::default()
-        };
-        let service = Selector {
-            ip_protocol: Some(6),
-            source_ports: Some(ports),
-            ..Selector::default()
-        };
-        let local = Selector {
-            input: Some("lo".to_owned()),
-            to: Some(everything.parse().unwrap()),
-            destination_ports: Some(ports),
-            not: true,
-            ..Selector::default()
-        };
-        let other = Selector {
-            from: Some(everything.parse().unwrap()),
-            mark: Some(Mark {
-                value: 0,
-                mask: 0xffff,
-            }),
-            ..Selector::default()
-        };
-        changes.extend([
-            Change::AddRule(rule(
-                family,
-                LAST_PREFERENCE,
-                Selector::default(),
-                RuleAction::Nop,
-            )),
-            Change::AddRule(rule(
-                family,
-                FIRST_PREFERENCE,
-                marked,
-                RuleAction::Goto(LAST_PREFERENCE),
-            )),
-            Change::AddRule(rule(
-                family,
-                FIRST_PREFERENCE + 1,
-                bound,
-                RuleAction::Prohibit,
-            )),
-            Change::AddRule(rule(
-                family,
-                FIRST_PREFERENCE + 2,
-                service,
-                RuleAction::Goto(LAST_PREFERENCE),
-            )),
-            Change::AddRule(rule(
-                family,
-                FIRST_PREFERENCE + 3,
-                local,
-                RuleAction::Lookup(TABLE),
-            )),
-            Change::AddRule(rule(
-                family,
-                FIRST_PREFERENCE + 4,
-                other,
-                RuleAction::Unreachable,
-            )),
-        ]);
+    let path = "net/ipv4/conf/eth0/rp_filter".to_owned();
+    let mut changes = vec![Change::Set {
+        path,
+        from: "0".to_owned(),
+        to: "2".to_owned(),
+    }];
+    for destination in ["0.0.0.0/0", "::/0"] {
+        changes.push(Change::AddRoute(route(
+            destination,
+            RouteKind::Unreachable,
+            200,
+        )));
+        changes.push(Change::AddRoute(route(destination, through("far0"), 100)));
     }
+    changes.extend(
+        rules(Family::V4, "192.0.2.0/24")
+            .into_iter()
+            .map(Change::AddRule),
+    );
+    changes.extend(
+        rules(Family::V6, "2001:db8::/32")
+            .into_iter()
+            .map(Change::AddRule),
+    );
     changes
+}
+
+fn rules(family: Family, network: &str) -> Vec<Rule> {
+    let network = network.parse().ok();
+    let ports = Some(PortRange {
+        first: 22,
+        last: 23,
+    });
+    let nothing = Selector::default;
+    let past = RuleAction::Goto(LAST_PREFERENCE);
+    let input = Some("lo".to_owned());
+    let rules = [
+        (LAST_PREFERENCE, nothing(), RuleAction::Nop),
+        (
+            FIRST_PREFERENCE,
+            Selector {
+                mark: Some(MARK),
+                ..nothing()
+            },
+            past,
+        ),
+        (
+            FIRST_PREFERENCE + 1,
+            Selector {
+                output: Some("eth0".to_owned()),
+                ..nothing()
+            },
+            RuleAction::Prohibit,
+        ),
+        (
+            FIRST_PREFERENCE + 2,
+            Selector {
+                ip_protocol: Some(6),
+                source_ports: ports,
+                ..nothing()
+            },
+            past,
+        ),
+        (
+            FIRST_PREFERENCE + 3,
+            Selector {
+                input,
+                to: network,
+                ip_protocol: Some(17),
+                destination_ports: ports,
+                not: true,
+                ..nothing()
+            },
+            RuleAction::Lookup(TABLE),
+        ),
+        (
+            FIRST_PREFERENCE + 4,
+            Selector {
+                from: network,
+                mark: Some(Mark {
+                    value: 0,
+                    mask: 0xffff,
+                }),
+                ..nothing()
+            },
+            RuleAction::Unreachable,
+        ),
+    ];
+    rules
+        .into_iter()
+        .map(|(preference, selector, action)| rule(family, preference, selector, action))
+        .collect()
 }
 
 fn ours(facts: &HostFacts) -> (Vec<Rule>, Vec<Route>) {

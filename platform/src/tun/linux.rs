@@ -222,10 +222,7 @@ fn check_name(name: &str) -> Result<(), TunError> {
 }
 
 fn creation_error(name: &str, error: tun::Error) -> TunError {
-    let source = match error {
-        tun::Error::Io(source) => source,
-        other => io::Error::other(other),
-    };
+    let source = io::Error::from(error);
     match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => TunError::NoDevice,
         Some(libc::EPERM | libc::EACCES) => TunError::NotPermitted {

@@ -122,6 +122,8 @@ fn report(label: &str, policy: &Policy, flows: &[Flow]) {
     let mut by_rule = 0;
     for _ in 0..5 {
         for (remote, apps) in flows {
+            // Facts are gathered just before a decision: a copy is as warm as they are.
+            let apps = &apps.clone();
             let facts = FlowFacts {
                 direction: Direction::Out,
                 protocol: Protocol::Tcp,

@@ -22,6 +22,7 @@ mod ip;
 mod limiter;
 mod output;
 pub mod packet;
+pub mod ping;
 mod reassembly;
 mod recency;
 pub mod stack;

@@ -17,3 +17,6 @@ pub mod run;
 pub mod shared;
 pub mod signals;
 pub mod terminal;
+
+#[cfg(test)]
+mod test_folder;

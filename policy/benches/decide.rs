@@ -97,7 +97,7 @@ fn flows(count: u32, unknown: u32) -> Vec<Flow> {
                 _ => v4(numbers.below(count)).into(),
             };
             let name = if unknown > 1 { "other" } else { "app" };
-            let remote = SocketAddr::new(address, [443, 25, 53, 8080][usize::from(app % 4 == 0)]);
+            let remote = SocketAddr::new(address, if app.is_multiple_of(4) { 25 } else { 443 });
             (remote, [program(name, app)])
         })
         .collect()
@@ -113,7 +113,7 @@ fn program(name: &str, number: u32) -> App {
         command_line: Vec::new(),
         parents: vec!["/usr/bin/bash".into(), "/usr/lib/systemd/systemd".into()],
         unit: Some(format!("{name}{number}.service")),
-        container: (number % 2 == 0).then(|| format!("{number:064x}")),
+        container: number.is_multiple_of(2).then(|| format!("{number:064x}")),
     }
 }
 
@@ -122,6 +122,8 @@ fn report(label: &str, policy: &Policy, flows: &[Flow]) {
     let mut by_rule = 0;
     for _ in 0..5 {
         for (remote, apps) in flows {
+            // Facts are gathered just before a decision: a copy is as warm as they are.
+            let apps = &apps.clone();
             let facts = FlowFacts {
                 direction: Direction::Out,
                 protocol: Protocol::Tcp,

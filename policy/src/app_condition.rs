@@ -172,10 +172,18 @@ impl ContainerPrefix {
     }
 
     /// The digits that every such id begins with, to be found by.
-    pub(crate) fn head(&self) -> &str {
-        self.0.get(..Self::FEWEST).unwrap_or(&self.0)
+    pub(crate) fn head(&self) -> ContainerHead {
+        Self::head_of(&self.0).unwrap_or_default()
+    }
+
+    /// The digits that an id is found by; none where it is too short to meet any condition.
+    pub(crate) fn head_of(id: &str) -> Option<ContainerHead> {
+        id.as_bytes().first_chunk().copied()
     }
 }
+
+/// The first digits of a container id.
+pub(crate) type ContainerHead = [u8; ContainerPrefix::FEWEST];
 
 impl fmt::Display for ContainerPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -26,7 +26,7 @@ mod scope;
 
 pub use app_condition::{AppCondition, AppField, ContainerPrefix};
 pub use destination::Destination;
-pub use document::{Document, Problem, Severity};
+pub use document::{Document, Item, Problem, Refusal, Section, Severity};
 pub use explain::Explanation;
 pub use facts::{App, Direction, FlowFacts, Protocol};
 pub use glob::Glob;

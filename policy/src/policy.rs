@@ -21,6 +21,8 @@ use index::Index;
 pub struct Policy {
     default: Verdict,
     rules: Vec<Rule>,
+    /// What each rule does, apart from the rules: small enough to stay in the cache.
+    actions: Box<[Verdict]>,
     outgoing: Index,
     incoming: Index,
 }
@@ -30,10 +32,12 @@ impl Policy {
     pub fn compile(source: PolicySource) -> Self {
         let PolicySource { default, rules } = source;
         let outgoing = Index::new(&rules, Direction::Out);
+        let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In);
         Self {
             default,
             rules,
+            actions,
             outgoing,
             incoming,
         }
@@ -97,10 +101,7 @@ impl Policy {
     }
 
     pub(crate) fn by_rule(&self, index: usize) -> Decision {
-        let verdict = self
-            .rules
-            .get(index)
-            .map_or(self.default, |rule| rule.info.action);
+        let verdict = self.actions.get(index).copied().unwrap_or(self.default);
         Decision {
             verdict,
             by: DecidedBy::Rule(index),

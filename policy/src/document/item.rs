@@ -21,40 +21,38 @@ impl<'d> Item<'d> {
 
     /// The text of a string.
     pub fn text(&self) -> Option<&'d str> {
-        match &self.node.value {
-            Value::String(text) => Some(text),
-            other => self.wrong_kind("a string", other),
-        }
+        let Value::String(text) = &self.node.value else {
+            return self.wrong_kind("a string");
+        };
+        Some(text)
     }
 
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
-        match &self.node.value {
-            Value::Boolean(flag) => Some(*flag),
-            other => self.wrong_kind("true or false", other),
-        }
+        let Value::Boolean(flag) = &self.node.value else {
+            return self.wrong_kind("true or false");
+        };
+        Some(*flag)
     }
 
     /// A whole number that fits `T`.
     pub fn integer<T: TryFrom<i64>>(&self) -> Option<T> {
-        match &self.node.value {
-            Value::Integer(number) => {
-                let fitting = number.and_then(|number| T::try_from(number).ok());
-                if fitting.is_none() {
-                    self.error("the number is out of range", None);
-                }
-                fitting
-            }
-            other => self.wrong_kind("an integer", other),
+        let Value::Integer(number) = &self.node.value else {
+            return self.wrong_kind("an integer");
+        };
+        let fitting = number.and_then(|number| T::try_from(number).ok());
+        if fitting.is_none() {
+            self.error("the number is out of range", None);
         }
+        fitting
     }
 
     /// A table, inline or under a header.
     pub fn section(&self) -> Option<Section<'d>> {
-        match &self.node.value {
-            Value::Table(table) => Some(Section::new(self.document, table, self.node.start)),
-            other => self.wrong_kind("a table", other),
-        }
+        let Value::Table(table) = &self.node.value else {
+            return self.wrong_kind("a table");
+        };
+        Some(Section::new(self.document, table, self.node.start))
     }
 
     /// Whether this is a table.
@@ -64,22 +62,31 @@ impl<'d> Item<'d> {
 
     /// The elements of a list, or the value itself: `to = "x"` reads as `to = ["x"]`.
     pub fn elements(&self) -> Vec<Self> {
-        match &self.node.value {
-            Value::Array(nodes) => nodes
-                .iter()
-                .map(|node| Self::new(self.document, node))
-                .collect(),
-            Value::String(_) | Value::Integer(_) | Value::Boolean(_) => vec![*self],
-            Value::Float | Value::Date | Value::Table(_) => vec![*self],
-        }
+        self.nodes()
+            .map_or_else(|| vec![*self], |nodes| self.each(nodes))
     }
 
     /// The elements of a list that must be one.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
-        match &self.node.value {
-            Value::Array(_) => Some(self.elements()),
-            other => self.wrong_kind("a list", other),
+        let Some(nodes) = self.nodes() else {
+            return self.wrong_kind("a list");
+        };
+        Some(self.each(nodes))
+    }
+
+    fn nodes(&self) -> Option<&'d [Node]> {
+        if let Value::Array(nodes) = &self.node.value {
+            Some(nodes)
+        } else {
+            None
         }
+    }
+
+    fn each(&self, nodes: &'d [Node]) -> Vec<Self> {
+        nodes
+            .iter()
+            .map(|node| Self::new(self.document, node))
+            .collect()
     }
 
     /// What `parser` makes of a string; its refusal is noted.
@@ -126,8 +133,9 @@ impl<'d> Item<'d> {
             .note(self.node.start, Severity::Warning, message.into(), hint);
     }
 
-    fn wrong_kind<T>(&self, expected: &str, found: &Value) -> Option<T> {
-        self.error(format!("expected {expected}, found {}", found.kind()), None);
+    fn wrong_kind<T>(&self, expected: &str) -> Option<T> {
+        let found = self.node.value.kind();
+        self.error(format!("expected {expected}, found {found}"), None);
         None
     }
 }

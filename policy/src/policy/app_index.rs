@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::app_condition::AppCondition;
+use crate::app_condition::{AppCondition, ContainerHead, ContainerPrefix};
 use crate::facts::App;
 use crate::pattern::Pattern;
 
@@ -21,7 +21,7 @@ enum Anchor {
     Name(TextAnchor),
     Unit(TextAnchor),
     Parent(TextAnchor),
-    Container(Box<str>),
+    Container(ContainerHead),
     User(Box<str>),
     Uid(u32),
 }
@@ -33,6 +33,40 @@ enum TextAnchor {
     Beneath(Box<[u8]>),
     /// Nothing to look up by.
     Nowhere,
+}
+
+impl Anchor {
+    fn text(&self) -> Option<&TextAnchor> {
+        match self {
+            Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
+                Some(text)
+            }
+            Self::Container(_) | Self::User(_) | Self::Uid(_) => None,
+        }
+    }
+
+    fn is_nowhere(&self) -> bool {
+        self.text() == Some(&TextAnchor::Nowhere)
+    }
+
+    /// Whether every app that is found by this anchor meets the condition that it stands for.
+    fn is_whole_condition(&self) -> bool {
+        match self {
+            Self::User(_) | Self::Uid(_) => true,
+            Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
+                matches!(text, TextAnchor::Exact(_))
+            }
+            Self::Container(_) => false,
+        }
+    }
+}
+
+/// Where a rule is filed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Filing {
+    pub(super) key: u32,
+    /// Whether every app found under the key meets the rule's whole app condition.
+    pub(super) certain: bool,
 }
 
 /// Gives each distinct anchor its key while the rules are read.
@@ -50,7 +84,7 @@ pub(super) struct AppIndex {
     name: TextIndex,
     unit: TextIndex,
     parent: TextIndex,
-    container: FxHashMap<Box<str>, u32>,
+    container: FxHashMap<ContainerHead, u32>,
     user: FxHashMap<Box<str>, u32>,
     uid: FxHashMap<u32, u32>,
 }
@@ -59,6 +93,8 @@ pub(super) struct AppIndex {
 struct TextIndex {
     exact: FxHashMap<Box<[u8]>, u32>,
     beneath: FxHashMap<Box<[u8]>, u32>,
+    /// A bit for each length that a key of `beneath` has, the last for all longer ones.
+    beneath_lengths: u128,
 }
 
 impl AppKeys {
@@ -69,41 +105,43 @@ impl AppKeys {
         }
     }
 
-    /// The keys under which a rule is to be found.
-    pub(super) fn assign(&mut self, condition: Option<&AppCondition>) -> Vec<u32> {
+    /// Where a rule with this condition is to be found.
+    pub(super) fn assign(&mut self, condition: Option<&AppCondition>) -> Vec<Filing> {
         let Some(condition) = condition else {
-            return vec![ANY_APP];
+            return vec![Filing {
+                key: ANY_APP,
+                certain: true,
+            }];
         };
-        let rarest = fields(condition)
+        let mut fields = fields(condition).to_vec();
+        fields.retain(|anchors| !anchors.is_empty());
+        let only_field = fields.len() == 1;
+        let rarest = fields
             .into_iter()
-            .filter(|anchors| !anchors.is_empty())
             .min_by_key(|anchors| anchors.iter().map(|anchor| self.rules_with(anchor)).max());
-        let mut keys: Vec<u32> = rarest
+        let mut filings: Vec<Filing> = rarest
             .unwrap_or_default()
             .into_iter()
-            .map(|anchor| self.key_of(anchor))
+            .map(|anchor| {
+                let certain = only_field && anchor.is_whole_condition();
+                Filing {
+                    key: self.key_of(anchor),
+                    certain,
+                }
+            })
             .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+        filings.sort_unstable_by_key(|filing| (filing.key, !filing.certain));
+        filings.dedup_by_key(|filing| filing.key);
+        filings
     }
 
     fn rules_with(&self, anchor: &Anchor) -> u32 {
-        match anchor {
-            Anchor::Path(text) | Anchor::Name(text) | Anchor::Unit(text) | Anchor::Parent(text)
-                if *text == TextAnchor::Nowhere =>
-            {
-                u32::MAX
-            }
-            Anchor::Path(_) | Anchor::Name(_) | Anchor::Unit(_) | Anchor::Parent(_) => {
-                self.counted(anchor)
-            }
-            Anchor::Container(_) | Anchor::User(_) | Anchor::Uid(_) => self.counted(anchor),
+        let counted = || self.popularity.get(anchor).copied().unwrap_or_default();
+        if anchor.is_nowhere() {
+            u32::MAX
+        } else {
+            counted()
         }
-    }
-
-    fn counted(&self, anchor: &Anchor) -> u32 {
-        self.popularity.get(anchor).copied().unwrap_or_default()
     }
 
     fn key_of(&mut self, anchor: Anchor) -> u32 {
@@ -136,7 +174,7 @@ fn fields(condition: &AppCondition) -> [Vec<Anchor>; 7] {
         condition
             .container
             .iter()
-            .map(|prefix| Anchor::Container(prefix.head().into()))
+            .map(|prefix| Anchor::Container(prefix.head()))
             .collect(),
         text_anchors(&condition.unit, Anchor::Unit),
         text_anchors(&condition.name, Anchor::Name),
@@ -164,7 +202,10 @@ impl TextIndex {
     fn key_of(&mut self, anchor: TextAnchor, next: u32) -> u32 {
         match anchor {
             TextAnchor::Exact(text) => *self.exact.entry(text).or_insert(next),
-            TextAnchor::Beneath(folder) => *self.beneath.entry(folder).or_insert(next),
+            TextAnchor::Beneath(folder) => {
+                self.beneath_lengths |= length_bit(folder.len());
+                *self.beneath.entry(folder).or_insert(next)
+            }
             TextAnchor::Nowhere => KNOWN_APP,
         }
     }
@@ -180,12 +221,17 @@ impl TextIndex {
         }
         for (at, byte) in text.iter().enumerate() {
             if *byte == b'/'
+                && self.beneath_lengths & length_bit(at) != 0
                 && let Some(key) = self.beneath.get(&text[..at])
             {
                 visit(*key);
             }
         }
     }
+}
+
+fn length_bit(length: usize) -> u128 {
+    1 << length.min(127)
 }
 
 impl AppIndex {
@@ -206,9 +252,9 @@ impl AppIndex {
                     .each_key(parent.as_os_str().as_encoded_bytes(), visit);
             }
         }
-        let container = app.container.as_ref().and_then(|id| id.get(..12));
+        let container = app.container.as_deref().and_then(ContainerPrefix::head_of);
         let found = [
-            container.and_then(|head| self.container.get(head)),
+            container.and_then(|head| self.container.get(&head)),
             app.user
                 .as_ref()
                 .and_then(|user| self.user.get(user.as_str())),

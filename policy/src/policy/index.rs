@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::app_index::{ANY_APP, AppIndex, AppKeys};
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Candidate, service_number};
 use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys};
 use crate::destination::Destination;
 use crate::facts::{App, Direction, FlowFacts};
@@ -49,7 +49,7 @@ impl Index {
             app_keys.count_anchors(condition);
         }
         let mut destination_keys = DestinationKeys::default();
-        let mut filed: FxHashMap<(u32, u32), Vec<u32>> = FxHashMap::default();
+        let mut filed: FxHashMap<(u32, u32), Vec<Candidate>> = FxHashMap::default();
         for (number, rule) in ours() {
             let to = rule.to.as_deref().unwrap_or(&[Destination::Anywhere]);
             let mut destinations: Vec<u32> = to
@@ -58,9 +58,11 @@ impl Index {
                 .collect();
             destinations.sort_unstable();
             destinations.dedup();
-            for app in app_keys.assign(rule.app.as_ref()) {
+            for filing in app_keys.assign(rule.app.as_ref()) {
+                let candidates = Candidate::of_rule(number, filing.certain, rule.port.as_deref());
                 for destination in &destinations {
-                    filed.entry((app, *destination)).or_default().push(number);
+                    let keys = (filing.key, *destination);
+                    filed.entry(keys).or_default().extend(&candidates);
                 }
             }
         }
@@ -75,15 +77,15 @@ impl Index {
         };
         let mut filed: Vec<_> = filed.into_iter().collect();
         filed.sort_unstable_by_key(|(keys, _)| *keys);
-        for (keys, numbers) in filed {
-            index.place(keys, numbers, rules);
+        for (keys, candidates) in filed {
+            index.place(keys, candidates);
         }
         index
     }
 
-    fn place(&mut self, (app, destination): (u32, u32), numbers: Vec<u32>, rules: &[Rule]) {
-        let first = numbers.first().copied();
-        let bucket = Bucket::new(numbers, |number| rule_at(rules, number)?.port.as_deref());
+    fn place(&mut self, (app, destination): (u32, u32), candidates: Vec<Candidate>) {
+        let first = candidates.first().map(|candidate| candidate.rule);
+        let bucket = Bucket::new(candidates);
         if app == ANY_APP {
             self.any_app[position(destination)] = Some(bucket);
         } else if destination == ANYWHERE {
@@ -102,64 +104,39 @@ impl Index {
         facts: &FlowFacts<'_>,
         app: Option<&App>,
     ) -> Option<u32> {
-        let mut search = Search {
-            rules,
-            facts,
-            app,
-            best: u32::MAX,
+        let service = service_number(facts.protocol, facts.service_port());
+        let holds = |rule: u32| {
+            let rule = usize::try_from(rule)
+                .ok()
+                .and_then(|position| rules.get(position));
+            rule.is_some_and(|rule| rule.matches(facts, app))
+        };
+        let mut best = u32::MAX;
+        let mut try_bucket = |bucket: Option<&Bucket>| {
+            best = bucket
+                .and_then(|bucket| bucket.first_before(best, service, &holds))
+                .unwrap_or(best);
+            best
         };
         let destinations = self.destinations.find(facts.other_end());
         let destinations = destinations.as_slice();
         self.apps.each_key(app, &mut |app_key| {
             if app_key == ANY_APP {
                 for destination in destinations {
-                    search.try_bucket(self.any_app[position(*destination)].as_ref());
+                    try_bucket(self.any_app[position(*destination)].as_ref());
                 }
                 return;
             }
             let of_app = &self.of_app[position(app_key)];
-            search.try_bucket(of_app.anywhere.as_ref());
-            if of_app.first_pair.is_some_and(|first| first < search.best) {
+            let best = try_bucket(of_app.anywhere.as_ref());
+            if of_app.first_pair.is_some_and(|first| first < best) {
                 for destination in &destinations[1..] {
-                    search.try_bucket(self.pairs.get(&(app_key, *destination)));
+                    try_bucket(self.pairs.get(&(app_key, *destination)));
                 }
             }
         });
-        (search.best != u32::MAX).then_some(search.best)
+        (best != u32::MAX).then_some(best)
     }
-}
-
-/// The least rule number that is known to match.
-struct Search<'s> {
-    rules: &'s [Rule],
-    facts: &'s FlowFacts<'s>,
-    app: Option<&'s App>,
-    best: u32,
-}
-
-impl Search<'_> {
-    fn try_bucket(&mut self, bucket: Option<&Bucket>) {
-        let Some(bucket) = bucket else { return };
-        bucket.each_list(
-            self.facts.protocol,
-            self.facts.service_port(),
-            &mut |numbers| self.try_list(numbers),
-        );
-    }
-
-    fn try_list(&mut self, numbers: &[u32]) {
-        let better = numbers.iter().take_while(|number| **number < self.best);
-        let matching = better.copied().find(|number| {
-            rule_at(self.rules, *number).is_some_and(|rule| rule.matches(self.facts, self.app))
-        });
-        if let Some(number) = matching {
-            self.best = number;
-        }
-    }
-}
-
-fn rule_at(rules: &[Rule], number: u32) -> Option<&Rule> {
-    rules.get(usize::try_from(number).ok()?)
 }
 
 /// A key as a position: keys are given out from 0 without gaps.

@@ -108,19 +108,18 @@ impl<B: Bound> Stretches<B> {
 }
 
 /// The fewest aligned blocks, `(first, last)`, that make up `first..=last`; such blocks are nested or disjoint.
-pub(super) fn aligned_blocks(first: u16, last: u16) -> impl Iterator<Item = (u32, u32)> {
-    let (mut next, last) = (u32::from(first), u32::from(last));
+pub(super) fn aligned_blocks(first: u32, last: u32) -> impl Iterator<Item = (u32, u32)> {
+    let mut next = Some(first);
     std::iter::from_fn(move || {
-        if next > last {
-            return None;
+        let start = next.filter(|start| *start <= last)?;
+        let mut rest = 1_u32
+            .checked_shl(start.trailing_zeros())
+            .map_or(u32::MAX, |size| size - 1);
+        while rest > last - start {
+            rest >>= 1;
         }
-        let start = next;
-        let mut size = 1 << start.trailing_zeros().min(16);
-        while start + size - 1 > last {
-            size /= 2;
-        }
-        next = start + size;
-        Some((start, start + size - 1))
+        next = (start + rest).checked_add(1);
+        Some((start, start + rest))
     })
 }
 
@@ -158,16 +157,16 @@ mod tests {
         }
 
         #[test]
-        fn blocks_make_up_the_range(first: u16, length in 0_u16..2000) {
-            let last = first.saturating_add(length);
-            let blocks: Vec<_> = aligned_blocks(first, last).collect();
-            let mut next = u32::from(first);
-            for (start, end) in blocks {
-                prop_assert_eq!(start, next);
-                prop_assert_eq!(start % (end - start + 1), 0);
-                next = end + 1;
+        fn blocks_make_up_the_range(first: u32, length in 0_u32..70_000, to_the_end: bool) {
+            let last = if to_the_end { u32::MAX } else { first.saturating_add(length) };
+            let mut next = u64::from(first);
+            for (start, end) in aligned_blocks(first, last) {
+                prop_assert_eq!(u64::from(start), next);
+                let size = u64::from(end) - u64::from(start) + 1;
+                prop_assert!(size.is_power_of_two() && u64::from(start) % size == 0);
+                next = u64::from(end) + 1;
             }
-            prop_assert_eq!(next, u32::from(last) + 1);
+            prop_assert_eq!(next, u64::from(last) + 1);
         }
     }
 }

@@ -1,1 +1,44 @@
-//! The network lab: namespaces, links and servers for tests.
+//! The network lab: a host, a router and a server in namespaces of their own, for tests and benchmarks.
+//!
+//! [`Lab::new`] makes three [`Namespace`]s and the links between them; everything is gone when it is dropped, and nothing
+//! outside is ever touched. A test starts [services](service) on the server, the gateway on the host
+//! ([`Lab::tidegate`], [`Lab::exec`]), then runs real programs there and looks at what they saw:
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use tidegate_lab::{Lab, service};
+//!
+//! let lab = Lab::new()?;
+//! let _web = service::Http::start(&lab.server, 80)?;
+//! let tidegate = lab.tidegate("[[rule]]\nname = \"no\"\napp = \"*/wget\"\naction = \"block\"\n")?;
+//! let size = lab.host.bash("curl -sS http://203.0.113.10/bytes/1000 | wc -c")?.success()?;
+//! assert_eq!(size, "1000");
+//! assert_eq!(tidegate.flow_to("203.0.113.10:80")?["app"]["name"], "curl");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Namespaces are held by descriptors only, without a name and without a process, so the kernel removes them with the
+//! process that made them, however it ends. Needs root.
+//!
+//! What this crate is *not*: part of the program. It is the one place besides `platform` with `unsafe`, all of it in one
+//! private file.
+
+pub mod client;
+mod daemon;
+mod exec;
+mod host_view;
+mod namespace;
+mod network;
+mod process;
+pub mod service;
+mod stale;
+mod sys;
+mod wait;
+
+pub use daemon::Daemon;
+pub use exec::Exec;
+pub use namespace::{Namespace, User};
+pub use network::{Lab, address};
+pub use process::{Background, Finished};
+pub use wait::wait_until;

@@ -19,3 +19,6 @@ pub mod signals;
 pub mod stack;
 pub mod terminal;
 pub mod worker;
+
+#[cfg(test)]
+mod test_folder;

@@ -45,7 +45,7 @@ impl Ip {
     }
 
     /// A packet from the far end.
-    fn from_there(self) -> PacketBuilderStep<IpHeaders> {
+    fn packet_from_far_end(self) -> PacketBuilderStep<IpHeaders> {
         let (from, to) = (self.there().parse().unwrap(), self.here().parse().unwrap());
         match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -132,7 +132,7 @@ fn connect(tun: &Tun, family: Ip) -> (TcpStream, u16, u32) {
         });
         let mut reply = Vec::new();
         family
-            .from_there()
+            .packet_from_far_end()
             .tcp(7, port, 1000, u16::MAX)
             .syn()
             .ack(sequence + 1)
@@ -185,7 +185,7 @@ fn the_kernels_tcp_takes_a_super_packet_from_the_device() {
             let payload: Vec<u8> = (0..10_000).map(|n: u32| n.to_le_bytes()[0]).collect();
             let mut head = Vec::new();
             let builder = family
-                .from_there()
+                .packet_from_far_end()
                 .tcp(7, port, 1001, u16::MAX)
                 .ack(acknowledge);
             builder.write(&mut head, &payload).unwrap();
@@ -220,7 +220,7 @@ fn several_datagrams_cross_the_device_as_one_in_both_directions() {
 
             let mut packet = Vec::new();
             family
-                .from_there()
+                .packet_from_far_end()
                 .udp(6000, 5000)
                 .write(&mut packet, &[2; 1250])
                 .unwrap();

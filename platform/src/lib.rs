@@ -9,7 +9,15 @@
 pub mod apps;
 pub mod bypass;
 #[cfg(target_os = "linux")]
+pub mod emit;
+#[cfg(target_os = "linux")]
+pub mod host;
+#[cfg(target_os = "linux")]
+mod inet_diag;
+#[cfg(target_os = "linux")]
 pub mod link;
+#[cfg(target_os = "linux")]
+pub mod monitor;
 #[cfg(target_os = "linux")]
 pub mod namespaces;
 #[cfg(target_os = "linux")]
@@ -17,6 +25,8 @@ mod netlink;
 #[cfg(target_os = "linux")]
 pub mod privileges;
 pub mod resolvers;
+#[cfg(target_os = "linux")]
+pub mod sockets;
 mod sys;
 pub mod tun;
 pub mod users;

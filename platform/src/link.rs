@@ -51,7 +51,7 @@ pub fn configure(name: &str, settings: &LinkSettings) -> Result<(), LinkError> {
     let mut connection = Connection::route().map_err(refused)?;
     if settings.unnumbered {
         // Before the link is up: a link-local address is made the moment it comes up.
-        refuse_router_advertisements(name);
+        prepare_ipv6(name);
         without_ipv6_is_fine(connection.change(&no_address_generation(name), 0))
             .map_err(refused)?;
     }
@@ -100,10 +100,14 @@ fn without_ipv6_is_fine(result: Result<(), NetlinkError>) -> Result<(), NetlinkE
     }
 }
 
-/// Best effort: where `/proc/sys` is read-only nothing is lost, since nobody but us can send into a TUN device.
-fn refuse_router_advertisements(name: &str) {
-    if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0") {
-        tracing::debug!(name, %error, "accept_ra stays as it is");
+/// IPv6 routes may lead through the link whatever the default for new links is, and routers are not listened to. Best
+/// effort: where `/proc/sys` is read-only the defaults mostly do, and nobody but us can send into a TUN device.
+fn prepare_ipv6(name: &str) {
+    for setting in ["accept_ra", "disable_ipv6"] {
+        if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{setting}"), "0")
+        {
+            tracing::debug!(name, setting, %error, "the setting stays as it is");
+        }
     }
 }
 

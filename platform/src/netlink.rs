@@ -16,6 +16,8 @@ use thiserror::Error;
 
 /// The kernel answers at once; longer than this is a fault to report, not to wait for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How the kernel says that there is nothing of this kind to dump.
+const NO_SUCH_TABLE: [i32; 3] = [libc::ENOENT, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
 /// How often a dump that changed under our hands is begun again.
 const DUMP_ATTEMPTS: u32 = 8;
 
@@ -54,6 +56,23 @@ impl NetlinkError {
         }
     }
 }
+
+/// What becomes of each answer.
+type Each<'a> = &'a mut dyn FnMut(&NetlinkHeader, &[u8]) -> Result<(), NetlinkError>;
+
+/// The value of the first attribute of a kind.
+macro_rules! attribute {
+    ($attributes:expr, $kind:path) => {
+        $attributes.iter().find_map(|attribute| {
+            if let $kind(value) = attribute {
+                Some(value)
+            } else {
+                None
+            }
+        })
+    };
+}
+pub(crate) use attribute;
 
 /// A netlink socket for requests.
 #[derive(Debug)]
@@ -110,34 +129,54 @@ impl Connection {
         &mut self,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        self.collect(message, NLM_F_ACK)
+        self.collect(message, NLM_F_ACK, &|_| true)
     }
 
-    /// Asks for a whole table. An entry that our parser does not know is left out with a warning.
+    /// Asks for the part of a table that `keep` wants. A table of a family that the kernel lacks, or without its first entry
+    /// yet, is empty. An entry that our parser does not know is left out with a warning.
     pub(crate) fn dump(
         &mut self,
         message: &RouteNetlinkMessage,
+        keep: &dyn Fn(&RouteNetlinkMessage) -> bool,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        self.collect(message, NLM_F_DUMP)
+        for _ in 0..DUMP_ATTEMPTS {
+            match self.collect(message, NLM_F_DUMP, keep) {
+                Err(NetlinkError::Unsteady) => {}
+                Err(error)
+                    if error
+                        .refusal()
+                        .is_some_and(|code| NO_SUCH_TABLE.contains(&code)) =>
+                {
+                    return Ok(Vec::new());
+                }
+                done => return done,
+            }
+        }
+        Err(NetlinkError::Unsteady)
     }
 
     fn collect(
         &mut self,
         message: &RouteNetlinkMessage,
         flags: u16,
+        keep: &dyn Fn(&RouteNetlinkMessage) -> bool,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let request = serialized(message);
         let mut answers = Vec::new();
-        self.steadily(|connection| {
-            answers.clear();
-            connection.transact(message.message_type(), flags, &request, &mut |header, payload| {
+        self.transact(
+            message.message_type(),
+            flags,
+            &serialized(message),
+            &mut |header, payload| {
                 match RouteNetlinkMessage::deserialize(header, payload) {
-                    Ok(answer) => answers.push(answer),
-                    Err(error) => tracing::warn!(kind = header.message_type, %error, "unknown netlink answer"),
+                    Ok(answer) if keep(&answer) => answers.push(answer),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(kind = header.message_type, %error, "unknown netlink answer")
+                    }
                 }
                 Ok(())
-            })
-        })?;
+            },
+        )?;
         Ok(answers)
     }
 
@@ -156,25 +195,12 @@ impl Connection {
         self.transact(kind, NLM_F_ACK, request, &mut |_, _| Ok(()))
     }
 
-    fn steadily(
-        &mut self,
-        mut attempt: impl FnMut(&mut Self) -> Result<(), NetlinkError>,
-    ) -> Result<(), NetlinkError> {
-        for _ in 0..DUMP_ATTEMPTS {
-            match attempt(self) {
-                Err(NetlinkError::Unsteady) => {}
-                done => return done,
-            }
-        }
-        Err(NetlinkError::Unsteady)
-    }
-
     fn transact(
         &mut self,
         kind: u16,
         flags: u16,
         payload: &[u8],
-        each: &mut dyn FnMut(&NetlinkHeader, &[u8]) -> Result<(), NetlinkError>,
+        each: Each<'_>,
     ) -> Result<(), NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = frame(kind, NLM_F_REQUEST | flags, self.sequence, payload)

@@ -4,6 +4,7 @@
 //! and is ended as soon as its flow is attributed, while unrelated processes come and go. Needs root: it makes a network
 //! namespace and a TUN device in it. Starts itself again as the many programs, and so has a `main` of its own.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test program fails by panicking")]
 #![expect(
     clippy::print_stdout,
     reason = "a test program reports on its standard streams"

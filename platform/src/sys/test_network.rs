@@ -71,3 +71,45 @@ pub(crate) fn set_udp_segment(socket: &UdpSocket, size: libc::c_int) -> io::Resu
         Ok(())
     }
 }
+
+/// Two network namespaces that a veth pair joins: 192.0.2.1 and 2001:db8::1 here, 192.0.2.2 and 2001:db8::2 there.
+pub(crate) struct PairedNetworks;
+
+impl PairedNetworks {
+    /// Opens something `there` (sockets stay in the namespace they are made in), then runs `here` with it.
+    pub(crate) fn run<S: Send, T: Send>(
+        there: impl FnOnce() -> S + Send,
+        here: impl FnOnce(S) -> T + Send,
+    ) -> T {
+        in_new_network(|| {
+            let (ready_sender, ready) = std::sync::mpsc::channel();
+            let (moved_sender, moved) = std::sync::mpsc::channel::<()>();
+            std::thread::scope(|scope| {
+                let far = scope.spawn(move || {
+                    enter_new_network().expect("network tests run as root");
+                    // SAFETY: gettid takes no argument and cannot fail.
+                    ready_sender
+                        .send(unsafe { libc::gettid() })
+                        .expect("the near side waits");
+                    moved.recv().expect("the near side made the pair");
+                    ip("link set dev far0 up");
+                    ip("address add 192.0.2.2/24 dev far0");
+                    ip("address add 2001:db8::2/64 dev far0 nodad");
+                    there()
+                });
+                let thread = ready.recv().expect("the far side has its namespace");
+                ip(&format!(
+                    "link add near0 type veth peer name far0 netns {thread}"
+                ));
+                ip("link set dev near0 up");
+                ip("address add 192.0.2.1/24 dev near0");
+                ip("address add 2001:db8::1/64 dev near0 nodad");
+                moved_sender.send(()).expect("the far side waits");
+                match far.join() {
+                    Ok(opened) => here(opened),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        })
+    }
+}

@@ -161,7 +161,9 @@ fn device_failure(error: TunError) -> Failed {
         TunError::NoDevice => libc::ENOENT,
         TunError::NotPermitted { .. } => libc::EACCES,
         TunError::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
-        _ => libc::EINVAL,
+        TunError::BadName(_) | TunError::Busy(_) | TunError::NotTun(_) | TunError::Link(_) => {
+            libc::EINVAL
+        }
     };
     failed(ContainStep::Device, &error.to_string())(io::Error::from_raw_os_error(code))
 }

@@ -129,9 +129,15 @@ fn a_remembered_process_id_with_another_start_time_is_not_believed() {
     let processes = Processes::default();
     processes.owners(&info).unwrap();
     // As if the process that was seen had ended and another had got its id and descriptor.
-    for search in processes.memory().searches.values_mut() {
-        search.holders[0].process.started += 1;
-    }
+    let mut memory = processes.memory();
+    memory
+        .searches
+        .get_mut(&SocketKey::from(&info))
+        .unwrap()
+        .holders[0]
+        .process
+        .started += 1;
+    drop(memory);
     assert_eq!(processes.owners_cached(&info), None);
     assert_eq!(
         pids(&processes.owners(&info).unwrap()),
@@ -145,9 +151,14 @@ fn a_remembered_descriptor_that_is_another_file_is_not_believed() {
     let processes = Processes::default();
     processes.owners(&info).unwrap();
     let wrong = u32::try_from(socket.as_raw_fd()).unwrap() + 1;
-    for search in processes.memory().searches.values_mut() {
-        search.holders[0].descriptor = wrong;
-    }
+    let mut memory = processes.memory();
+    memory
+        .searches
+        .get_mut(&SocketKey::from(&info))
+        .unwrap()
+        .holders[0]
+        .descriptor = wrong;
+    drop(memory);
     assert_eq!(processes.owners_cached(&info), None);
 }
 

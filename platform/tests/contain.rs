@@ -3,6 +3,7 @@
 //! Runs as root: each case once as root, and once as an ordinary user, in a mount namespace where `/dev/net/tun` is open
 //! to everyone as distributions ship it. Nothing outside of namespaces is changed.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test program fails by panicking")]
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -13,12 +14,18 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tidegate_platform::apps::AppFinder;
 use tidegate_platform::namespaces::{
     CONTAIN_ARGUMENT, ContainConfig, Contained, contain_main, exit_code,
 };
+use tidegate_policy::{App, Protocol};
 
+/// Argument that names the program behind the first SYN that comes out of the device, then ends the command.
+const ATTRIBUTE: &str = "--attribute";
 /// Prefix of an argument that lets a socket in.
 const SOCKET: &str = "--socket=";
 
@@ -41,7 +48,13 @@ fn second_process(descriptor: &OsString) -> ExitCode {
 }
 
 /// What `tidegate exec` does, without serving the device.
-fn first_process(arguments: Vec<OsString>) -> ExitCode {
+fn first_process(mut arguments: Vec<OsString>) -> ExitCode {
+    let attribute = arguments
+        .first()
+        .is_some_and(|argument| argument == ATTRIBUTE);
+    if attribute {
+        arguments.remove(0);
+    }
     let is_socket = |argument: &&OsString| {
         argument
             .to_str()
@@ -74,6 +87,11 @@ fn first_process(arguments: Vec<OsString>) -> ExitCode {
             eprintln!("warning: {warning}");
         }
         contained.command.start()?;
+        if attribute {
+            let program = attribute_first_syn(&mut contained);
+            println!("{program}");
+            contained.command.signal(libc::SIGKILL).unwrap();
+        }
         Ok(contained.command.wait().unwrap())
     };
     match run() {
@@ -82,6 +100,48 @@ fn first_process(arguments: Vec<OsString>) -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Reads the device until a SYN comes and looks up who sent it, from outside of the namespaces.
+fn attribute_first_syn(contained: &mut Contained) -> String {
+    const VIRTIO_HEADER: usize = 10;
+    let tables = format!("/proc/{}/net", contained.command.pid()).into();
+    let diag = contained.diag.pop().unwrap();
+    let mut finder = AppFinder::new(diag, contained.device_index, tables, Arc::default());
+    let mut device = std::fs::File::from(contained.tun.try_clone().unwrap());
+    let mut packet = [0; 4096];
+    loop {
+        let length = device.read(&mut packet).unwrap();
+        let Ok(sliced) = etherparse::SlicedPacket::from_ip(&packet[VIRTIO_HEADER..length]) else {
+            continue;
+        };
+        let (Some(etherparse::NetSlice::Ipv4(ip)), Some(etherparse::TransportSlice::Tcp(tcp))) =
+            (sliced.net, sliced.transport)
+        else {
+            continue;
+        };
+        let local = (ip.header().source_addr(), tcp.source_port()).into();
+        let remote = (ip.header().destination_addr(), tcp.destination_port()).into();
+        let socket = finder
+            .find_socket(Protocol::Tcp, local, remote)
+            .unwrap()
+            .unwrap();
+        let owners = finder.owners(&socket).unwrap();
+        let describe = |app: &App| {
+            format!(
+                "{} {} {}",
+                app.path.display(),
+                app.uid,
+                app.pid == contained.command.pid()
+            )
+        };
+        return owners
+            .apps
+            .iter()
+            .map(describe)
+            .collect::<Vec<_>>()
+            .join("\n");
     }
 }
 
@@ -112,8 +172,19 @@ impl Bench {
     /// Runs a command contained. A mount namespace around it opens the device to all, without touching the host's file:
     /// a device node of its own on a tmpfs is bound over it.
     fn run(&self, user: As, arguments: &[&str]) -> Output {
-        const SETUP: &str = "set -e; mount -t tmpfs -o mode=0755 tidegate-test /mnt; mknod -m 0666 /mnt/tun c 10 200; \
-            mount --bind /mnt/tun /dev/net/tun; exec \"$@\"";
+        self.run_after("mount --bind /mnt/tun /dev/net/tun", user, arguments)
+    }
+
+    /// The same with another preparation, in which `/mnt/tun` is a device for everyone.
+    fn run_after(&self, preparation: &str, user: As, arguments: &[&str]) -> Output {
+        self.command(preparation, user, arguments).output().unwrap()
+    }
+
+    fn command(&self, preparation: &str, user: As, arguments: &[&str]) -> Command {
+        let setup = format!(
+            "set -e; mount -t tmpfs -o mode=0755 tidegate-test /mnt; mknod -m 0666 /mnt/tun c 10 200; \
+             {preparation}; exec \"$@\""
+        );
         let mut command = Command::new("unshare");
         command.args([
             "--mount",
@@ -121,7 +192,7 @@ impl Bench {
             "private",
             "sh",
             "-c",
-            SETUP,
+            &setup,
             "sh",
         ]);
         if user == As::OrdinaryUser {
@@ -141,7 +212,23 @@ impl Bench {
             .args(arguments)
             .current_dir("/")
             .env_remove("XDG_RUNTIME_DIR");
-        command.output().unwrap()
+        command
+    }
+
+    /// A program of the same user that is not contained.
+    fn outside(&self, user: As, arguments: &[&str]) -> Child {
+        let (program, first) = if user == As::OrdinaryUser {
+            let words = "setpriv --reuid 65534 --regid 65534 --clear-groups --";
+            ("setpriv", words.split(' ').skip(1).collect())
+        } else {
+            ("env", Vec::new())
+        };
+        Command::new(program)
+            .args(first)
+            .args(arguments)
+            .current_dir("/")
+            .spawn()
+            .unwrap()
     }
 
     /// Standard output of a shell script that has to succeed.
@@ -195,6 +282,30 @@ const CASES: &[Case] = &[
         "the_mounts_cannot_be_taken_off",
         the_mounts_cannot_be_taken_off,
     ),
+    (
+        "a_program_inside_is_named_from_outside",
+        a_program_inside_is_named_from_outside,
+    ),
+    (
+        "a_device_bound_socket_is_captured_too",
+        a_device_bound_socket_is_captured_too,
+    ),
+    (
+        "other_processes_of_the_user_are_out_of_reach",
+        other_processes_of_the_user_are_out_of_reach,
+    ),
+    (
+        "the_terminal_stays_and_its_signals_reach_the_command",
+        the_terminal_stays_and_its_signals_reach_the_command,
+    ),
+    (
+        "the_working_directory_below_tmp_stays",
+        the_working_directory_below_tmp_stays,
+    ),
+    (
+        "a_refusal_names_cause_and_remedy",
+        a_refusal_names_cause_and_remedy,
+    ),
 ];
 
 fn all_cases() -> ExitCode {
@@ -247,7 +358,7 @@ fn the_exit_status_is_the_commands(bench: &Bench, user: As) {
     assert_eq!(code(&["sh", "-c", "exit 42"]), Some(42));
     assert_eq!(code(&["sh", "-c", "kill -TERM $$"]), Some(128 + 15));
     assert_eq!(code(&["no-such-program-here"]), Some(127));
-    assert_eq!(code(&["/etc/hostname"]), Some(126));
+    assert_eq!(code(&["/etc/passwd"]), Some(126));
 }
 
 fn the_command_stays_the_same_user(bench: &Bench, user: As) {
@@ -398,4 +509,183 @@ fn the_mounts_cannot_be_taken_off(bench: &Bench, user: As) {
     );
     assert!(!again.status.success());
     assert!(Path::new("/tmp").read_dir().unwrap().next().is_some());
+}
+
+/// A Python program that opens a TCP connection which nobody answers.
+const CONNECT_OUT: &str =
+    "import socket; s = socket.socket(); s.settimeout(20); s.connect(('198.51.100.1', 443))";
+
+fn python() -> String {
+    Path::new("/usr/bin/python3")
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string()
+}
+
+fn a_program_inside_is_named_from_outside(bench: &Bench, user: As) {
+    let uid = if user == As::Root { 0 } else { 65534 };
+    // The command itself, and a child of the command.
+    let itself = bench.run(user, &[ATTRIBUTE, &python(), "-c", CONNECT_OUT]);
+    let expected = format!("{} {uid} true\n", python());
+    assert_eq!(
+        String::from_utf8_lossy(&itself.stdout),
+        expected,
+        "{itself:?}"
+    );
+    let script = format!("{} -c \"{CONNECT_OUT}\"; true", python());
+    let child = bench.run(user, &[ATTRIBUTE, "timeout", "2", "sh", "-c", &script]);
+    let expected = format!("{} {uid} false\n", python());
+    assert_eq!(
+        String::from_utf8_lossy(&child.stdout),
+        expected,
+        "{child:?}"
+    );
+}
+
+fn a_device_bound_socket_is_captured_too(bench: &Bench, user: As) {
+    let bound = CONNECT_OUT.replace(
+        "s.settimeout",
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'tide0'); s.settimeout",
+    );
+    let output = bench.run(user, &[ATTRIBUTE, &python(), "-c", &bound]);
+    assert!(
+        String::from_utf8_lossy(&output.stdout).starts_with(&python()),
+        "{output:?}"
+    );
+    let uplink = "import socket; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'eth0')";
+    assert!(!bench.run(user, &[&python(), "-c", uplink]).status.success());
+}
+
+fn other_processes_of_the_user_are_out_of_reach(bench: &Bench, user: As) {
+    let mut outside = bench.outside(user, &["sleep", "600"]);
+    let pid = outside.id();
+    for file in ["root/etc/passwd", "cwd/etc/passwd", "environ", "mem"] {
+        let output = bench.run(user, &["head", "-c1", &format!("/proc/{pid}/{file}")]);
+        assert!(
+            !output.status.success(),
+            "{file} of an outside process can be read"
+        );
+    }
+    assert!(
+        !bench
+            .run(
+                user,
+                &["nsenter", "--target", &pid.to_string(), "--net", "true"]
+            )
+            .status
+            .success()
+    );
+    outside.kill().unwrap();
+    outside.wait().unwrap();
+}
+
+fn the_terminal_stays_and_its_signals_reach_the_command(bench: &Bench, user: As) {
+    // `script` gives a terminal; the command is in its foreground process group, so it may read from it and gets Ctrl-C.
+    let inner = "test -t 0 && test -t 1 && tty >/dev/null && trap 'echo interrupted; exit 7' INT && echo ready && \
+        while :; do sleep 0.05; done";
+    let mut command = bench.command(
+        "mount --bind /mnt/tun /dev/net/tun",
+        user,
+        &["sh", "-c", inner],
+    );
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")))
+        .collect();
+    command = Command::new("script");
+    command
+        .args(["-qefc", &words.join(" "), "/dev/null"])
+        .current_dir("/")
+        .env_remove("XDG_RUNTIME_DIR");
+    let mut terminal = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = terminal.stdout.take().unwrap();
+    let mut seen = String::new();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut read_until = |wanted: &str| {
+        while !seen.contains(wanted) {
+            assert!(Instant::now() < deadline, "{seen:?} lacks {wanted:?}");
+            let mut bytes = [0; 256];
+            let length = output.read(&mut bytes).unwrap();
+            assert!(length > 0, "{seen:?} lacks {wanted:?}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    };
+    read_until("ready");
+    let mut input = terminal.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"\x03").unwrap();
+    read_until("interrupted");
+    drop(input);
+    assert_eq!(terminal.wait().unwrap().code(), Some(7));
+}
+
+fn the_working_directory_below_tmp_stays(bench: &Bench, user: As) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = PathBuf::from(format!("/tmp/tidegate-work-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::write(
+        directory.join("script"),
+        "#!/bin/sh\necho from $PWD > result; ls -A /tmp | wc -l\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(
+        directory.join("script"),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    let script = directory.join("script");
+    let mut command = bench.command(
+        "mount --bind /mnt/tun /dev/net/tun",
+        user,
+        &[script.to_str().unwrap()],
+    );
+    let output = command.current_dir(&directory).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        "1",
+        "{output:?}"
+    );
+    let result = std::fs::read_to_string(directory.join("result")).unwrap();
+    assert_eq!(result.trim(), format!("from {}", directory.display()));
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+fn a_refusal_names_cause_and_remedy(bench: &Bench, user: As) {
+    let refused = |preparation: &str, cause: &str, remedy: &str| {
+        let output = bench.run_after(preparation, user, &["true"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{errors}");
+        assert!(
+            errors.contains(cause) && errors.contains(remedy),
+            "{errors}"
+        );
+    };
+    refused(
+        "mount -t tmpfs none /dev/net",
+        "/dev/net/tun is missing",
+        "modprobe tun",
+    );
+    if user == As::OrdinaryUser {
+        let closed = "chmod 0600 /mnt/tun; mount --bind /mnt/tun /dev/net/tun";
+        refused(
+            closed,
+            "may not be opened by this user",
+            "chmod 0666 /dev/net/tun",
+        );
+    }
+    // The limit is counted for each user namespace, so a namespace around the test can have one of its own.
+    let limited = "mount --bind /mnt/tun /dev/net/tun; set -- unshare --user --map-root-user sh -c \
+        'echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"' sh \"$@\"";
+    if user == As::Root {
+        refused(
+            limited,
+            "user namespaces are turned off",
+            "sysctl user.max_user_namespaces=15000",
+        );
+    }
 }

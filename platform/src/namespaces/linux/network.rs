@@ -89,7 +89,7 @@ pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> i
 fn into_io(error: NetlinkError) -> io::Error {
     match error {
         NetlinkError::Refused { error, .. } | NetlinkError::Socket(error) => error,
-        other => io::Error::other(other),
+        other @ (NetlinkError::Malformed | NetlinkError::Unsteady) => io::Error::other(other),
     }
 }
 

@@ -118,7 +118,11 @@ fn become_command(channel: &mut Channel) -> Result<Infallible, Failed> {
         CommandOwner::OrdinaryUser
     };
     privileges::confine_command(owner).map_err(failed(ContainStep::Privileges, "capabilities"))?;
-    let source = Command::new(&config.program).args(&config.arguments).exec();
+    let mut source = Command::new(&config.program).args(&config.arguments).exec();
+    if program.is_none() {
+        // The system's search also says EACCES if one directory of PATH cannot be looked into.
+        source = io::Error::from_raw_os_error(libc::ENOENT);
+    }
     Err(Failed {
         step: ContainStep::Exec,
         detail: "exec".to_owned(),
@@ -157,7 +161,9 @@ fn device_failure(error: TunError) -> Failed {
         TunError::NoDevice => libc::ENOENT,
         TunError::NotPermitted { .. } => libc::EACCES,
         TunError::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
-        _ => libc::EINVAL,
+        TunError::BadName(_) | TunError::Busy(_) | TunError::NotTun(_) | TunError::Link(_) => {
+            libc::EINVAL
+        }
     };
     failed(ContainStep::Device, &error.to_string())(io::Error::from_raw_os_error(code))
 }

@@ -29,7 +29,7 @@ fn both_ways_arrive_whole_on_a_clean_link() {
 
 #[test]
 fn both_ways_arrive_whole_through_loss_repetition_and_reordering() {
-    for seed in 0..32 {
+    for seed in 0..48 {
         let weather = Weather {
             loss: 0.03,
             repetition: 0.03,

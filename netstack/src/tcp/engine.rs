@@ -615,7 +615,7 @@ impl Device for Port<'_> {
 
     fn transmit(&mut self, _: SmolInstant) -> Option<Self::TxToken<'_>> {
         let free = self.sent.is_none() && self.outbound.len() >= MAX_BARE_SEGMENT;
-        free.then(|| Outbound {
+        free.then_some(Outbound {
             buffer: self.outbound,
             sent: &mut self.sent,
         })

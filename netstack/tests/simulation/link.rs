@@ -24,16 +24,18 @@ impl Dice {
         self.roll() % limit.max(1)
     }
 
-    pub(crate) fn happens(&mut self, probability: f64) -> bool {
-        self.below(1_000_000) < (probability * 1e6) as u64
+    pub(crate) fn happens(&mut self, per_mille: u64) -> bool {
+        self.below(1_000) < per_mille
     }
 }
 
 /// How the link behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
-    pub(crate) loss: f64,
-    pub(crate) repetition: f64,
+    /// Packets in a thousand.
+    pub(crate) loss: u64,
+    /// Packets in a thousand.
+    pub(crate) repetition: u64,
     pub(crate) delay: Duration,
     /// Up to so much more delay per packet: what reorders.
     pub(crate) jitter: Duration,
@@ -42,8 +44,8 @@ pub(crate) struct Weather {
 impl Default for Weather {
     fn default() -> Self {
         Self {
-            loss: 0.0,
-            repetition: 0.0,
+            loss: 0,
+            repetition: 0,
             delay: Duration::from_micros(200),
             jitter: Duration::ZERO,
         }

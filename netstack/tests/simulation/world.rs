@@ -87,10 +87,11 @@ impl Outcome {
 
 /// Byte `at` of the stream `salt`: so that a byte in the wrong place is seen.
 fn pattern(salt: u64, at: usize) -> u8 {
-    let mixed = (at as u64)
+    let mixed = u64::try_from(at)
+        .unwrap()
         .wrapping_add(salt)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as u8
+    mixed.to_be_bytes()[0]
 }
 
 /// Both ends, the link and the clock.
@@ -145,7 +146,7 @@ impl World {
     /// Runs until nothing is left to happen.
     pub(crate) fn run(mut self) -> Outcome {
         loop {
-            let micros = (self.now - self.start).as_micros() as i64;
+            let micros = i64::try_from((self.now - self.start).as_micros()).unwrap();
             if !self.has_vanished() {
                 self.client.turn(&self.plan, micros, self.server_finished);
                 while let Some(packet) = self.client.device.outbox.pop_front() {
@@ -176,7 +177,7 @@ impl World {
             .poll_timeout()
             .map(|(at, _)| at)
             .filter(|at| *at < self.now + LIMIT);
-        let flows_left = self.stack.counters().flows > 0;
+        let flows_left = self.stack.gauges().flows > 0;
         let client = if self.has_vanished() {
             None
         } else {
@@ -213,7 +214,11 @@ impl World {
                         .stack
                         .reject(self.now, packet, tidegate_netstack::Refusal::Reset);
                 }
-                other => panic!("unexpected {other:?}"),
+                other @ (Input::Udp { .. }
+                | Input::Echo { .. }
+                | Input::Reassembled(_)
+                | Input::Pass { .. }
+                | Input::Dropped(_)) => panic!("unexpected {other:?}"),
             }
         }
         if self
@@ -239,9 +244,7 @@ impl World {
             }
         }
         while let Some(event) = self.stack.poll_event() {
-            let Event::Closed(flow, reason) = event else {
-                continue;
-            };
+            let Event::Closed(flow, reason) = event;
             assert_eq!(Some(flow), self.flow);
             assert_eq!(self.closed.replace(reason), None, "closed twice");
         }
@@ -300,16 +303,16 @@ impl World {
     }
 
     fn outcome(&self) -> Outcome {
-        let counters = self.stack.counters();
+        let gauges = self.stack.gauges();
         Outcome {
             plan: self.plan,
             received_up: self.received_up,
             received_down: self.client.received,
             closed: self.closed,
             client_was_reset: self.client.was_reset(),
-            flows: counters.flows,
-            ring_bytes: counters.ring_bytes,
-            time_wait: counters.time_wait,
+            flows: gauges.flows,
+            ring_bytes: gauges.ring_bytes,
+            time_wait: gauges.time_wait,
             largest_packet: self.largest_packet,
         }
     }

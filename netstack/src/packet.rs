@@ -88,7 +88,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// The reason's name in counters.
+    /// The reason in words, for counters and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",
@@ -100,7 +100,7 @@ impl DropReason {
             Self::FragmentOverlap => "fragments overlap",
             Self::FragmentTableFull => "fragment table full",
             Self::FlowTableFull => "flow table full",
-            Self::TooManyHalfOpen => "too many flows wait",
+            Self::TooManyHalfOpen => "too many half-open flows",
             Self::RateLimited => "rate limited",
             Self::Silenced => "silenced",
             Self::TooLarge => "too large",

@@ -66,7 +66,7 @@ impl Anchor {
 pub(super) struct Filing {
     pub(super) key: u32,
     /// Whether every app found under the key meets the rule's whole app condition.
-    pub(super) certain: bool,
+    pub(super) settled: bool,
 }
 
 /// Gives each distinct anchor its key while the rules are read.
@@ -110,7 +110,7 @@ impl AppKeys {
         let Some(condition) = condition else {
             return vec![Filing {
                 key: ANY_APP,
-                certain: true,
+                settled: true,
             }];
         };
         let mut fields = fields(condition).to_vec();
@@ -123,14 +123,14 @@ impl AppKeys {
             .unwrap_or_default()
             .into_iter()
             .map(|anchor| {
-                let certain = only_field && anchor.is_whole_condition();
+                let settled = only_field && anchor.is_whole_condition();
                 Filing {
                     key: self.key_of(anchor),
-                    certain,
+                    settled,
                 }
             })
             .collect();
-        filings.sort_unstable_by_key(|filing| (filing.key, !filing.certain));
+        filings.sort_unstable_by_key(|filing| (filing.key, !filing.settled));
         filings.dedup_by_key(|filing| filing.key);
         filings
     }

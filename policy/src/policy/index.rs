@@ -3,8 +3,9 @@
 //! Every rule of one direction is filed under pairs of an app key and a destination key; those that share a pair make
 //! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope and in the nested
 //! networks around it; its app is found under "any app" and wherever one of its properties is named. The first rule
-//! in order that matches is then the least number in the buckets of all pairs that passes the full check. How many
-//! pairs there are depends on the flow and on how deeply rules nest, not on how many rules there are.
+//! in order that matches is then the least in the buckets of all pairs; what may be left to check is the rest of its
+//! app condition. How many pairs there are depends on the flow and on how deeply rules nest, not on how many rules
+//! there are.
 
 use rustc_hash::FxHashMap;
 
@@ -59,7 +60,7 @@ impl Index {
             destinations.sort_unstable();
             destinations.dedup();
             for filing in app_keys.assign(rule.app.as_ref()) {
-                let candidates = Candidate::of_rule(number, filing.certain, rule.port.as_deref());
+                let candidates = Candidate::of_rule(number, filing.settled, rule.port.as_deref());
                 for destination in &destinations {
                     let keys = (filing.key, *destination);
                     filed.entry(keys).or_default().extend(&candidates);
@@ -105,16 +106,17 @@ impl Index {
         app: Option<&App>,
     ) -> Option<u32> {
         let service = service_number(facts.protocol, facts.service_port());
-        let holds = |rule: u32| {
-            let rule = usize::try_from(rule)
-                .ok()
-                .and_then(|position| rules.get(position));
-            rule.is_some_and(|rule| rule.matches(facts, app))
+        let app_holds = |rule: u32| {
+            let rule = usize::try_from(rule).ok().and_then(|rule| rules.get(rule));
+            let condition = rule.and_then(|rule| rule.app.as_ref());
+            condition
+                .zip(app)
+                .is_some_and(|(condition, app)| condition.first_mismatch(app).is_none())
         };
         let mut best = u32::MAX;
         let mut try_bucket = |bucket: Option<&Bucket>| {
             best = bucket
-                .and_then(|bucket| bucket.first_before(best, service, &holds))
+                .and_then(|bucket| bucket.first_before(best, service, &app_holds))
                 .unwrap_or(best);
             best
         };

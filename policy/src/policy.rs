@@ -5,6 +5,7 @@ mod bucket;
 mod destination_index;
 mod index;
 mod nested;
+mod text_index;
 
 use crate::facts::{App, Direction, FlowFacts};
 use crate::rule::{Rule, RuleInfo};

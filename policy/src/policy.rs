@@ -96,7 +96,7 @@ impl Policy {
             Direction::In => &self.incoming,
         };
         let first = index
-            .first_match(&self.rules, facts, app)
+            .first_match(facts, app)
             .and_then(|number| usize::try_from(number).ok());
         first.map_or(self.by_default(), |index| self.by_rule(index))
     }

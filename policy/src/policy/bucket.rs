@@ -1,6 +1,7 @@
 //! The rules that share an app key and a destination key.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::slice;
 
 use super::nested::{Nested, aligned_blocks};
@@ -21,13 +22,16 @@ pub(super) enum Bucket {
     Many(Box<ByPort>),
 }
 
+/// A distinct app condition, counted from 1.
+pub(super) type ConditionId = NonZeroU32;
+
 /// A rule for one stretch of services.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     /// Position in the order in which rules are tried.
     pub(super) rule: u32,
-    /// Whether its keys leave nothing of its app condition to check.
-    pub(super) settled: bool,
+    /// The app condition to check, where the keys do not say all of it.
+    condition: Option<ConditionId>,
     /// The first and the last [`service_number`] that the rule is for.
     services: (u32, u32),
 }
@@ -47,11 +51,15 @@ const ALL_SERVICES: (u32, u32) = (0, u32::MAX);
 
 impl Candidate {
     /// The candidates that stand for a rule: one for each stretch of services that it names.
-    pub(super) fn of_rule(rule: u32, settled: bool, ports: Option<&[Port]>) -> Vec<Self> {
+    pub(super) fn of_rule(
+        rule: u32,
+        condition: Option<ConditionId>,
+        ports: Option<&[Port]>,
+    ) -> Vec<Self> {
         match ports {
             None => vec![Self {
                 rule,
-                settled,
+                condition,
                 services: ALL_SERVICES,
             }],
             Some(ports) => {
@@ -59,7 +67,7 @@ impl Candidate {
                 stretches
                     .map(|services| Self {
                         rule,
-                        settled,
+                        condition,
                         services,
                     })
                     .collect()
@@ -112,7 +120,7 @@ impl Bucket {
         &self,
         best: u32,
         service: u32,
-        app_holds: &impl Fn(u32) -> bool,
+        app_holds: &impl Fn(ConditionId) -> bool,
     ) -> Option<u32> {
         let by_port = match self {
             Self::One(candidate) => {
@@ -138,14 +146,12 @@ fn first_in(
     candidates: &[Candidate],
     best: u32,
     service: u32,
-    app_holds: &impl Fn(u32) -> bool,
+    app_holds: &impl Fn(ConditionId) -> bool,
 ) -> Option<u32> {
     candidates
         .iter()
         .take_while(|candidate| candidate.rule < best)
-        .find(|candidate| {
-            candidate.is_for(service) && (candidate.settled || app_holds(candidate.rule))
-        })
+        .find(|candidate| candidate.is_for(service) && candidate.condition.is_none_or(app_holds))
         .map(|candidate| candidate.rule)
 }
 

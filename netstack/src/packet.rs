@@ -46,7 +46,10 @@ impl AsRef<[u8]> for PacketHead {
 
 impl std::fmt::Debug for PacketHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PacketHead").field("len", &self.len).field("offload", &self.offload).finish_non_exhaustive()
+        f.debug_struct("PacketHead")
+            .field("len", &self.len)
+            .field("offload", &self.offload)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,4 +83,6 @@ pub enum DropReason {
     Silenced,
     /// Too large for what it has to be put into.
     TooLarge,
+    /// The flow that it was for is gone, or is of another kind.
+    FlowGone,
 }

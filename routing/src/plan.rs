@@ -1,144 +1,82 @@
 //! The host plan: wanted rules, routes and settings of the host, as data.
+//!
+//! Policy routing leads what programs of this host send into the TUN. Here is said, purely, *which* entries that takes:
+//! [`wanted()`] plans them from what the host looks like, [`present`] finds those of ours that are there, [`diff()`] gives
+//! the steps between the two in an order in which every step is safe, and [`invert`] undoes a step. `platform` reads the
+//! facts, journals and applies the steps. [`overtaken`] names other programs' rules that came to stand ahead of ours, and
+//! [`Guard`] says when to look again and when to give in.
+//!
+//! ```
+//! use tidegate_routing::plan::{self, CaptureOptions, Family, HostFacts, Rule, RuleAction, Selector, Uplink};
+//!
+//! let local = Rule { family: Family::V4, preference: 0, selector: Selector::default(), action: RuleAction::Lookup(255), protocol: 2 };
+//! let uplink = Uplink { device: "eth0".into(), source: "192.0.2.7".parse().ok(), gateway: None, mtu: 1500 };
+//! let host = HostFacts { uplink_v4: Some(uplink), rules: vec![local], ..HostFacts::default() };
+//!
+//! let wanted = plan::wanted(&host, &CaptureOptions::new("tide0"))?;
+//! let steps = plan::diff(&plan::present(&host), &wanted);
+//! let undo: Vec<_> = steps.iter().rev().map(plan::invert).collect();
+//! assert_eq!(undo.len(), steps.len());
+//! # Ok::<(), plan::PlanError>(())
+//! ```
 
-use std::net::IpAddr;
+mod block;
+mod diff;
+mod error;
+mod facts;
+mod guard;
+#[cfg(test)]
+mod model;
+mod route;
+mod rule;
+mod service;
+#[cfg(test)]
+mod tests;
+mod wanted;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// First preference of our rules.
+pub use self::block::{block_base, overtaken};
+pub use self::diff::{diff, invert};
+pub use self::error::PlanError;
+pub use self::facts::{BoundSockets, CaptureOptions, Fail, HostFacts, Listener, Uplink};
+pub use self::guard::{Checked, Guard, GuardAction, GuardLimits};
+pub use self::route::{Route, RouteKind, Setting};
+pub use self::rule::{Family, Mark, PortRange, Rule, RuleAction, Selector};
+pub use self::service::{SERVICE_LIMIT, Service, Services, services};
+pub use self::wanted::{tun_mtu, wanted};
+
+/// First preference of our rules, unless another program's rules stand ahead of it (see [`block_base`]).
 pub const FIRST_PREFERENCE: u32 = 5100;
 /// Last preference of our rules: the `nop` that the exceptions go to.
 pub const LAST_PREFERENCE: u32 = 5199;
+/// Preferences that our rules occupy, from their base on.
+pub const BLOCK: u32 = LAST_PREFERENCE - FIRST_PREFERENCE + 1;
 /// Our routing protocol number (`rtm_protocol`, `FRA_PROTOCOL`): an entry is ours only by number *and* range or table.
 pub const PROTOCOL: u8 = 219;
 /// Our routing table.
 pub const TABLE: u32 = 5100;
 /// Our mark bit on our own sockets.
-pub const MARK: Mark = Mark { value: 0x0200_0000, mask: 0x0200_0000 };
+pub const MARK: Mark = Mark {
+    value: 0x0200_0000,
+    mask: 0x0200_0000,
+};
 
-/// A socket mark and the bits of it that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Mark {
-    /// Bits that are set.
-    pub value: u32,
-    /// Bits that count.
-    pub mask: u32,
+impl Rule {
+    /// Whether the rule is ours: our protocol number, and a preference that our block may take (1 to
+    /// [`LAST_PREFERENCE`]).
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.protocol == PROTOCOL && (1..=LAST_PREFERENCE).contains(&self.preference)
+    }
 }
 
-/// Ports from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PortRange {
-    /// Lowest port.
-    pub first: u16,
-    /// Highest port.
-    pub last: u16,
-}
-
-/// Address family of a rule or route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-/// One policy routing rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Rule {
-    /// Address family.
-    pub family: Family,
-    /// Preference (`FRA_PRIORITY`): lower is tried first.
-    pub preference: u32,
-    /// Which packets.
-    pub selector: Selector,
-    /// What happens to them.
-    pub action: RuleAction,
-    /// Routing protocol number (`FRA_PROTOCOL`): who made the rule; 0 is unspecified.
-    pub protocol: u8,
-}
-
-/// Which packets a rule takes: all of these conditions hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Selector {
-    /// The whole selector is inverted (`ip rule add not ...`).
-    pub not: bool,
-    /// Packet mark.
-    pub mark: Option<Mark>,
-    /// Input interface; `lo` means: made on this host.
-    pub input: Option<String>,
-    /// Output interface that the socket is bound to.
-    pub output: Option<String>,
-    /// Source network.
-    pub from: Option<IpNet>,
-    /// Destination network.
-    pub to: Option<IpNet>,
-    /// IP protocol number.
-    pub ip_protocol: Option<u8>,
-    /// Source ports.
-    pub source_ports: Option<PortRange>,
-    /// Destination ports.
-    pub destination_ports: Option<PortRange>,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleAction {
-    /// Look in this table.
-    Lookup(u32),
-    /// Go on at the rule with this preference.
-    Goto(u32),
-    /// Nothing: the target of a `goto`.
-    Nop,
-    /// Refuse, EACCES and ICMP administratively prohibited.
-    Prohibit,
-    /// Refuse, EHOSTUNREACH and ICMP host unreachable.
-    Unreachable,
-    /// Silence.
-    Blackhole,
-}
-
-/// One route.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Route {
-    /// Routing table.
-    pub table: u32,
-    /// Destination network; its family is the route's.
-    pub destination: IpNet,
-    /// Where to.
-    pub kind: RouteKind,
-    /// Metric (`RTA_PRIORITY`): lower wins.
-    pub metric: u32,
-    /// Routing protocol number (`rtm_protocol`): who made the route.
-    pub protocol: u8,
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteKind {
-    /// Out of this device.
-    Device {
-        /// Name of the device.
-        device: String,
-        /// Next hop.
-        gateway: Option<IpAddr>,
-        /// Preferred source (`RTA_PREFSRC`).
-        source: Option<IpAddr>,
-    },
-    /// Refused.
-    Unreachable,
-}
-
-/// One kernel setting below `/proc/sys`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Setting {
-    /// Path below `/proc/sys`, e.g. `net/ipv4/conf/eth0/rp_filter`.
-    pub path: String,
-    /// Value, without the newline.
-    pub value: String,
+impl Route {
+    /// Whether the route is ours: our protocol number, in our table.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.protocol == PROTOCOL && self.table == TABLE
+    }
 }
 
 /// Wanted (or present) rules, routes and settings.
@@ -175,46 +113,27 @@ pub enum Change {
     },
 }
 
-/// What the host looks like, as far as the plan depends on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostFacts {
-    /// The uplink of each family: the device and source address of the default route in the main table, not a tunnel of
-    /// another program where a physical one exists.
-    pub uplink_v4: Option<Uplink>,
-    /// The same for IPv6.
-    pub uplink_v6: Option<Uplink>,
-    /// Every rule present, both families, sorted by preference.
-    pub rules: Vec<Rule>,
-    /// Every route of [`TABLE`], and whatever carries [`PROTOCOL`].
-    pub our_routes: Vec<Route>,
-    /// `rp_filter` of the uplinks and of `all`, by interface name.
-    pub reverse_path_filters: Vec<(String, u8)>,
-    /// `ip_local_port_range`.
-    pub ephemeral_ports: Option<PortRange>,
-    /// Listening TCP sockets.
-    pub listeners: Vec<Listener>,
-}
-
-/// The way out of the host for one family.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Uplink {
-    /// Interface name.
-    pub device: String,
-    /// Source address that the kernel chooses there.
-    pub source: Option<IpAddr>,
-    /// Next hop.
-    pub gateway: Option<IpAddr>,
-    /// Interface MTU in bytes.
-    pub mtu: u32,
-}
-
-/// A TCP socket that listens on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Listener {
-    /// Address listened on; unspecified for all.
-    pub address: IpAddr,
-    /// Port.
-    pub port: u16,
-    /// Owner.
-    pub uid: u32,
+/// What of `facts` is ours: our rules (at whatever base), the routes of our table, and the settings that a plan may want
+/// to change, with their present values.
+#[must_use]
+pub fn present(facts: &HostFacts) -> HostPlan {
+    HostPlan {
+        rules: facts
+            .rules
+            .iter()
+            .filter(|rule| rule.is_ours())
+            .cloned()
+            .collect(),
+        routes: facts
+            .our_routes
+            .iter()
+            .filter(|route| route.is_ours())
+            .cloned()
+            .collect(),
+        settings: facts
+            .reverse_path_filters
+            .iter()
+            .map(|(interface, value)| Setting::reverse_path_filter(interface, *value))
+            .collect(),
+    }
 }

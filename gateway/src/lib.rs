@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod exec;
+pub mod probe;
 pub mod record;
 pub mod reload;
 pub mod report;

@@ -6,6 +6,9 @@ mod egress;
 mod ingress;
 mod verdicts;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;

@@ -67,7 +67,9 @@ fn assert_sums(packet: &[u8]) {
     let (tcp, udp) = match sliced.transport.unwrap() {
         TransportSlice::Tcp(tcp) => (Some(tcp), None),
         TransportSlice::Udp(udp) => (None, Some(udp)),
-        other => panic!("{other:?}"),
+        TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => {
+            panic!("neither TCP nor UDP")
+        }
     };
     match sliced.net.unwrap() {
         NetSlice::Ipv4(ip) => {

@@ -53,10 +53,7 @@ fn every_kind_of_malformed_packet_is_named() {
         dropped(&altered(good.clone(), &[(25, 4)])),
         DropReason::Malformed
     );
-    assert_eq!(
-        dropped(&altered(good.clone(), &[(25, 200)])),
-        DropReason::Truncated
-    );
+    assert_eq!(dropped(&altered(good, &[(25, 200)])), DropReason::Truncated);
     let segment = ack(1, 2, b"");
     assert_eq!(
         dropped(&altered(segment.clone(), &[(32, 0x40)])),

@@ -179,16 +179,50 @@ fn a_passed_flow_is_passed_until_it_idles() {
 }
 
 #[test]
-fn a_waiting_flow_may_become_a_passed_one() {
+fn a_datagram_flow_may_become_a_passed_one() {
     let mut bench = Bench::new();
-    let flow = bench.syn(&syn(LOCAL, REMOTE, ISN));
+    let Input::Udp { flow, .. } = bench.put(&udp(LOCAL, REMOTE, b"x")) else {
+        panic!()
+    };
     let key = bench.stack.key(flow).unwrap();
     assert_eq!(bench.stack.pass(bench.now, key), Ok(flow));
-    assert_eq!(bench.stack.gauges().half_open, 0);
+    assert_eq!(bench.stack.udp_flows_of(LocalAddr(LOCAL)), 0);
     assert!(matches!(
-        bench.put(&syn(LOCAL, REMOTE, ISN)),
+        bench.put(&udp(LOCAL, REMOTE, b"x")),
         Input::Pass { .. }
     ));
+}
+
+#[test]
+fn a_tuple_of_a_passed_connection_that_is_used_again_is_judged() {
+    let mut bench = Bench::new();
+    let Input::Unknown { key, .. } = bench.put(&ack(2, 3, b"old")) else {
+        panic!()
+    };
+    let old = bench.stack.pass(bench.now, key).unwrap();
+    let new = bench.syn(&syn(LOCAL, REMOTE, ISN));
+    assert_ne!(old, new);
+    assert_eq!(bench.events(), [Event::Closed(old, CloseReason::Finished)]);
+}
+
+#[test]
+fn a_silenced_stranger_is_absorbed() {
+    let mut bench = Bench::new();
+    let mut gre = Vec::new();
+    ip(LOCAL, REMOTE)
+        .write(&mut gre, etherparse::IpNumber::GRE, &[0; 8])
+        .unwrap();
+    for packet in [syn_ack(), gre] {
+        let Input::Unknown { key, .. } = bench.put(&packet) else {
+            panic!()
+        };
+        let flow = bench.stack.pass(bench.now, key).unwrap();
+        bench.stack.refuse(bench.now, flow, Refusal::Silence);
+        assert!(matches!(
+            bench.put(&packet),
+            Input::Dropped(DropReason::Silenced)
+        ));
+    }
 }
 
 #[test]

@@ -9,10 +9,14 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+#[cfg(capture)]
 pub mod exec;
 pub mod record;
+#[cfg(capture)]
+pub mod recover;
 pub mod reload;
 pub mod report;
+#[cfg(capture)]
 pub mod run;
 pub mod shared;
 pub mod signals;

@@ -19,7 +19,7 @@ use crate::control::DEFAULT_SOCKET;
     disable_help_subcommand = true
 )]
 pub(super) struct Cli {
-    /// Control socket [default: /run/tidegate/control.sock]
+    /// Control socket [default: /run/tidegate/control.sock; none for exec]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) control: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,10 +29,12 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Capture the whole host's traffic, in the foreground (needs root)
+    #[cfg(capture)]
     Run(RunArgs),
     /// Make a trial (run --try) permanent
     Confirm,
     /// Run one command with its traffic captured; no root, nothing on the host changes
+    #[cfg(capture)]
     Exec(ExecArgs),
     /// Report every problem of the configuration
     Check(CheckArgs),
@@ -43,10 +45,12 @@ pub(super) enum Command {
     /// Show capture, workers, counters, coverage and health
     Status(StatusArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
+    #[cfg(capture)]
     Recover,
 }
 
 /// `tidegate run`.
+#[cfg(capture)]
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
@@ -61,6 +65,7 @@ pub struct RunArgs {
 }
 
 /// `tidegate exec`.
+#[cfg(capture)]
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: the command's; 125 if tidegate failed, 126 if the command \

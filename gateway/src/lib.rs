@@ -20,7 +20,9 @@ pub mod report;
 pub mod run;
 pub mod shared;
 pub mod signals;
+pub mod stack;
 pub mod terminal;
+pub mod worker;
 
 #[cfg(test)]
 mod test_folder;

@@ -5,6 +5,8 @@
 //! do: 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
 
 mod arguments;
+#[cfg(capture)]
+mod capture;
 mod check;
 mod confirm;
 mod explain;
@@ -25,7 +27,7 @@ use crate::terminal;
 use arguments::{Cli, Command};
 
 #[cfg(capture)]
-pub use arguments::{ExecArgs, RunArgs};
+pub use capture::{ExecArgs, RunArgs};
 
 /// First argument of the child that `exec` starts inside its namespaces; not for people.
 pub const CONTAIN: &str = "__contain";

@@ -20,8 +20,10 @@ pub mod report;
 pub mod run;
 pub mod shared;
 pub mod signals;
+#[cfg(capture)]
 pub mod stack;
 pub mod terminal;
+#[cfg(capture)]
 pub mod worker;
 
 #[cfg(test)]

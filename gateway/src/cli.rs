@@ -73,7 +73,7 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Flows(args) => finish(flows::main(args, control), 1),
         Command::Status(args) => finish(status::main(args, control), 1),
         #[cfg(capture)]
-        Command::Recover => finish(recover::main(control), 1),
+        Command::Recover => finish(recover::main(), 1),
     }
 }
 

@@ -11,9 +11,9 @@ pub mod config;
 pub mod control;
 #[cfg(capture)]
 pub mod exec;
-pub mod record;
 #[cfg(capture)]
-pub mod recover;
+pub mod probe;
+pub mod record;
 pub mod reload;
 pub mod report;
 #[cfg(capture)]

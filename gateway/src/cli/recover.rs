@@ -1,20 +1,19 @@
 //! `tidegate recover`: what a dead instance left behind on the host is undone.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::arguments::socket;
-use crate::recover::{Recovery, journal_of, recover};
+use tidegate_platform::host::{HostNetwork, Journal};
+
 use crate::report::counted;
+use crate::run::{JOURNAL, recover};
 use crate::terminal;
 
-pub(super) fn main(control: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    match recover(&journal_of(&socket(control)))? {
-        Recovery::Nothing => terminal::print_line("there is nothing to undo")?,
-        Recovery::Undone(changes) => {
-            let changes = counted(changes, "change");
-            terminal::print_line(&format!("undone: {changes} of an instance that died"))?;
-        }
-    }
+pub(super) fn main() -> anyhow::Result<ExitCode> {
+    let Some(journal) = Journal::load(JOURNAL)? else {
+        terminal::print_line("nothing to undo")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let undone = recover(&mut HostNetwork::open()?, journal)?;
+    terminal::print_line(&format!("undone: {}", counted(undone, "change")))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,16 +9,21 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+#[cfg(capture)]
 pub mod exec;
+#[cfg(capture)]
 pub mod probe;
 pub mod record;
 pub mod reload;
 pub mod report;
+#[cfg(capture)]
 pub mod run;
 pub mod shared;
 pub mod signals;
+#[cfg(capture)]
 pub mod stack;
 pub mod terminal;
+#[cfg(capture)]
 pub mod worker;
 
 #[cfg(test)]

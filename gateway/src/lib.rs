@@ -16,4 +16,9 @@ pub mod report;
 pub mod run;
 pub mod shared;
 pub mod signals;
+pub mod stack;
 pub mod terminal;
+pub mod worker;
+
+#[cfg(test)]
+mod test_folder;

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tidegate_policy::{App, Direction, Protocol, Verdict};
+use tidegate_routing::flow::State;
 
 pub use filter::FlowFilter;
 pub use live::{LiveFlow, NewFlow};
@@ -133,6 +134,20 @@ pub enum FlowState {
     Closed,
     /// It was not let through, or the far end did not take it.
     Refused,
+}
+
+impl From<State> for FlowState {
+    fn from(state: State) -> Self {
+        match state {
+            State::LookingUp => Self::LookingUp,
+            State::Judging => Self::Judging,
+            State::Dialing => Self::Dialing,
+            State::Open => Self::Open,
+            State::HalfClosed => Self::HalfClosed,
+            State::Refused => Self::Refused,
+            State::Closed => Self::Closed,
+        }
+    }
 }
 
 impl fmt::Display for FlowState {

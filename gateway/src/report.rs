@@ -13,3 +13,6 @@ pub use amount::counted;
 pub use flows::{FlowLines, flow_table};
 pub use status::status_text;
 pub use summary::summary;
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,12 @@ pub fn complain(message: &str) {
     );
 }
 
+/// Prints text that ends its own lines on standard error, beside the output of a command that is not ours.
+pub fn report(text: &str) {
+    // As above.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// The text with everything escaped that a terminal would act on or hide: control characters, line breaks, and the
 /// invisible and direction-changing ones of Unicode.
 pub fn printable(text: &str) -> Cow<'_, str> {

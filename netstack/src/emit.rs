@@ -7,9 +7,9 @@
 use std::num::NonZeroU16;
 
 use crate::fragment::fragment;
-use crate::ip::{IpPacket, header_len, protocol};
+use crate::ip::{IpHeader, IpPacket, header_len, protocol};
 use crate::packet::{DropReason, Offload, Segmentation};
-use crate::tcp::segment::{Segment, flag};
+use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::udp::UDP_HEADER;
 
 /// The packets that one packet becomes, in order.
@@ -241,6 +241,28 @@ impl Plan {
         })?;
         Ok(Self::Fragments(fragments))
     }
+}
+
+/// A RST that `packet`'s sender might have sent instead of it, so that the destination gives the connection up: with its
+/// sequence number and acknowledgement, which the destination takes for its own if it would have taken the packet
+/// (RFC 9293 sections 3.5.2 and 3.10.7). `None` for what is not TCP, or is a RST itself.
+pub fn reset_in_place_of(packet: &[u8]) -> Option<Vec<u8>> {
+    let packet = IpPacket::parse(packet).ok()?;
+    if packet.protocol != protocol::TCP || packet.fragment.is_some() {
+        return None;
+    }
+    let segment = Segment::parse(packet.payload()).ok()?;
+    let reset = BareSegment {
+        ip: IpHeader::new(packet.source, packet.destination, protocol::TCP),
+        source_port: segment.source_port,
+        destination_port: segment.destination_port,
+        sequence: segment.sequence,
+        acknowledgement: segment.acknowledgement,
+        flags: flag::RST | segment.flags & flag::ACK,
+        window: 0,
+    };
+    let (bytes, len) = reset.to_packet();
+    (!segment.has(flag::RST)).then(|| bytes[..len].to_vec())
 }
 
 /// Writes the complete TCP or UDP checksum of a whole packet; `None` if there is no room for one.

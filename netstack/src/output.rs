@@ -1,7 +1,7 @@
 //! What a stack gives back: events, deadlines, packets to transmit, figures.
 
 use crate::flow::FlowId;
-use crate::packet::{DropReason, Offload};
+use crate::packet::Offload;
 
 /// Why a flow ended without the caller asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +23,6 @@ pub enum CloseReason {
 pub enum Event {
     /// The flow is gone; its id will not come back.
     Closed(FlowId, CloseReason),
-    /// A timer moved this TCP flow: look at it through [`Stack::tcp`](crate::Stack::tcp).
-    Tcp(FlowId),
 }
 
 /// Why [`Stack::poll_timeout`](crate::Stack::poll_timeout) wants to be called.
@@ -49,16 +47,14 @@ pub struct Transmit {
     pub offload: Offload,
 }
 
-/// Figures of a [`Stack`](crate::Stack).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StackCounters {
-    /// Packets thrown away, by reason.
-    pub dropped: Vec<(DropReason, u64)>,
+/// How full a [`Stack`](crate::Stack) is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackGauges {
     /// Live flows.
     pub flows: usize,
     /// TCP flows that wait for a verdict or their upstream connection.
     pub half_open: usize,
-    /// TIME-WAIT records.
+    /// Records of flows that are gone but whose packets may still come: TIME-WAIT, resets, silence.
     pub time_wait: usize,
     /// Bytes of TCP rings handed out.
     pub ring_bytes: usize,

@@ -138,7 +138,9 @@ impl Pieces {
     fn add(&mut self, packet: &IpPacket<'_>, fragment: Fragment) -> Result<(), DropReason> {
         let bytes = packet.payload();
         let end = fragment.offset + bytes.len();
-        if bytes.is_empty() || fragment.more == MoreFragments::Follow && bytes.len() % 8 != 0 {
+        if bytes.is_empty()
+            || fragment.more == MoreFragments::Follow && !bytes.len().is_multiple_of(8)
+        {
             return Err(DropReason::Malformed);
         }
         if header_len(packet.source) + end > MAX_PACKET || self.pieces.len() >= MAX_FRAGMENTS {

@@ -25,7 +25,7 @@ use crate::tcp::rings::Rings;
 pub use crate::config::{IdleLimits, StackConfig};
 pub use crate::icmp::Refusal;
 pub use crate::input::{FlowIs, Input};
-pub use crate::output::{CloseReason, Event, StackCounters, TimeoutReason, Transmit};
+pub use crate::output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 
 /// Packets in, flows out, and back.
 ///
@@ -138,15 +138,19 @@ impl Stack {
         })
     }
 
-    /// Figures, as of now.
-    pub fn counters(&self) -> StackCounters {
-        StackCounters {
-            dropped: self.dropped.clone(),
+    /// How full the stack is.
+    pub fn gauges(&self) -> StackGauges {
+        StackGauges {
             flows: self.table.len(),
             half_open: self.table.half_open(),
             time_wait: self.departed.len(),
             ring_bytes: self.rings.handed_out(),
         }
+    }
+
+    /// Packets thrown away so far, by reason.
+    pub fn drops(&self) -> &[(DropReason, u64)] {
+        &self.dropped
     }
 
     fn count_drop(&mut self, reason: DropReason) {

@@ -47,7 +47,10 @@ pub struct SocketInfo {
 impl SocketInfo {
     /// Whether segments of this socket still mean something: not a listener, not a closed socket.
     pub fn is_connection(&self) -> bool {
-        !matches!(self.state, SocketState::Listen | SocketState::Closed | SocketState::Unconnected)
+        !matches!(
+            self.state,
+            SocketState::Listen | SocketState::Closed | SocketState::Unconnected
+        )
     }
 }
 
@@ -113,12 +116,29 @@ pub enum Unattributed {
     Failed,
 }
 
+impl Unattributed {
+    /// The reason's name in counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSocket => "no socket",
+            Self::NoProcess => "no process",
+            Self::PermissionDenied => "permission denied",
+            Self::Ambiguous => "ambiguous",
+            Self::Unsupported => "unsupported",
+            Self::TooMany => "too many",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The kernel could not be asked about a socket.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DiagError {
     /// The netlink socket failed.
-    #[error("cannot ask the kernel about sockets: {0}; is NETLINK_SOCK_DIAG allowed here (seccomp, container)?")]
+    #[error(
+        "cannot ask the kernel about sockets: {0}; is NETLINK_SOCK_DIAG allowed here (seccomp, container)?"
+    )]
     Socket(#[source] io::Error),
     /// The kernel refused the question.
     #[error("the kernel refuses to tell about sockets: {0}; is INET_DIAG built for this protocol?")]
@@ -148,7 +168,10 @@ impl From<&DiagError> for Unattributed {
         match error {
             DiagError::Ambiguous => Self::Ambiguous,
             DiagError::Unsupported => Self::Unsupported,
-            DiagError::Socket(_) | DiagError::Refused(_) | DiagError::Malformed | DiagError::Table { .. } => Self::Failed,
+            DiagError::Socket(_)
+            | DiagError::Refused(_)
+            | DiagError::Malformed
+            | DiagError::Table { .. } => Self::Failed,
         }
     }
 }

@@ -4,7 +4,10 @@
 //! into the TUN device. Under exec capture our sockets are in another network namespace than the program, and need none.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+
+use socket2::Socket;
 
 #[cfg(target_os = "linux")]
 use tidegate_routing::plan::Mark;
@@ -57,5 +60,16 @@ impl Bypass {
     /// `PermissionDenied` without `CAP_NET_ADMIN` (marks); `ENODEV` or `NotFound` if the interface is gone.
     pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
         imp::apply(self, socket.as_fd())
+    }
+}
+
+/// Begins to connect a non-blocking socket; it is writable once the outcome is known.
+///
+/// # Errors
+/// The outcome, where the kernel knows it at once: no route, no port left, forbidden.
+pub fn begin_connect(socket: &Socket, target: SocketAddr) -> io::Result<()> {
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
+use tidegate_netstack::emit::Segments;
+use tidegate_netstack::{DropReason, Offload};
 
 use crate::bypass::Bypass;
 
@@ -16,9 +18,9 @@ use crate::bypass::Bypass;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// Neither IPv4 nor IPv6, or shorter than its header.
-    #[error("not an IP packet")]
-    NotIp,
+    /// No IP packet, or one that its offload does not fit.
+    #[error("malformed packet: {0:?}")]
+    Malformed(DropReason),
     /// Larger than the MTU of the way out: its sender has to be told.
     #[error("larger than the MTU of the way out")]
     TooBig,
@@ -42,10 +44,10 @@ pub enum EmitError {
 /// What became of the packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EmitCounters {
-    /// Sent.
+    /// Packets that left; a super-packet is several.
     pub sent: u64,
-    /// [`EmitError::NotIp`].
-    pub not_ip: u64,
+    /// [`EmitError::Malformed`].
+    pub malformed: u64,
     /// [`EmitError::TooBig`].
     pub too_big: u64,
     /// [`EmitError::Congested`].
@@ -64,6 +66,7 @@ pub struct RawEmitter {
     v4: Socket,
     v6: Option<Socket>,
     counters: EmitCounters,
+    scratch: Vec<u8>,
 }
 
 /// Room for a burst of super-packets, in bytes.
@@ -84,6 +87,7 @@ impl RawEmitter {
             v4,
             v6,
             counters: EmitCounters::default(),
+            scratch: Vec::new(),
         })
     }
 
@@ -92,35 +96,48 @@ impl RawEmitter {
         self.counters
     }
 
-    /// Sends one packet, complete with its checksums, to the destination in its header.
+    /// Sends what came out of a device to the destination in its header: super-packets cut to `mtu` bytes, checksums
+    /// completed, larger IPv4 packets fragmented where they allow it.
     ///
     /// # Errors
-    /// See [`EmitError`]; counted.
-    pub fn send(&mut self, packet: &[u8]) -> Result<(), EmitError> {
-        let result = self.try_send(packet);
-        let counter = match result {
-            Ok(()) => &mut self.counters.sent,
-            Err(EmitError::NotIp) => &mut self.counters.not_ip,
-            Err(EmitError::TooBig) => &mut self.counters.too_big,
-            Err(EmitError::Congested) => &mut self.counters.congested,
-            Err(EmitError::Refused) => &mut self.counters.refused,
-            Err(EmitError::NoRoute | EmitError::NoFamily) => &mut self.counters.no_route,
-            Err(EmitError::Other(_)) => &mut self.counters.other,
-        };
-        *counter = counter.saturating_add(1);
+    /// See [`EmitError`]; counted. What was sent before the failure stays sent.
+    pub fn send(&mut self, packet: &[u8], offload: Offload, mtu: usize) -> Result<(), EmitError> {
+        let result = self.send_all(packet, offload, mtu);
+        if let Err(error) = result {
+            let counter = self.counters.of(error);
+            *counter = counter.saturating_add(1);
+        }
         result
     }
 
-    fn try_send(&self, packet: &[u8]) -> Result<(), EmitError> {
-        let destination = destination(packet).ok_or(EmitError::NotIp)?;
+    fn send_all(&mut self, packet: &[u8], offload: Offload, mtu: usize) -> Result<(), EmitError> {
+        let destination = destination(packet).ok_or(EmitError::Malformed(DropReason::NotIp))?;
         let socket = match destination {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => self.v6.as_ref().ok_or(EmitError::NoFamily)?,
         };
-        socket
-            .send_to(packet, &SockAddr::from(destination))
-            .map(|_| ())
-            .map_err(|error| reason(&error))
+        let destination = SockAddr::from(destination);
+        let mut segments = Segments::new(packet, offload, mtu, &mut self.scratch).map_err(unfit)?;
+        while let Some(segment) = segments.next_packet() {
+            socket
+                .send_to(segment, &destination)
+                .map_err(|error| reason(&error))?;
+            self.counters.sent = self.counters.sent.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl EmitCounters {
+    fn of(&mut self, error: EmitError) -> &mut u64 {
+        match error {
+            EmitError::Malformed(_) => &mut self.malformed,
+            EmitError::TooBig => &mut self.too_big,
+            EmitError::Congested => &mut self.congested,
+            EmitError::Refused => &mut self.refused,
+            EmitError::NoRoute | EmitError::NoFamily => &mut self.no_route,
+            EmitError::Other(_) => &mut self.other,
+        }
     }
 }
 
@@ -158,6 +175,14 @@ fn destination(packet: &[u8]) -> Option<SocketAddr> {
     }
 }
 
+fn unfit(reason: DropReason) -> EmitError {
+    if reason == DropReason::TooLarge {
+        EmitError::TooBig
+    } else {
+        EmitError::Malformed(reason)
+    }
+}
+
 fn reason(error: &io::Error) -> EmitError {
     match error.raw_os_error().unwrap_or_default() {
         libc::EMSGSIZE => EmitError::TooBig,
@@ -167,7 +192,7 @@ fn reason(error: &io::Error) -> EmitError {
             EmitError::NoRoute
         }
         // The kernel read the header and did not like it.
-        libc::EINVAL => EmitError::NotIp,
+        libc::EINVAL => EmitError::Malformed(DropReason::Malformed),
         other => EmitError::Other(other),
     }
 }

@@ -133,16 +133,7 @@ impl HostNetwork {
             request.header.family = rules::address_family(family);
             let answers = self
                 .route
-                .dump(&RouteNetlinkMessage::GetRule(request), &|_| true);
-            let answers = match answers {
-                // A kernel without IPv6, or without policy routing for it, has no such rules.
-                Err(error)
-                    if matches!(error.refusal(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) =>
-                {
-                    continue;
-                }
-                answers => answers?,
-            };
+                .dump(&RouteNetlinkMessage::GetRule(request), &|_| true)?;
             found.extend(answers.iter().filter_map(|answer| {
                 let RouteNetlinkMessage::NewRule(message) = answer else {
                     return None;
@@ -173,16 +164,10 @@ impl HostNetwork {
             in_our_table.attributes.push(RouteAttribute::Table(TABLE));
             with_our_number.header.protocol = RouteProtocol::from(PROTOCOL);
             for request in [in_our_table, with_our_number] {
+                let request = RouteNetlinkMessage::GetRoute(request);
                 let answers = self
                     .route
-                    .dump(&RouteNetlinkMessage::GetRoute(request), &|answer| {
-                        ours(answer).is_some()
-                    });
-                let answers = match answers {
-                    // The table does not exist before its first route.
-                    Err(error) if error.refusal() == Some(libc::ENOENT) => continue,
-                    answers => answers?,
-                };
+                    .dump(&request, &|answer| ours(answer).is_some())?;
                 for route in answers.iter().filter_map(ours) {
                     if !found.contains(&route) {
                         found.push(route);

@@ -24,6 +24,7 @@ pub mod namespaces;
 mod netlink;
 #[cfg(target_os = "linux")]
 pub mod privileges;
+pub mod random;
 pub mod resolvers;
 #[cfg(target_os = "linux")]
 pub mod sockets;

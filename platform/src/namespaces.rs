@@ -141,7 +141,9 @@ pub enum ContainError {
         source: io::Error,
     },
     /// The second process ended without a word.
-    #[error("the process that was to become the command died early: it was killed, or this binary does not handle {CONTAIN_ARGUMENT}")]
+    #[error(
+        "the process that was to become the command died early: it was killed, or this binary does not handle {CONTAIN_ARGUMENT}"
+    )]
     Died,
     /// The second process could not be started or talked to.
     #[error("cannot start the process that becomes the command: {0}")]

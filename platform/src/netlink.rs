@@ -16,6 +16,8 @@ use thiserror::Error;
 
 /// The kernel answers at once; longer than this is a fault to report, not to wait for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How the kernel says that there is nothing of this kind to dump.
+const NO_SUCH_TABLE: [i32; 3] = [libc::ENOENT, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
 /// How often a dump that changed under our hands is begun again.
 const DUMP_ATTEMPTS: u32 = 8;
 
@@ -130,7 +132,8 @@ impl Connection {
         self.collect(message, NLM_F_ACK, &|_| true)
     }
 
-    /// Asks for the part of a table that `keep` wants. An entry that our parser does not know is left out with a warning.
+    /// Asks for the part of a table that `keep` wants. A table of a family that the kernel lacks, or without its first entry
+    /// yet, is empty. An entry that our parser does not know is left out with a warning.
     pub(crate) fn dump(
         &mut self,
         message: &RouteNetlinkMessage,
@@ -139,6 +142,13 @@ impl Connection {
         for _ in 0..DUMP_ATTEMPTS {
             match self.collect(message, NLM_F_DUMP, keep) {
                 Err(NetlinkError::Unsteady) => {}
+                Err(error)
+                    if error
+                        .refusal()
+                        .is_some_and(|code| NO_SUCH_TABLE.contains(&code)) =>
+                {
+                    return Ok(Vec::new());
+                }
                 done => return done,
             }
         }

@@ -47,7 +47,10 @@ pub struct PrivilegeError {
 }
 
 fn cannot(action: &'static str) -> impl FnOnce(rustix::io::Errno) -> PrivilegeError {
-    move |error| PrivilegeError { action, source: error.into() }
+    move |error| PrivilegeError {
+        action,
+        source: error.into(),
+    }
 }
 
 /// Reduces the calling thread, and all threads that it starts from now on, to [`NEEDED`], of which it keeps what it had.
@@ -62,11 +65,31 @@ pub fn drop_to_needed() -> Result<CapabilitySet, Vec<PrivilegeError>> {
         Err(error) => return Err(vec![cannot("read capabilities")(error)]),
     };
     errors.extend(limit_bounding_set(NEEDED).err());
-    errors.extend(rustix::thread::clear_ambient_capability_set().map_err(cannot("clear ambient capabilities")).err());
-    let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
-    errors.extend(rustix::thread::set_capabilities(None, sets).map_err(cannot("reduce capabilities")).err());
-    errors.extend(rustix::thread::set_no_new_privs(true).map_err(cannot("set no_new_privs")).err());
-    if errors.is_empty() { Ok(held) } else { Err(errors) }
+    errors.extend(
+        rustix::thread::clear_ambient_capability_set()
+            .map_err(cannot("clear ambient capabilities"))
+            .err(),
+    );
+    let sets = CapabilitySets {
+        effective: held,
+        permitted: held,
+        inheritable: CapabilitySet::empty(),
+    };
+    errors.extend(
+        rustix::thread::set_capabilities(None, sets)
+            .map_err(cannot("reduce capabilities"))
+            .err(),
+    );
+    errors.extend(
+        rustix::thread::set_no_new_privs(true)
+            .map_err(cannot("set no_new_privs"))
+            .err(),
+    );
+    if errors.is_empty() {
+        Ok(held)
+    } else {
+        Err(errors)
+    }
 }
 
 /// Leaves a contained command what it may have. For an ordinary user that is nothing, for good: `exec` clears his
@@ -79,7 +102,11 @@ pub(crate) fn confine_command(owner: CommandOwner) -> io::Result<()> {
     limit_bounding_set(kept).map_err(|error| error.source)?;
     rustix::thread::clear_ambient_capability_set()?;
     let held = rustix::thread::capabilities(None)?.permitted & kept;
-    let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+    let sets = CapabilitySets {
+        effective: held,
+        permitted: held,
+        inheritable: CapabilitySet::empty(),
+    };
     rustix::thread::set_capabilities(None, sets)?;
     if owner == CommandOwner::OrdinaryUser {
         // For root it would only break sudo, which the bounding set already keeps in its place.
@@ -130,7 +157,10 @@ mod tests {
     #[test]
     fn only_the_needed_capabilities_are_left() {
         on_a_thread(|| {
-            assert!(own_status("CapPrm:") & CapabilitySet::SYS_ADMIN.bits() != 0, "this test runs as root");
+            assert!(
+                own_status("CapPrm:") & CapabilitySet::SYS_ADMIN.bits() != 0,
+                "this test runs as root"
+            );
             let left = drop_to_needed().unwrap();
             assert_eq!(left, NEEDED);
             for field in ["CapPrm:", "CapEff:", "CapBnd:"] {
@@ -145,20 +175,32 @@ mod tests {
     fn a_program_started_later_cannot_mount() {
         on_a_thread(|| {
             drop_to_needed().unwrap();
-            let tried = std::process::Command::new("mount").args(["-t", "tmpfs", "none", "/mnt"]).output().unwrap();
+            let tried = std::process::Command::new("mount")
+                .args(["-t", "tmpfs", "none", "/mnt"])
+                .output()
+                .unwrap();
             assert!(!tried.status.success());
         });
     }
 
     #[test]
-    fn a_command_of_an_ordinary_user_keeps_nothing_and_one_of_root_no_power_over_mounts_and_network() {
+    fn a_command_of_an_ordinary_user_keeps_nothing_and_one_of_root_no_power_over_mounts_and_network()
+     {
         on_a_thread(|| {
             confine_command(CommandOwner::OrdinaryUser).unwrap();
-            assert_eq!((own_status("CapBnd:"), own_status("CapPrm:"), own_status("NoNewPrivs:")), (0, 0, 1));
+            assert_eq!(
+                (
+                    own_status("CapBnd:"),
+                    own_status("CapPrm:"),
+                    own_status("NoNewPrivs:")
+                ),
+                (0, 0, 1)
+            );
         });
         on_a_thread(|| {
             confine_command(CommandOwner::Root).unwrap();
-            let forbidden = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE;
+            let forbidden =
+                CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE;
             assert_eq!(own_status("CapBnd:") & forbidden.bits(), 0);
         });
     }

@@ -34,7 +34,9 @@ impl Resolvers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(Self::parse(&String::from_utf8_lossy(&bytes), |name| crate::sys::interface::index(name).ok().map(u32::from)))
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes), |name| {
+            crate::sys::interface::index(name).ok().map(u32::from)
+        }))
     }
 
     /// Parses the text of a resolv.conf; `scope` gives the index of an interface by its name. Without a valid name server
@@ -48,7 +50,9 @@ impl Resolvers {
             match words.next() {
                 Some("nameserver") => {
                     let server = words.next().and_then(|word| parse_server(word, &scope));
-                    resolvers.servers.extend(server.filter(|_| resolvers.servers.len() < MOST_SERVERS));
+                    resolvers
+                        .servers
+                        .extend(server.filter(|_| resolvers.servers.len() < MOST_SERVERS));
                 }
                 // The last line of these two holds.
                 Some("search" | "domain") => resolvers.search = words.map(str::to_owned).collect(),
@@ -57,7 +61,9 @@ impl Resolvers {
             }
         }
         if resolvers.servers.is_empty() {
-            resolvers.servers.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT)));
+            resolvers
+                .servers
+                .push(SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT)));
         }
         resolvers
     }
@@ -65,7 +71,9 @@ impl Resolvers {
 
 /// An address, for IPv6 perhaps with `%` and an interface's name or index.
 fn parse_server(word: &str, scope: impl Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
-    let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
+    let (address, zone) = word
+        .split_once('%')
+        .map_or((word, None), |(address, zone)| (address, Some(zone)));
     match (address.parse().ok()?, zone) {
         (IpAddr::V4(address), None) => Some(SocketAddrV4::new(address, DNS_PORT).into()),
         (IpAddr::V4(_), Some(_)) => None,
@@ -73,7 +81,11 @@ fn parse_server(word: &str, scope: impl Fn(&str) -> Option<u32>) -> Option<Socke
     }
 }
 
-fn scoped(address: Ipv6Addr, zone: Option<&str>, scope: impl Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
+fn scoped(
+    address: Ipv6Addr,
+    zone: Option<&str>,
+    scope: impl Fn(&str) -> Option<u32>,
+) -> Option<SocketAddr> {
     let index = match zone {
         None => 0,
         Some(zone) => zone.parse().ok().or_else(|| scope(zone))?,
@@ -97,15 +109,27 @@ mod tests {
              domain old.example\nsearch a.example b.example\noptions edns0 ndots:2\noptions rotate\nsortlist x\n",
         );
         let expected = ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%2]:53"];
-        assert_eq!(resolvers.servers, expected.map(|text| text.parse().unwrap()));
+        assert_eq!(
+            resolvers.servers,
+            expected.map(|text| text.parse().unwrap())
+        );
         assert_eq!(resolvers.search, ["a.example", "b.example"]);
         assert_eq!(resolvers.options, ["edns0", "ndots:2", "rotate"]);
     }
 
     #[test]
     fn without_a_valid_server_the_hosts_own_holds() {
-        for text in ["", "nameserver\n", "nameserver nonsense\nnameserver fe80::1%nosuch\n", "nameserver 192.0.2.1%eth0\n"] {
-            assert_eq!(parse(text).servers, ["127.0.0.1:53".parse().unwrap()], "{text:?}");
+        for text in [
+            "",
+            "nameserver\n",
+            "nameserver nonsense\nnameserver fe80::1%nosuch\n",
+            "nameserver 192.0.2.1%eth0\n",
+        ] {
+            assert_eq!(
+                parse(text).servers,
+                ["127.0.0.1:53".parse().unwrap()],
+                "{text:?}"
+            );
         }
     }
 

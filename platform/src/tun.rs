@@ -5,6 +5,7 @@
 //! in [`TunCaps`]; what is not granted is never asked of the caller. macOS knows neither, and its caps say so.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use thiserror::Error;
@@ -154,6 +155,17 @@ impl Tun {
     /// See [`TunError`]. Nothing is left behind.
     pub fn create(config: &TunConfig) -> Result<Self, TunError> {
         imp::create(config).map(|queue| Self { queue })
+    }
+
+    /// Makes the device with several queues, one for each thread that serves it, up to the `wanted` number: at least one, and
+    /// only one where the system knows no more (macOS). The kernel spreads flows over the queues, and keeps a flow on the
+    /// queue that its packets are written to.
+    ///
+    /// # Errors
+    /// See [`TunError`]. Nothing is left behind.
+    pub fn create_queues(config: &TunConfig, wanted: NonZeroUsize) -> Result<Vec<Self>, TunError> {
+        let queues = imp::create_queues(config, wanted)?;
+        Ok(queues.into_iter().map(|queue| Self { queue }).collect())
     }
 
     /// Adopts a descriptor that someone else opened, perhaps in another network namespace ([`open_raw`] makes one). Its

@@ -33,7 +33,10 @@ struct Stamp {
 
 impl From<&Metadata> for Stamp {
     fn from(metadata: &Metadata) -> Self {
-        Self { modified: metadata.modified().ok(), length: metadata.len() }
+        Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+        }
     }
 }
 
@@ -46,7 +49,12 @@ impl Default for Users {
 impl Users {
     /// Users of a file in the form of `/etc/passwd`. It is read when the first name is asked for.
     pub fn in_file(path: PathBuf) -> Self {
-        Self { path, names: FxHashMap::default(), stamp: None, checked: None }
+        Self {
+            path,
+            names: FxHashMap::default(),
+            stamp: None,
+            checked: None,
+        }
     }
 
     /// The login name of `uid`, if the file has one. The first of several holds, as for the C library.
@@ -58,11 +66,16 @@ impl Users {
     /// What cannot be read leaves the names as they were: a file that is being replaced is there again soon.
     fn refresh(&mut self) {
         let now = Instant::now();
-        if self.checked.is_some_and(|checked| now.duration_since(checked) < RECHECK) {
+        if self
+            .checked
+            .is_some_and(|checked| now.duration_since(checked) < RECHECK)
+        {
             return;
         }
         self.checked = Some(now);
-        let Ok(metadata) = std::fs::metadata(&self.path) else { return };
+        let Ok(metadata) = std::fs::metadata(&self.path) else {
+            return;
+        };
         let stamp = Stamp::from(&metadata);
         if self.stamp.as_ref() == Some(&stamp) {
             return;
@@ -79,7 +92,9 @@ impl Users {
 
 fn read_bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(LONGEST_FILE)
+        .read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -87,7 +102,9 @@ fn parse_users(text: &str) -> FxHashMap<u32, String> {
     let mut names = FxHashMap::default();
     for line in text.lines() {
         let mut columns = line.split(':');
-        let (Some(name), Some(uid)) = (columns.next(), columns.nth(1)) else { continue };
+        let (Some(name), Some(uid)) = (columns.next(), columns.nth(1)) else {
+            continue;
+        };
         if let (false, Ok(uid)) = (name.is_empty(), uid.parse())
             && let Entry::Vacant(vacant) = names.entry(uid)
         {
@@ -123,15 +140,27 @@ impl Group {
     pub fn parse(name: &str, text: &str) -> Option<Self> {
         text.lines().find_map(|line| {
             let mut columns = line.split(':');
-            let gid = (columns.next()? == name).then(|| columns.nth(1))??.parse().ok()?;
+            let gid = (columns.next()? == name)
+                .then(|| columns.nth(1))??
+                .parse()
+                .ok()?;
             let members = columns.next().unwrap_or_default().split(',').map(str::trim);
-            Some(Self { gid, members: members.filter(|member| !member.is_empty()).map(str::to_owned).collect() })
+            Some(Self {
+                gid,
+                members: members
+                    .filter(|member| !member.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            })
         })
     }
 
     /// Whether a peer with this group id, or this user, belongs to the group.
     pub fn holds(&self, gid: u32, uid: u32, users: &mut Users) -> bool {
-        self.gid == gid || users.name(uid).is_some_and(|name| self.members.iter().any(|member| member == name))
+        self.gid == gid
+            || users
+                .name(uid)
+                .is_some_and(|name| self.members.iter().any(|member| member == name))
     }
 }
 
@@ -142,7 +171,9 @@ mod tests {
 
     #[test]
     fn names_are_found_by_id_and_broken_lines_are_passed_over() {
-        let names = parse_users("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n\nbroken\n:x:7:7\nann:x:1000:1000:::\n+::::\n");
+        let names = parse_users(
+            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n\nbroken\n:x:7:7\nann:x:1000:1000:::\n+::::\n",
+        );
         assert_eq!(names.get(&0).map(String::as_str), Some("root"));
         assert_eq!(names.get(&1000).map(String::as_str), Some("ann"));
         assert_eq!(names.len(), 2);
@@ -166,7 +197,13 @@ mod tests {
     fn a_group_has_its_members() {
         let text = "root:x:0:\ntidegate:x:990:ann, berta\ntidegate2:x:991:eve\n";
         let group = Group::parse("tidegate", text).unwrap();
-        assert_eq!(group, Group { gid: 990, members: vec!["ann".to_owned(), "berta".to_owned()] });
+        assert_eq!(
+            group,
+            Group {
+                gid: 990,
+                members: vec!["ann".to_owned(), "berta".to_owned()]
+            }
+        );
         assert_eq!(Group::parse("tide", text), None);
     }
 
@@ -175,7 +212,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tidegate-peers-{}", std::process::id()));
         std::fs::write(&path, "ann:x:1000:1000:::\neve:x:1001:1001:::\n").unwrap();
         let mut users = Users::in_file(path.clone());
-        let group = Group { gid: 990, members: vec!["ann".to_owned()] };
+        let group = Group {
+            gid: 990,
+            members: vec!["ann".to_owned()],
+        };
         assert!(group.holds(990, 5000, &mut users));
         assert!(group.holds(1000, 1000, &mut users));
         assert!(!group.holds(1001, 1001, &mut users));

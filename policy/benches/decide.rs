@@ -17,20 +17,66 @@ use tidegate_policy::{App, Direction, Document, FlowFacts, Policy, PolicySource,
 fn main() {
     for count in [10, 1_000, 100_000] {
         let text = rules(count);
-        let started = Instant::now();
-        let document = Document::parse("bench.toml", &text).expect("the rules are valid TOML");
-        let mut source = PolicySource::default();
-        source.read_main(&document);
-        assert_eq!(document.finish(), [], "the rules are valid");
-        let read = started.elapsed();
-        let started = Instant::now();
-        let policy = Policy::compile(source);
-        let compiled = started.elapsed();
-        println!("{count:>6} rules: read in {read:.1?}, compiled in {compiled:.1?}");
+        println!("{count} rules of mixed shapes");
+        let policy = compile(&text);
         report("known apps and destinations", &policy, &flows(count, 0));
         report("unknown destinations", &policy, &flows(count, 1));
         report("nothing that a rule names", &policy, &flows(count, 2));
     }
+    println!("100000 rules of one shape");
+    for (label, condition) in SHAPES {
+        let text: String = (0..100_000_u32)
+            .map(|n| format!("[[rule]]\n{}\naction = \"block\"\n", condition(n)))
+            .collect();
+        report(label, &compile(&text), &flows(100_000, 0));
+    }
+}
+
+/// A name, and the conditions of the rule of this number.
+type Shape = (&'static str, fn(u32) -> String);
+
+/// Shapes in which most rules share a condition with the flow.
+const SHAPES: [Shape; 6] = [
+    ("one app, many destinations", |n| {
+        format!("app = \"/opt/*/bin/run\"\nto = \"{}\"", v4(n))
+    }),
+    ("many apps, one destination", |n| {
+        format!("app = \"/opt/app{n}/bin/run\"\nto = \"internet\"\nport = \"1\"")
+    }),
+    ("one app, many ports", |n| {
+        format!("app = {{ user = \"alice\" }}\nport = \"{}\"", n % 65_536)
+    }),
+    ("one app, many port ranges", |n| {
+        let first = n % 60_000;
+        format!(
+            "app = {{ user = \"alice\" }}\nport = \"tcp/{first}-{}\"",
+            first + n % 5_000
+        )
+    }),
+    ("10,000 apps x 10 networks", |n| {
+        format!(
+            "app = \"/opt/app{}/**\"\nto = \"{}.0.0.0/8\"\nport = \"1\"",
+            n % 10_000,
+            11 + n / 10_000
+        )
+    }),
+    ("any folder, many names", |n| format!("app = \"**/run{n}\"")),
+];
+
+fn compile(text: &str) -> Policy {
+    let started = Instant::now();
+    let document = Document::parse("bench.toml", text).expect("the rules are valid TOML");
+    let mut source = PolicySource::default();
+    source.read_main(&document);
+    assert_eq!(document.finish(), [], "the rules are valid");
+    let read = started.elapsed();
+    let started = Instant::now();
+    let policy = Policy::compile(source);
+    println!(
+        "  read in {read:.1?}, compiled in {:.1?}",
+        started.elapsed()
+    );
+    policy
 }
 
 /// A stream of numbers that look random and are the same every time (SplitMix64).

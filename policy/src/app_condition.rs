@@ -190,3 +190,137 @@ impl fmt::Display for ContainerPrefix {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app() -> App {
+        App {
+            path: "/usr/bin/python3.11".into(),
+            name: "python3.11".to_owned(),
+            pid: 1,
+            uid: 1000,
+            user: Some("alice".to_owned()),
+            command_line: vec!["python3".to_owned()],
+            parents: vec!["/usr/bin/bash".into(), "/usr/sbin/sshd".into()],
+            unit: Some("ssh@1.service".to_owned()),
+            container: Some("0123456789abcdef".repeat(4)),
+        }
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts
+            .iter()
+            .map(|text| Pattern::parse(text).unwrap())
+            .collect()
+    }
+
+    /// The condition that `set` makes must miss `field`, and hold once `mend` has changed it.
+    fn check(field: AppField, set: impl Fn(&mut AppCondition), mend: impl Fn(&mut AppCondition)) {
+        let mut condition = AppCondition::default();
+        set(&mut condition);
+        assert_eq!(condition.first_mismatch(&app()), Some(field));
+        mend(&mut condition);
+        assert_eq!(condition.first_mismatch(&app()), None);
+    }
+
+    #[test]
+    fn every_field_is_compared_and_one_value_of_a_list_is_enough() {
+        let container = |text: &str| ContainerPrefix::parse(text).unwrap();
+        check(
+            AppField::Path,
+            |c| c.path = patterns(&["/usr/bin/python3", "/bin/*"]),
+            |c| {
+                c.path.extend(patterns(&["/usr/bin/python3*"]));
+            },
+        );
+        check(
+            AppField::Name,
+            |c| c.name = patterns(&["python3"]),
+            |c| c.name.extend(patterns(&["python*"])),
+        );
+        check(
+            AppField::Uid,
+            |c| c.uid = vec![0, 100],
+            |c| c.uid.push(1000),
+        );
+        check(
+            AppField::User,
+            |c| c.user = vec!["bob".into()],
+            |c| c.user.push("alice".into()),
+        );
+        check(
+            AppField::Unit,
+            |c| c.unit = patterns(&["ssh.service"]),
+            |c| c.unit.extend(patterns(&["ssh@*"])),
+        );
+        check(
+            AppField::Container,
+            |c| c.container = vec![container("abcdef012345")],
+            |c| {
+                c.container.push(container("0123456789ABC"));
+            },
+        );
+        check(
+            AppField::Parent,
+            |c| c.parent = patterns(&["/usr/bin/python3.11"]),
+            |c| {
+                c.parent.extend(patterns(&["/usr/sbin/*"]));
+            },
+        );
+    }
+
+    #[test]
+    fn what_an_app_does_not_have_matches_nothing() {
+        let bare = App {
+            user: None,
+            unit: None,
+            container: None,
+            parents: Vec::new(),
+            ..app()
+        };
+        let any = || patterns(&["**"]);
+        let conditions = [
+            AppCondition {
+                user: vec!["alice".into()],
+                ..AppCondition::default()
+            },
+            AppCondition {
+                unit: any(),
+                ..AppCondition::default()
+            },
+            AppCondition {
+                parent: any(),
+                ..AppCondition::default()
+            },
+            AppCondition {
+                container: vec![ContainerPrefix("".into())],
+                ..AppCondition::default()
+            },
+        ];
+        for condition in conditions {
+            assert!(condition.first_mismatch(&app()).is_none());
+            assert!(condition.first_mismatch(&bare).is_some(), "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn all_fields_must_hold() {
+        let both = AppCondition {
+            path: patterns(&["/usr/**"]),
+            uid: vec![0],
+            ..AppCondition::default()
+        };
+        assert_eq!(both.first_mismatch(&app()), Some(AppField::Uid));
+    }
+
+    #[test]
+    fn a_container_is_named_by_12_to_64_digits() {
+        assert!(ContainerPrefix::parse(&"a".repeat(12)).is_ok());
+        assert!(ContainerPrefix::parse(&"a".repeat(64)).is_ok());
+        for wrong in ["a".repeat(11), "a".repeat(65), "g".repeat(12)] {
+            assert!(ContainerPrefix::parse(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -152,3 +152,82 @@ impl fmt::Display for Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn contains(destination: &str, address: &str) -> bool {
+        let address: IpAddr = address.parse().unwrap();
+        Destination::parse(destination)
+            .unwrap()
+            .contains(address.to_canonical())
+    }
+
+    #[test]
+    fn each_form_holds_what_it_says() {
+        assert!(contains("*", "203.0.113.7") && contains("*", "2001:db8::7"));
+        assert!(contains("192.0.2.7", "192.0.2.7") && !contains("192.0.2.7", "192.0.2.8"));
+        assert!(contains("192.0.2.0/24", "192.0.2.255") && !contains("192.0.2.0/24", "192.0.3.0"));
+        assert!(
+            contains("2001:db8::/32", "2001:db8:ffff::1")
+                && !contains("2001:db8::/32", "2001:db9::")
+        );
+        assert!(
+            contains("192.0.2.9-192.0.2.11", "192.0.2.9")
+                && contains("192.0.2.9-192.0.2.11", "192.0.2.11")
+        );
+        assert!(
+            !contains("192.0.2.9-192.0.2.11", "192.0.2.8")
+                && !contains("192.0.2.9-192.0.2.11", "192.0.2.12")
+        );
+        assert!(contains("fe80::1-fe80::3", "fe80::2") && !contains("fe80::1-fe80::3", "fe80::4"));
+        assert!(contains("internet", "203.0.113.7") && !contains("internet", "10.0.0.1"));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_on_both_sides() {
+        assert!(contains("192.0.2.7", "::ffff:192.0.2.7"));
+        assert!(contains("::ffff:192.0.2.7", "192.0.2.7"));
+        assert!(contains("::ffff:192.0.2.0/120", "192.0.2.99"));
+        assert!(contains("::ffff:192.0.2.1-192.0.2.9", "192.0.2.5"));
+        assert!(!contains("::/0", "192.0.2.7") && !contains("::/0", "::ffff:192.0.2.7"));
+        assert!(!contains("0.0.0.0/0", "2001:db8::1"));
+    }
+
+    #[test]
+    fn the_form_is_read_back_as_written() {
+        for text in [
+            "*",
+            "192.0.2.7",
+            "192.0.2.0/24",
+            "2001:db8::/32",
+            "192.0.2.1-192.0.2.9",
+            "link-local",
+        ] {
+            assert_eq!(Destination::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_networks_of_a_range_are_the_range(first: u32, length: u32, probe: u32) {
+            let first_to_last = (first.into(), first.saturating_add(length).into());
+            let range = Destination::Range(IpAddr::V4(first_to_last.0), IpAddr::V4(first_to_last.1));
+            for probe in [probe, first, first.wrapping_sub(1), first_to_last.1.into()] {
+                let probe = IpAddr::V4(probe.into());
+                let within = range.nets().iter().filter(|net| net.contains(&probe)).count();
+                prop_assert_eq!(within, usize::from(range.contains(probe)));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[0-9a-f:./%*-]{0,30}") {
+            if let Ok(destination) = Destination::parse(&text) {
+                prop_assert_eq!(Destination::parse(&destination.to_string()), Ok(destination));
+            }
+        }
+    }
+}

@@ -37,6 +37,19 @@ enum Step {
     One(Component),
 }
 
+/// What a text must have to match a pattern, and can be looked up by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Landmark {
+    /// It is this text.
+    Whole(Box<[u8]>),
+    /// It lies beneath this folder.
+    Beneath(Box<[u8]>),
+    /// Its last component is this.
+    Last(Box<[u8]>),
+    /// Nothing that could be looked up.
+    None,
+}
+
 impl Glob {
     /// Whether `text` means anything but itself.
     pub fn has_wildcard(text: &str) -> bool {
@@ -71,9 +84,9 @@ impl Glob {
             .any(|alternative| steps_match(&alternative.steps, text))
     }
 
-    /// Folders, one for each alternative, of which one must contain whatever matches; absent where there is none.
-    pub(crate) fn folders(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
-        self.alternatives.iter().map(Alternative::folder)
+    /// What a text must have to match, of each alternative.
+    pub(crate) fn landmarks(&self) -> impl Iterator<Item = Landmark> {
+        self.alternatives.iter().map(Alternative::landmark)
     }
 }
 
@@ -104,17 +117,22 @@ impl Alternative {
         Ok(Self { steps })
     }
 
-    /// The leading components without wildcard, joined; the last component names no folder.
-    fn folder(&self) -> Option<Vec<u8>> {
-        let (_, folders) = self.steps.split_last()?;
-        let literal: Vec<&[u8]> = folders
-            .iter()
-            .map_while(|step| match step {
-                Step::One(component) => component.literal(),
-                Step::AnyDepth => None,
-            })
-            .collect();
-        (!literal.is_empty()).then(|| literal.join(&b'/'))
+    fn landmark(&self) -> Landmark {
+        let literal = |step: &Step| match step {
+            Step::One(component) => component.literal().map(<[u8]>::to_vec),
+            Step::AnyDepth => None,
+        };
+        let mut leading: Vec<Vec<u8>> = self.steps.iter().map_while(literal).collect();
+        if leading.len() == self.steps.len() {
+            return Landmark::Whole(leading.join(&b'/').into());
+        }
+        leading.truncate(self.steps.len() - 1);
+        let folder = leading.join(&b'/');
+        match self.steps.last().and_then(literal) {
+            Some(last) if folder.is_empty() => Landmark::Last(last.into()),
+            Some(_) | None if leading.is_empty() => Landmark::None,
+            Some(_) | None => Landmark::Beneath(folder.into()),
+        }
     }
 }
 

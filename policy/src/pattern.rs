@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::document::Refusal;
-use crate::glob::Glob;
+use crate::glob::{Glob, Landmark};
 
 /// A text condition: the exact text, or a glob where it holds a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,14 @@ impl Pattern {
         match self {
             Self::Exact(own) => own.as_bytes() == text,
             Self::Glob(glob) => glob.matches(text),
+        }
+    }
+
+    /// What a text must have to match: one of these.
+    pub(crate) fn landmarks(&self) -> Vec<Landmark> {
+        match self {
+            Self::Exact(text) => vec![Landmark::Whole(text.as_bytes().into())],
+            Self::Glob(glob) => glob.landmarks().collect(),
         }
     }
 }

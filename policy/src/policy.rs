@@ -5,6 +5,7 @@ mod bucket;
 mod destination_index;
 mod index;
 mod nested;
+mod text_index;
 
 use crate::facts::{App, Direction, FlowFacts};
 use crate::rule::{Rule, RuleInfo};
@@ -95,7 +96,7 @@ impl Policy {
             Direction::In => &self.incoming,
         };
         let first = index
-            .first_match(&self.rules, facts, app)
+            .first_match(facts, app)
             .and_then(|number| usize::try_from(number).ok());
         first.map_or(self.by_default(), |index| self.by_rule(index))
     }

@@ -121,3 +121,60 @@ impl fmt::Display for Port {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn contains(port: &str, protocol: Protocol, number: u16) -> bool {
+        Port::parse(port).unwrap().contains(protocol, number)
+    }
+
+    #[test]
+    fn each_form_holds_what_it_says() {
+        use Protocol::{Icmp, Other, Tcp, Udp};
+        assert!(contains("tcp/443", Tcp, 443));
+        assert!(!contains("tcp/443", Tcp, 444) && !contains("tcp/443", Udp, 443));
+        assert!(contains("udp/8000-9000", Udp, 8000) && contains("udp/8000-9000", Udp, 9000));
+        assert!(!contains("udp/8000-9000", Udp, 7999) && !contains("udp/8000-9000", Udp, 9001));
+        assert!(
+            contains("443", Tcp, 443) && contains("443", Udp, 443) && !contains("443", Icmp, 443)
+        );
+        assert!(
+            contains("tcp/*", Tcp, 0)
+                && contains("tcp/*", Tcp, 65535)
+                && !contains("tcp/*", Udp, 1)
+        );
+        assert!(contains("*", Tcp, 1) && contains("*", Udp, 1) && !contains("*", Other(47), 0));
+        assert!(contains("icmp", Icmp, 7) && !contains("icmp", Tcp, 7));
+        assert!(contains("ip/47", Other(47), 0) && !contains("ip/47", Other(48), 0));
+    }
+
+    #[test]
+    fn the_form_is_read_back_as_written() {
+        for text in [
+            "tcp/443",
+            "udp/8000-9000",
+            "443",
+            "80-90",
+            "tcp/*",
+            "udp/*",
+            "*",
+            "icmp",
+            "ip/47",
+        ] {
+            assert_eq!(Port::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(tcp|udp|icmp|ip|)[/]?[0-9*+ -]{0,8}") {
+            if let Ok(port) = Port::parse(&text) {
+                prop_assert_eq!(Port::parse(&port.to_string()), Ok(port));
+            }
+        }
+    }
+}

@@ -83,3 +83,47 @@ impl fmt::Display for Scope {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_of_each_scope_are_where_the_rfcs_put_them() {
+        let edges = "
+            0.0.0.0 loopback | 0.255.255.255 loopback | 1.0.0.0 internet
+            9.255.255.255 internet | 10.0.0.0 lan | 10.255.255.255 lan | 11.0.0.0 internet
+            100.63.255.255 internet | 100.64.0.0 lan | 100.127.255.255 lan | 100.128.0.0 internet
+            126.255.255.255 internet | 127.0.0.0 loopback | 127.255.255.255 loopback | 128.0.0.0 internet
+            169.253.255.255 internet | 169.254.0.0 link-local | 169.254.255.255 link-local | 169.255.0.0 internet
+            172.15.255.255 internet | 172.16.0.0 lan | 172.31.255.255 lan | 172.32.0.0 internet
+            192.167.255.255 internet | 192.168.0.0 lan | 192.168.255.255 lan | 192.169.0.0 internet
+            223.255.255.255 internet | 224.0.0.0 multicast | 239.255.255.255 multicast | 240.0.0.0 internet
+            255.255.255.254 internet | 255.255.255.255 multicast
+            :: loopback | ::1 loopback | ::2 internet | 2001:db8::1 internet
+            fbff:ffff::1 internet | fc00:: lan | fdff:ffff::1 lan | fe00::1 internet
+            fe7f:ffff::1 internet | fe80:: link-local | febf:ffff::1 link-local | fec0:: internet
+            feff:ffff::1 internet | ff00:: multicast | ff02::1 multicast
+            ::ffff:10.0.0.1 lan | ::ffff:127.0.0.1 loopback | ::ffff:8.8.8.8 internet";
+        for edge in edges
+            .split(['|', '\n'])
+            .map(str::trim)
+            .filter(|edge| !edge.is_empty())
+        {
+            let (address, scope) = edge.split_once(' ').unwrap();
+            assert_eq!(
+                Scope::of(address.parse().unwrap()).name(),
+                scope,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(&scope.to_string()), Some(scope));
+        }
+        assert_eq!(Scope::parse("LAN"), None);
+    }
+}

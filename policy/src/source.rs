@@ -51,7 +51,8 @@ impl Default for PolicySource {
 impl PolicySource {
     /// Reads `[policy]` and appends each `[[rule]]` of the main configuration file.
     ///
-    /// What is wrong is noted in `document`; its other tables are the caller's to read.
+    /// What is wrong is noted in `document`; its other tables are the caller's to read. With an error among the
+    /// problems the rules must not be used: a condition that could not be read is missing from its rule.
     pub fn read_main(&mut self, document: &Document) {
         if let Some(policy) = document.root().section("policy")
             && let Some(default) = policy.choice("default", &VERDICTS)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tidegate_platform::users::{Group, Users};
+
 /// Group whose members are heard.
 pub const GROUP: &str = "tidegate";
 
@@ -22,6 +24,29 @@ pub trait Membership: Send + Sync {
     /// Whether a process of user `uid` with primary group `gid` belongs to the group. Asked for every client, so that a
     /// user who was just added need not wait for a restart.
     fn includes(&self, uid: u32, gid: u32) -> bool;
+}
+
+/// [`GROUP`] in the host's own user database.
+#[derive(Debug, Default)]
+pub struct HostGroup;
+
+impl HostGroup {
+    fn read() -> Option<Group> {
+        Group::named(GROUP).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the host's groups cannot be read: only root and our own user are heard");
+            None
+        })
+    }
+}
+
+impl Membership for HostGroup {
+    fn gid(&self) -> Option<u32> {
+        Some(Self::read()?.gid)
+    }
+
+    fn includes(&self, uid: u32, gid: u32) -> bool {
+        Self::read().is_some_and(|group| group.holds(gid, uid, &mut Users::default()))
+    }
 }
 
 /// The check of peers.

@@ -93,6 +93,11 @@ impl FlowLog {
         self.shelf.flows().live.len()
     }
 
+    /// Followers at the last time that something was told.
+    pub fn follower_count(&self) -> usize {
+        self.shelf.following.load(Ordering::Relaxed)
+    }
+
     /// Every remembered flow: the ended ones in the order of their end, then the live ones in the order of their start.
     pub fn records(&self) -> Vec<FlowRecord> {
         let flows: Vec<_> = {
@@ -133,6 +138,11 @@ impl Subscription {
     /// The next record; none once the log is gone.
     pub async fn next(&mut self) -> Option<Arc<FlowRecord>> {
         self.records.recv().await
+    }
+
+    /// The next record, if one waits.
+    pub fn try_next(&mut self) -> Option<Arc<FlowRecord>> {
+        self.records.try_recv().ok()
     }
 
     /// How many records did not fit into the queue since this was last asked.

@@ -195,7 +195,11 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_need() {
-        insta::assert_snapshot!(render(&COLUMNS, &rows(), Style::PLAIN), @"");
+        insta::assert_snapshot!(render(&COLUMNS, &rows(), Style::PLAIN), @"
+        APP                       TO                 BYTES
+        curl                      203.0.113.9:443       12
+        a-very-long-program-name  [2001:db8::1]:443   3456
+        ");
     }
 
     #[test]
@@ -209,7 +213,11 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= 36),
             "{text}"
         );
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        APP             TO             BYTES
+        curl            203.0.113.9:…     12
+        a-very-long-p…  [2001:db8::1…   3456
+        ");
     }
 
     #[test]

@@ -54,14 +54,16 @@ impl Stack {
             self.end(now, id, CloseReason::Finished);
             return None;
         }
-        if tcp.engine.awaits_program() {
-            tcp.unanswered_since.get_or_insert(now);
-        }
         let idle = flow.active + self.config.idle.tcp;
-        let at = tcp
-            .engine
-            .next_poll(&mut self.link, now)
-            .map_or(idle, |poll| poll.min(idle));
+        let unanswered = tcp.engine.awaits_program().then(|| {
+            let since = *tcp.unanswered_since.get_or_insert(now);
+            since + UNANSWERED_LIMIT
+        });
+        let poll = tcp.engine.next_poll(&mut self.link, now);
+        let at = [poll, unanswered]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min);
         self.table.set_deadline(id, Some(at));
         None
     }

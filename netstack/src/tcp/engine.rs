@@ -5,16 +5,21 @@
 //! transmit into the caller's buffer, say when to be polled, and lend its rings. smoltcp's `Interface` holds nothing of
 //! a connection in this set-up (any address is local, there are no routes), so all connections share one, in [`Link`].
 //!
-//! Five habits of smoltcp 0.14 are corrected here: its sequence numbers come from one weak generator (each connection gets
-//! a fresh seed), it accepts the FIN of a segment whose payload it had to cut, it ignores a SYN on a live connection, it
-//! forgets its SYN-ACK when closed before the handshake ends, and its TIME-WAIT would hold the rings.
+//! Habits of smoltcp 0.14 that are corrected here:
+//! - its sequence numbers come from one weak generator: each connection gets a fresh seed;
+//! - it accepts the FIN of a segment whose payload it had to cut: the FIN is masked;
+//! - it forgets its SYN-ACK when closed before the handshake ends: the close waits;
+//! - it answers three repeated ACKs of everything before its FIN by stopping the retransmission timer: they are withheld;
+//! - it empties the rings when TIME-WAIT ends, read or not: its clock stands still then;
+//! - it drops IPv6 packets beyond the MTU even where the device segments, and does not say the segment size: it is told
+//!   of a huge MTU, and the segment size and the offered MSS are set right behind it.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpListenEndpoint};
@@ -23,22 +28,33 @@ use crate::answers::AnswerQueue;
 use crate::ip::IpPacket;
 use crate::output::Transmit;
 use crate::packet::{Offload, Segmentation};
-use crate::tcp::segment::{MAX_BARE_SEGMENT, Segment, flag, is_before};
+use crate::tcp::segment::{MAX_BARE_SEGMENT, Segment, TCP_HEADER, flag, is_before, mss_value_at};
 
 /// Congestion control towards the program.
 const CONGESTION_CONTROL: CongestionControl = CongestionControl::None;
 /// Largest packet handed to the device at once, by the width of the IP length field.
 const MAX_SUPER_PACKET: usize = 65_535;
+/// Segment size towards a program that names none (RFC 9293 section 3.7.1; smoltcp takes it for both families).
+const DEFAULT_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(535);
+/// Smallest segment size that is taken seriously, as in smoltcp and Linux.
+const MIN_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(47);
 /// Headroom for what smoltcp answers while it takes a packet in.
 const ANSWER_BUFFER: usize = 256;
 
 /// What all engines of a stack share.
 pub(crate) struct Link {
-    interface: Interface,
-    capabilities: DeviceCapabilities,
+    v4: Side,
+    v6: Side,
+    mtu: usize,
     /// Where smoltcp's clock starts: a second before the stack does, for it takes zero as "long ago".
     epoch: Instant,
     offloads: Offloads,
+}
+
+/// What engines of one address family share.
+struct Side {
+    interface: Interface,
+    capabilities: DeviceCapabilities,
 }
 
 /// What the device does for us on transmit.
@@ -58,19 +74,28 @@ impl Link {
         // What comes in was verified before (or vouched for by the device).
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities.checksum.tcp = Checksum::Tx;
+        let mut v6 = capabilities.clone();
         if offloads == Offloads::Segmentation {
             capabilities.checksum.tcp = Checksum::None;
-            let limit = std::num::NonZeroUsize::new(MAX_SUPER_PACKET);
-            capabilities.segmentation.tcpv4 = limit;
-            capabilities.segmentation.tcpv6 = limit;
+            capabilities.segmentation.tcpv4 = NonZeroUsize::new(MAX_SUPER_PACKET);
+            v6.checksum.tcp = Checksum::None;
+            v6.segmentation.tcpv6 = NonZeroUsize::new(MAX_SUPER_PACKET);
+            v6.max_transmission_unit = MAX_SUPER_PACKET;
         }
         let epoch = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
-        let interface = interface(&capabilities, 0);
         Self {
-            interface,
-            capabilities,
+            v4: Side::new(capabilities),
+            v6: Side::new(v6),
+            mtu,
             epoch,
             offloads,
+        }
+    }
+
+    fn side(&mut self, family: Family) -> &mut Side {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
         }
     }
 
@@ -88,6 +113,16 @@ impl std::fmt::Debug for Link {
     }
 }
 
+impl Side {
+    fn new(capabilities: DeviceCapabilities) -> Self {
+        let interface = interface(&capabilities, 0);
+        Self {
+            interface,
+            capabilities,
+        }
+    }
+}
+
 fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
@@ -100,6 +135,13 @@ fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
     let mut interface = Interface::new(config, &mut port, SmolInstant::ZERO);
     interface.set_any_ip(true);
     interface
+}
+
+/// Address family of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
 }
 
 /// Where a connection stands, as far as the flow around it must know.
@@ -133,8 +175,13 @@ pub(crate) struct Engine {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     said: LastSaid,
+    family: Family,
+    /// Most payload bytes of a segment: what both the program and the link take.
+    segment_size: NonZeroU16,
     /// How far the window field is shifted.
     window_shift: u8,
+    /// When TIME-WAIT was first seen: smoltcp's clock stands still from then on.
+    time_wait_at: Option<SmolInstant>,
     /// FIN is wanted, but the handshake is not over.
     finish: Finish,
     reset_seen: bool,
@@ -166,12 +213,14 @@ impl Engine {
         socket.set_ack_delay(None);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        let said = LastSaid::default();
         Self {
             sockets,
             handle,
-            said,
+            said: LastSaid::default(),
+            family: Family::V4,
+            segment_size: DEFAULT_MSS,
             window_shift: 0,
+            time_wait_at: None,
             finish: Finish::No,
             reset_seen: false,
         }
@@ -200,19 +249,26 @@ impl Engine {
             return false;
         }
         (self.said, self.finish, self.reset_seen) = (LastSaid::default(), Finish::No, false);
-        link.interface = interface(&link.capabilities, seed);
+        self.time_wait_at = None;
+        self.family = if remote.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        self.segment_size = segment_size(syn, link.mtu);
+        // What smoltcp will offer; it scales only if the program does, which the SYN-ACK then shows.
+        let scaled = usize::BITS - self.socket().recv_capacity().leading_zeros();
+        self.window_shift = u8::try_from(scaled.saturating_sub(16)).unwrap_or(14);
+        let side = link.side(self.family);
+        side.interface = interface(&side.capabilities, seed);
         let mut port = Port {
-            capabilities: &link.capabilities,
+            capabilities: &side.capabilities,
             inbound: Some(syn),
             outbound: &mut [],
             sent: None,
         };
-        link.interface
+        side.interface
             .poll_ingress_single(clock, &mut port, &mut self.sockets);
-        let capacity = self.socket().recv_capacity();
-        // What smoltcp will offer; it scales only if the program does, which the SYN-ACK then shows.
-        self.window_shift =
-            u8::try_from((usize::BITS - capacity.leading_zeros()).saturating_sub(16)).unwrap_or(14);
         self.socket().state() == State::SynReceived
     }
 
@@ -226,6 +282,10 @@ impl Engine {
         segment: &Segment,
         answers: &mut AnswerQueue,
     ) {
+        if self.repeats_ack_before_fin(segment) {
+            return;
+        }
+        let nothing_left = self.lacks_only_acknowledgement_of_fin();
         if self.would_cut_before_fin(segment) {
             let mut without_fin = packet.whole.to_vec();
             if let Some(flags) = without_fin.get_mut(packet.header_len + 13) {
@@ -235,7 +295,7 @@ impl Engine {
         } else {
             self.feed(link, now, packet.whole, answers);
         }
-        self.reset_seen |= segment.has(flag::RST);
+        self.reset_seen |= segment.has(flag::RST) && !nothing_left;
         if self.finish == Finish::AfterHandshake && self.established() {
             self.finish = Finish::No;
             self.socket().close();
@@ -244,14 +304,15 @@ impl Engine {
 
     fn feed(&mut self, link: &mut Link, now: Instant, packet: &[u8], answers: &mut AnswerQueue) {
         let clock = link.clock(now);
+        let side = link.side(self.family);
         let mut buffer = [0; ANSWER_BUFFER];
         let mut port = Port {
-            capabilities: &link.capabilities,
+            capabilities: &side.capabilities,
             inbound: Some(packet),
             outbound: &mut buffer,
             sent: None,
         };
-        link.interface
+        side.interface
             .poll_ingress_single(clock, &mut port, &mut self.sockets);
         if let Some(sent) = port.sent {
             let transmit = self.complete(link, sent, &mut buffer);
@@ -260,6 +321,29 @@ impl Engine {
                 transmit.offload,
             );
         }
+        if self.socket_ref().state() == State::TimeWait {
+            self.time_wait_at.get_or_insert(clock);
+        }
+    }
+
+    /// Whether both sides said FIN and all but ours was acknowledged: the program may have closed its socket since, so a RST
+    /// takes nothing away.
+    fn lacks_only_acknowledgement_of_fin(&self) -> bool {
+        let socket = self.socket_ref();
+        socket.send_queue() == 0 && matches!(socket.state(), State::Closing | State::LastAck)
+    }
+
+    /// Whether only FIN is outstanding and the segment says nothing but that it did not arrive yet.
+    fn repeats_ack_before_fin(&self, segment: &Segment) -> bool {
+        let socket = self.socket_ref();
+        socket.send_queue() == 0
+            && matches!(
+                socket.state(),
+                State::FinWait1 | State::Closing | State::LastAck
+            )
+            && segment.acknowledgement == self.said.snd_nxt.wrapping_sub(1)
+            && segment.sequence_len() == 0
+            && !segment.has(flag::RST)
     }
 
     /// Whether the segment ends in FIN beyond the window: its payload would be cut, and the FIN must not count then.
@@ -280,47 +364,47 @@ impl Engine {
         now: Instant,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
-        let clock = link.clock(now);
+        let clock = self.time_wait_at.unwrap_or(link.clock(now));
+        let side = link.side(self.family);
         let mut port = Port {
-            capabilities: &link.capabilities,
+            capabilities: &side.capabilities,
             inbound: None,
             outbound: buffer,
             sent: None,
         };
-        link.interface
+        side.interface
             .poll_egress(clock, &mut port, &mut self.sockets);
         let sent = port.sent?;
         Some(self.complete(link, sent, buffer))
     }
 
-    /// Notes what a packet says and, for a device that completes checksums, writes the partial one.
-    fn complete(&mut self, link: &Link, sent: Sent, buffer: &mut [u8]) -> Transmit {
+    /// Notes what a packet says and, for a device with offloads, writes the partial checksum and says the segment size.
+    fn complete(&mut self, link: &Link, Sent { len }: Sent, buffer: &mut [u8]) -> Transmit {
         let offload = Offload::default();
-        let Some(packet) = buffer.get_mut(..sent.len) else {
+        let Some(packet) = buffer.get_mut(..len) else {
             return Transmit { len: 0, offload };
         };
         let Ok(parsed) = IpPacket::parse(packet) else {
-            return Transmit {
-                len: sent.len,
-                offload,
-            };
+            return Transmit { len, offload };
         };
-        if let Ok(segment) = Segment::parse(parsed.payload()) {
-            self.note(&segment);
-        }
+        let Ok(segment) = Segment::parse(parsed.payload()) else {
+            return Transmit { len, offload };
+        };
+        self.note(&segment);
         if link.offloads == Offloads::None {
-            return Transmit {
-                len: sent.len,
-                offload,
-            };
+            return Transmit { len, offload };
         }
-        let (at, partial) = (parsed.header_len + 16, parsed.pseudo_header().fold());
-        if let Some(field) = packet.get_mut(at..at + 2) {
+        let (at, partial) = (parsed.header_len, parsed.pseudo_header().fold());
+        if let Some(field) = packet.get_mut(at + 16..at + 18) {
             field.copy_from_slice(&partial.to_be_bytes());
         }
-        let segmentation = sent.segment_size.map(Segmentation::Tcp);
+        if segment.has(flag::SYN) {
+            offer_mss(packet, at, link.mtu);
+        }
+        let is_several = segment.payload_len > usize::from(self.segment_size.get());
+        let segmentation = is_several.then_some(Segmentation::Tcp(self.segment_size));
         Transmit {
-            len: sent.len,
+            len,
             offload: Offload {
                 partial_checksum: true,
                 checksum_valid: false,
@@ -332,7 +416,7 @@ impl Engine {
     fn note(&mut self, segment: &Segment) {
         if segment.has(flag::SYN) {
             self.said.snd_nxt = segment.end();
-            if segment.header_len == crate::tcp::segment::TCP_HEADER {
+            if segment.header_len == TCP_HEADER {
                 self.window_shift = 0;
             }
         } else if is_before(self.said.snd_nxt, segment.end()) {
@@ -344,8 +428,14 @@ impl Engine {
 
     /// When to call [`transmit`](Self::transmit) again if nothing else happens.
     pub(crate) fn next_poll(&mut self, link: &mut Link, now: Instant) -> Option<Instant> {
+        if self.time_wait_at.is_some() {
+            return None;
+        }
         let clock = link.clock(now);
-        let at = link.interface.poll_at(clock, &self.sockets)?;
+        let at = link
+            .side(self.family)
+            .interface
+            .poll_at(clock, &self.sockets)?;
         let delay =
             u64::try_from(at.total_micros().saturating_sub(clock.total_micros())).unwrap_or(0);
         // Nothing is left to send now, so "now" can only mean a state that this call has just left.
@@ -453,6 +543,34 @@ impl Engine {
     }
 }
 
+/// Most payload bytes of a segment towards the sender of `syn`, as smoltcp reckons.
+fn segment_size(syn: &[u8], mtu: usize) -> NonZeroU16 {
+    let Ok(packet) = IpPacket::parse(syn) else {
+        return DEFAULT_MSS;
+    };
+    let header = packet.payload();
+    let value = mss_value_at(header).and_then(|at| header.get(at..)?.first_chunk());
+    let asked = value
+        .and_then(|value| NonZeroU16::new(u16::from_be_bytes(*value)))
+        .unwrap_or(DEFAULT_MSS);
+    let room =
+        u16::try_from(mtu.saturating_sub(packet.header_len + TCP_HEADER)).unwrap_or(u16::MAX);
+    asked
+        .max(MIN_MSS)
+        .min(NonZeroU16::new(room).unwrap_or(DEFAULT_MSS))
+}
+
+/// Sets the MSS that a SYN-ACK offers to what the link takes.
+fn offer_mss(packet: &mut [u8], transport_at: usize, mtu: usize) {
+    let Some(header) = packet.get_mut(transport_at..) else {
+        return;
+    };
+    let room = u16::try_from(mtu.saturating_sub(transport_at + TCP_HEADER)).unwrap_or(u16::MAX);
+    if let Some(value) = mss_value_at(header).and_then(|at| header.get_mut(at..at + 2)) {
+        value.copy_from_slice(&room.to_be_bytes());
+    }
+}
+
 /// What smoltcp takes for a network device: one packet in at most, one packet out at most.
 struct Port<'p> {
     capabilities: &'p DeviceCapabilities,
@@ -465,7 +583,6 @@ struct Port<'p> {
 #[derive(Clone, Copy)]
 struct Sent {
     len: usize,
-    segment_size: Option<NonZeroU16>,
 }
 
 struct Inbound<'p>(&'p [u8]);
@@ -473,7 +590,6 @@ struct Inbound<'p>(&'p [u8]);
 struct Outbound<'p> {
     buffer: &'p mut [u8],
     sent: &'p mut Option<Sent>,
-    segment_size: Option<NonZeroU16>,
 }
 
 impl Device for Port<'_> {
@@ -493,17 +609,15 @@ impl Device for Port<'_> {
             Outbound {
                 buffer: self.outbound,
                 sent: &mut self.sent,
-                segment_size: None,
             },
         ))
     }
 
     fn transmit(&mut self, _: SmolInstant) -> Option<Self::TxToken<'_>> {
         let free = self.sent.is_none() && self.outbound.len() >= MAX_BARE_SEGMENT;
-        free.then(|| Outbound {
+        free.then_some(Outbound {
             buffer: self.outbound,
             sent: &mut self.sent,
-            segment_size: None,
         })
     }
 
@@ -522,18 +636,11 @@ impl TxToken for Outbound<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         match self.buffer.get_mut(..len) {
             Some(buffer) => {
-                *self.sent = Some(Sent {
-                    len,
-                    segment_size: self.segment_size,
-                });
+                *self.sent = Some(Sent { len });
                 f(buffer)
             }
             // Lost, as on a full link: only a SYN that is answered at once could meet the empty buffer of `open`.
             None => f(&mut vec![0; len]),
         }
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment_size = meta.segmentation_offload_size;
     }
 }

@@ -80,6 +80,22 @@ impl Segment {
     }
 }
 
+/// Where the value of the maximum segment size option lies in a TCP header (RFC 9293 section 3.2), if there is one.
+pub(crate) fn mss_value_at(header: &[u8]) -> Option<usize> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const MSS: u8 = 2;
+    let mut at = TCP_HEADER;
+    loop {
+        match *header.get(at)? {
+            END => return None,
+            NO_OPERATION => at += 1,
+            MSS if header.get(at + 1) == Some(&4) && header.len() >= at + 4 => return Some(at + 2),
+            _ => at += usize::from(*header.get(at + 1)?).max(2),
+        }
+    }
+}
+
 /// Whether `a` comes before `b` in sequence space (RFC 9293 section 3.4).
 pub(crate) fn is_before(a: u32, b: u32) -> bool {
     a != b && b.wrapping_sub(a) < 1 << 31

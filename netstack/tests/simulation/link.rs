@@ -6,44 +6,46 @@ use std::time::{Duration, Instant};
 
 /// Numbers that a seed determines (SplitMix64).
 #[derive(Debug)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.roll() % limit.max(1)
     }
 
-    pub fn happens(&mut self, probability: f64) -> bool {
-        self.below(1_000_000) < (probability * 1e6) as u64
+    pub(crate) fn happens(&mut self, per_mille: u64) -> bool {
+        self.below(1_000) < per_mille
     }
 }
 
 /// How the link behaves.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub loss: f64,
-    pub repetition: f64,
-    pub delay: Duration,
+pub(crate) struct Weather {
+    /// Packets in a thousand.
+    pub(crate) loss: u64,
+    /// Packets in a thousand.
+    pub(crate) repetition: u64,
+    pub(crate) delay: Duration,
     /// Up to so much more delay per packet: what reorders.
-    pub jitter: Duration,
+    pub(crate) jitter: Duration,
 }
 
 impl Default for Weather {
     fn default() -> Self {
         Self {
-            loss: 0.0,
-            repetition: 0.0,
+            loss: 0,
+            repetition: 0,
             delay: Duration::from_micros(200),
             jitter: Duration::ZERO,
         }
@@ -52,7 +54,7 @@ impl Default for Weather {
 
 /// One direction of the link.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     weather: Weather,
     dice: Dice,
     under_way: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
@@ -60,7 +62,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(weather: Weather, seed: u64) -> Self {
+    pub(crate) fn new(weather: Weather, seed: u64) -> Self {
         Self {
             weather,
             dice: Dice::new(seed),
@@ -69,7 +71,7 @@ impl Link {
         }
     }
 
-    pub fn send(&mut self, now: Instant, packet: &[u8]) {
+    pub(crate) fn send(&mut self, now: Instant, packet: &[u8]) {
         let copies = if self.dice.happens(self.weather.loss) {
             0
         } else if self.dice.happens(self.weather.repetition) {
@@ -88,11 +90,11 @@ impl Link {
         }
     }
 
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         self.under_way.peek().map(|Reverse((at, ..))| *at)
     }
 
-    pub fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
         if self.next_at()? > now {
             return None;
         }

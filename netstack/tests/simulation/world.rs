@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 /// Who ends the connection, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Each side finishes when it has sent everything.
     Both,
     /// Our side finishes first, the client sends only then.
@@ -33,18 +33,18 @@ pub enum Ending {
 
 /// What happens in a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub weather: Weather,
-    pub offload: bool,
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) weather: Weather,
+    pub(crate) offload: bool,
     pub v6: bool,
     /// Bytes from the program.
-    pub up: usize,
+    pub(crate) up: usize,
     /// Bytes to the program.
-    pub down: usize,
+    pub(crate) down: usize,
     /// Most bytes that upstream takes at a time.
-    pub upstream_per_turn: usize,
-    pub ending: Ending,
+    pub(crate) upstream_per_turn: usize,
+    pub(crate) ending: Ending,
 }
 
 impl Default for Plan {
@@ -64,20 +64,20 @@ impl Default for Plan {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     plan: Plan,
     received_up: usize,
     received_down: usize,
-    pub closed: Option<CloseReason>,
-    pub client_was_reset: bool,
-    pub flows: usize,
-    pub ring_bytes: usize,
-    pub time_wait: usize,
-    pub largest_packet: usize,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) client_was_reset: bool,
+    pub(crate) flows: usize,
+    pub(crate) ring_bytes: usize,
+    pub(crate) time_wait: usize,
+    pub(crate) largest_packet: usize,
 }
 
 impl Outcome {
-    pub fn assert_everything_arrived(&self) {
+    pub(crate) fn assert_everything_arrived(&self) {
         assert_eq!(self.received_up, self.plan.up, "{self:?}");
         assert_eq!(self.received_down, self.plan.down, "{self:?}");
         assert_eq!(self.closed, Some(CloseReason::Finished), "{self:?}");
@@ -87,14 +87,15 @@ impl Outcome {
 
 /// Byte `at` of the stream `salt`: so that a byte in the wrong place is seen.
 fn pattern(salt: u64, at: usize) -> u8 {
-    let mixed = (at as u64)
+    let mixed = u64::try_from(at)
+        .unwrap()
         .wrapping_add(salt)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as u8
+    mixed.to_be_bytes()[0]
 }
 
 /// Both ends, the link and the clock.
-pub struct World {
+pub(crate) struct World {
     plan: Plan,
     start: Instant,
     now: Instant,
@@ -106,6 +107,8 @@ pub struct World {
     client: Client,
     flow: Option<FlowId>,
     received_up: usize,
+    /// Whether the worker would be woken by its upstream socket.
+    upstream_is_behind: bool,
     sent_down: usize,
     server_finished: bool,
     closed: Option<CloseReason>,
@@ -113,7 +116,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         let start = Instant::now();
         let config = StackConfig {
             segmentation_offload: plan.offload,
@@ -132,6 +135,7 @@ impl World {
             client: Client::new(&plan),
             flow: None,
             received_up: 0,
+            upstream_is_behind: false,
             sent_down: 0,
             server_finished: false,
             closed: None,
@@ -140,9 +144,9 @@ impl World {
     }
 
     /// Runs until nothing is left to happen.
-    pub fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> Outcome {
         loop {
-            let micros = (self.now - self.start).as_micros() as i64;
+            let micros = i64::try_from((self.now - self.start).as_micros()).unwrap();
             if !self.has_vanished() {
                 self.client.turn(&self.plan, micros, self.server_finished);
                 while let Some(packet) = self.client.device.outbox.pop_front() {
@@ -173,14 +177,18 @@ impl World {
             .poll_timeout()
             .map(|(at, _)| at)
             .filter(|at| *at < self.now + LIMIT);
-        let flows_left = self.stack.counters().flows > 0;
+        let flows_left = self.stack.gauges().flows > 0;
         let client = if self.has_vanished() {
             None
         } else {
             self.client.next_at(micros)
         };
         let client = client.map(|delay| self.now + delay);
+        let upstream = self
+            .upstream_is_behind
+            .then(|| self.now + Duration::from_millis(1));
         let moments = [
+            upstream,
             self.to_stack.next_at(),
             self.to_client.next_at(),
             client,
@@ -206,7 +214,11 @@ impl World {
                         .stack
                         .reject(self.now, packet, tidegate_netstack::Refusal::Reset);
                 }
-                other => panic!("unexpected {other:?}"),
+                other @ (Input::Udp { .. }
+                | Input::Echo { .. }
+                | Input::Reassembled(_)
+                | Input::Pass { .. }
+                | Input::Dropped(_)) => panic!("unexpected {other:?}"),
             }
         }
         if self
@@ -232,9 +244,7 @@ impl World {
             }
         }
         while let Some(event) = self.stack.poll_event() {
-            let Event::Closed(flow, reason) = event else {
-                continue;
-            };
+            let Event::Closed(flow, reason) = event;
             assert_eq!(Some(flow), self.flow);
             assert_eq!(self.closed.replace(reason), None, "closed twice");
         }
@@ -264,6 +274,7 @@ impl World {
             self.received_up += taken;
             allowance -= taken;
         }
+        self.upstream_is_behind = !tcp.readable().is_empty();
         if self.plan.ending == Ending::ServerAborts && self.received_up > self.plan.up / 2 {
             return tcp.abort();
         }
@@ -282,23 +293,26 @@ impl World {
             tcp.commit(filled);
             self.sent_down += filled;
         }
-        if self.sent_down == self.plan.down && !self.server_finished {
+        if self.sent_down == self.plan.down
+            && !self.server_finished
+            && self.plan.ending != Ending::ServerAborts
+        {
             tcp.finish();
             self.server_finished = true;
         }
     }
 
     fn outcome(&self) -> Outcome {
-        let counters = self.stack.counters();
+        let gauges = self.stack.gauges();
         Outcome {
             plan: self.plan,
             received_up: self.received_up,
             received_down: self.client.received,
             closed: self.closed,
             client_was_reset: self.client.was_reset(),
-            flows: counters.flows,
-            ring_bytes: counters.ring_bytes,
-            time_wait: counters.time_wait,
+            flows: gauges.flows,
+            ring_bytes: gauges.ring_bytes,
+            time_wait: gauges.time_wait,
             largest_packet: self.largest_packet,
         }
     }

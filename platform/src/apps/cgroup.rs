@@ -23,7 +23,9 @@ pub(super) fn parse(text: &str) -> Membership {
     let mut membership = Membership::default();
     for line in text.lines() {
         let mut columns = line.splitn(3, ':');
-        let (Some(hierarchy), Some(controllers), Some(path)) = (columns.next(), columns.next(), columns.next()) else {
+        let (Some(hierarchy), Some(controllers), Some(path)) =
+            (columns.next(), columns.next(), columns.next())
+        else {
             continue;
         };
         let tells_unit = hierarchy == "0" || controllers == "name=systemd";
@@ -40,7 +42,10 @@ pub(super) fn parse(text: &str) -> Membership {
 fn unit(path: &str) -> Option<String> {
     let innermost = path.rsplit('/').find(|component| {
         let slice = component.ends_with(".slice");
-        !slice && UNIT_SUFFIXES.iter().any(|suffix| component.len() > suffix.len() && component.ends_with(suffix))
+        !slice
+            && UNIT_SUFFIXES
+                .iter()
+                .any(|suffix| component.len() > suffix.len() && component.ends_with(suffix))
     })?;
     Some(unescape(innermost))
 }
@@ -55,7 +60,10 @@ fn container(path: &str) -> Option<String> {
         let component = component.strip_suffix(".scope").unwrap_or(component);
         // `docker-ID`, `libpod-ID`, `cri-containerd-ID`, `crio-ID`; containerd in Kubernetes also writes `...:cri-containerd:ID`.
         let id = component.rsplit(['-', ':']).next().unwrap_or(component);
-        let is_id = id.len() == ID_LENGTH && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_id = id.len() == ID_LENGTH
+            && id
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_id.then(|| id.to_owned())
     })
 }
@@ -73,12 +81,19 @@ mod tests {
 
     #[test]
     fn the_innermost_unit_that_is_no_slice_is_named() {
-        assert_eq!(unit_of("0::/system.slice/ssh.service\n").as_deref(), Some("ssh.service"));
-        let browser = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-12.scope\n";
+        assert_eq!(
+            unit_of("0::/system.slice/ssh.service\n").as_deref(),
+            Some("ssh.service")
+        );
+        let browser =
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-12.scope\n";
         assert_eq!(unit_of(browser).as_deref(), Some("app-firefox-12.scope"));
         assert_eq!(unit_of("0::/user.slice/user-1000.slice\n"), None);
         assert_eq!(unit_of("0::/\n"), None);
-        assert_eq!(unit_of("0::/system.slice/_cpu.service\n").as_deref(), Some("cpu.service"));
+        assert_eq!(
+            unit_of("0::/system.slice/_cpu.service\n").as_deref(),
+            Some("cpu.service")
+        );
     }
 
     #[test]
@@ -94,20 +109,34 @@ mod tests {
             format!("/system.slice/docker-{ID}.scope"),
             format!("/machine.slice/libpod-{ID}.scope/container"),
             format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope"),
-            format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-{ID}.scope"),
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-{ID}.scope"
+            ),
             format!("/kubepods/besteffort/pod1-2/{ID}"),
             format!("/kubepods.slice/kubepods-pod1.slice/crio-{ID}.scope"),
             format!("/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}"),
         ] {
-            assert_eq!(parse(&format!("0::{path}\n")).container.as_deref(), Some(ID), "{path}");
+            assert_eq!(
+                parse(&format!("0::{path}\n")).container.as_deref(),
+                Some(ID),
+                "{path}"
+            );
         }
         assert_eq!(parse("0::/docker/0123\n").container, None);
-        assert_eq!(parse(&format!("0::/docker/{}\n", ID.to_uppercase())).container, None);
+        assert_eq!(
+            parse(&format!("0::/docker/{}\n", ID.to_uppercase())).container,
+            None
+        );
     }
 
     #[test]
     fn with_cgroup_v1_any_hierarchy_tells_the_container() {
-        assert_eq!(parse(&format!("4:memory:/docker/{ID}\n0::/\n")).container.as_deref(), Some(ID));
+        assert_eq!(
+            parse(&format!("4:memory:/docker/{ID}\n0::/\n"))
+                .container
+                .as_deref(),
+            Some(ID)
+        );
     }
 
     proptest! {

@@ -67,7 +67,11 @@ pub(super) fn encode(question: &Question) -> [u8; REQUEST] {
     put(&NLM_F_REQUEST.to_ne_bytes());
     put(&question.sequence.to_ne_bytes());
     put(&0_u32.to_ne_bytes());
-    let family = if question.source.is_ipv4() { AF_INET } else { AF_INET6 };
+    let family = if question.source.is_ipv4() {
+        AF_INET
+    } else {
+        AF_INET6
+    };
     put(&[family, question.protocol, 0, 0]);
     put(&u32::MAX.to_ne_bytes()); // every state
     put(&question.source.port().to_be_bytes());
@@ -115,7 +119,9 @@ impl Fields<'_> {
     fn address(&mut self, family: u8) -> Option<IpAddr> {
         let bytes: [u8; 16] = self.array()?;
         match family {
-            AF_INET => bytes.first_chunk::<4>().map(|v4| Ipv4Addr::from(*v4).into()),
+            AF_INET => bytes
+                .first_chunk::<4>()
+                .map(|v4| Ipv4Addr::from(*v4).into()),
             AF_INET6 => Some(Ipv6Addr::from(bytes).to_canonical()),
             _ => None,
         }
@@ -146,17 +152,24 @@ fn socket(body: &[u8]) -> Option<Found> {
     let destination = SocketAddr::new(fields.address(family)?, destination_port);
     let device = fields.u32()?;
     let (cookie_low, cookie_high) = (fields.u32()?, fields.u32()?);
-    let [_expires, _receive_queue, _send_queue]: [[u8; 4]; 3] = [fields.array()?, fields.array()?, fields.array()?];
+    let [_expires, _receive_queue, _send_queue]: [[u8; 4]; 3] =
+        [fields.array()?, fields.array()?, fields.array()?];
     let (uid, inode) = (fields.u32()?, fields.u32()?);
     let info = SocketInfo {
         uid,
         inode,
         cookie: u64::from(cookie_high) << 32 | u64::from(cookie_low),
         state: socket_state(state),
-        mark: attribute(body.get(MESSAGE..)?, MARK).and_then(|value| value.first_chunk()).map(|v| u32::from_ne_bytes(*v)),
+        mark: attribute(body.get(MESSAGE..)?, MARK)
+            .and_then(|value| value.first_chunk())
+            .map(|v| u32::from_ne_bytes(*v)),
         device: (device != 0).then_some(device),
     };
-    Some(Found { info, source, destination })
+    Some(Found {
+        info,
+        source,
+        destination,
+    })
 }
 
 /// Numbers of include/net/tcp_states.h.
@@ -191,7 +204,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(family: u8, state: u8, source: ([u8; 16], u16), destination: ([u8; 16], u16)) -> Vec<u8> {
+    fn answer(
+        family: u8,
+        state: u8,
+        source: ([u8; 16], u16),
+        destination: ([u8; 16], u16),
+    ) -> Vec<u8> {
         let mut bytes = 100_u32.to_ne_bytes().to_vec();
         bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         bytes.extend(0_u16.to_ne_bytes());
@@ -238,12 +256,20 @@ mod tests {
     fn an_answer_is_read_with_its_mark_and_mapped_addresses_as_ipv4() {
         let mapped = |last| Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped().octets();
         let bytes = answer(AF_INET6, 2, (mapped(1), 1000), (mapped(2), 443));
-        let (sequence, Answer::Socket(found)) = decode(&bytes).unwrap() else { panic!("no socket") };
+        let (sequence, Answer::Socket(found)) = decode(&bytes).unwrap() else {
+            panic!("no socket")
+        };
         assert_eq!(sequence, 7);
         assert_eq!(found.source, "192.0.2.1:1000".parse().unwrap());
         assert_eq!(found.destination, "192.0.2.2:443".parse().unwrap());
-        assert_eq!((found.info.uid, found.info.inode, found.info.cookie), (1000, 4711, 0x22_0000_0011));
-        assert_eq!((found.info.state, found.info.mark, found.info.device), (SocketState::SynSent, Some(0x0200_0000), Some(3)));
+        assert_eq!(
+            (found.info.uid, found.info.inode, found.info.cookie),
+            (1000, 4711, 0x22_0000_0011)
+        );
+        assert_eq!(
+            (found.info.state, found.info.mark, found.info.device),
+            (SocketState::SynSent, Some(0x0200_0000), Some(3))
+        );
     }
 
     #[test]

@@ -27,7 +27,13 @@ fn row(line: &str) -> Option<TableRow> {
     let (remote, _) = endpoint(columns.next()?)?;
     let uid = columns.nth(4)?.parse().ok()?;
     let inode = columns.nth(1)?.parse().ok()?;
-    Some(TableRow { local, local_port, remote, uid, inode })
+    Some(TableRow {
+        local,
+        local_port,
+        remote,
+        uid,
+        inode,
+    })
 }
 
 /// Hexadecimal address and port. The address is printed as native 32-bit words that hold network order.
@@ -71,7 +77,10 @@ mod tests {
         };
         assert_eq!(rows(text).collect::<Vec<_>>(), [expected]);
         let v6 = "   69: 00000000000000000000000001000000:003A 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 99 2 0000000000000000 0\n";
-        assert_eq!(rows(v6).next().map(|row| (row.local, row.local_port)), Some((Ipv6Addr::LOCALHOST.into(), 58)));
+        assert_eq!(
+            rows(v6).next().map(|row| (row.local, row.local_port)),
+            Some((Ipv6Addr::LOCALHOST.into(), 58))
+        );
     }
 
     proptest! {

@@ -38,7 +38,12 @@ impl AppFinder {
     /// Finds programs in the network namespace of `diag`. `device` is the index of the TUN device there: with it, sockets
     /// that are bound to it are found too. `tables` is the `net` directory in `/proc` of a process in that namespace.
     pub fn new(diag: DiagSocket, device: u32, tables: PathBuf, processes: Arc<Processes>) -> Self {
-        Self { diag, device, tables, processes }
+        Self {
+            diag,
+            device,
+            tables,
+            processes,
+        }
     }
 
     /// The one socket of a flow, or `None` if the kernel has none. Two system calls for TCP and UDP; for ICMP a table of
@@ -68,7 +73,12 @@ impl AppFinder {
     ///
     /// # Errors
     /// See [`DiagError`].
-    pub fn is_alive(&mut self, protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Result<bool, DiagError> {
+    pub fn is_alive(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<bool, DiagError> {
         let socket = self.find_socket(protocol, local, remote)?;
         Ok(socket.is_some_and(|socket| protocol != Protocol::Tcp || socket.is_connection()))
     }
@@ -81,7 +91,9 @@ impl AppFinder {
         let local = canonical(local);
         let nobody = SocketAddr::new(unspecified(local.ip()), 0);
         let found = self.diag.ask(IPPROTO_TCP, local, nobody, self.device)?;
-        Ok(found.filter(|found| found.info.state == SocketState::Listen && is_at(found, local)).map(|found| found.info))
+        Ok(found
+            .filter(|found| found.info.state == SocketState::Listen && is_at(found, local))
+            .map(|found| found.info))
     }
 
     /// The programs that hold the socket, by a search through `/proc`: microseconds to milliseconds.
@@ -98,14 +110,24 @@ impl AppFinder {
         self.processes.owners_cached(socket)
     }
 
-    fn find_tcp(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
+    fn find_tcp(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel finds IPv6 sockets with mapped addresses by their IPv4 form.
         let found = self.diag.ask(IPPROTO_TCP, local, remote, self.device)?;
         // Where there is no connection it answers with the listener.
-        Ok(found.filter(|found| found.source == local && found.destination == remote).map(|found| found.info))
+        Ok(found
+            .filter(|found| found.source == local && found.destination == remote)
+            .map(|found| found.info))
     }
 
-    fn find_udp(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
+    fn find_udp(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel looks a datagram socket up as for a datagram that arrives: the far end is its source.
         let mut found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
         if found.is_none()
@@ -113,13 +135,25 @@ impl AppFinder {
         {
             found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
         }
-        Ok(found.filter(|found| is_at(found, local) && sends_to(found, remote)).map(|found| datagram_info(&found)))
+        Ok(found
+            .filter(|found| is_at(found, local) && sends_to(found, remote))
+            .map(|found| datagram_info(&found)))
     }
 
-    fn find_icmp(&self, local: SocketAddr, remote: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
-        let (table, protocol) = if local.is_ipv4() { ("icmp", IPPROTO_ICMP) } else { ("icmp6", IPPROTO_ICMPV6) };
+    fn find_icmp(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let (table, protocol) = if local.is_ipv4() {
+            ("icmp", IPPROTO_ICMP)
+        } else {
+            ("icmp6", IPPROTO_ICMPV6)
+        };
         let mut ping_sockets = self.table(table)?;
-        ping_sockets.retain(|row| row.local_port == local.port() && row_matches(row, local.ip(), remote.ip()));
+        ping_sockets.retain(|row| {
+            row.local_port == local.port() && row_matches(row, local.ip(), remote.ip())
+        });
         match ping_sockets.first() {
             Some(row) => Ok(Some(table_info(row))),
             None => self.find_raw(protocol, local.ip(), remote.ip()),
@@ -127,7 +161,12 @@ impl AppFinder {
     }
 
     /// A raw socket shows its protocol and perhaps addresses, and no identifier: only if there is just one, it is the one.
-    fn find_raw(&self, protocol: u16, local: IpAddr, remote: IpAddr) -> Result<Option<SocketInfo>, DiagError> {
+    fn find_raw(
+        &self,
+        protocol: u16,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
         const IPPROTO_RAW: u16 = 255; // sends any protocol
         let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
         sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
@@ -141,8 +180,10 @@ impl AppFinder {
 
     fn table(&self, name: &str) -> Result<Vec<TableRow>, DiagError> {
         let path = self.tables.join(name);
-        let text = fs::read_to_string(&path)
-            .map_err(|source| DiagError::Table { table: path.display().to_string(), source })?;
+        let text = fs::read_to_string(&path).map_err(|source| DiagError::Table {
+            table: path.display().to_string(),
+            source,
+        })?;
         Ok(inet_table::rows(&text).collect())
     }
 }
@@ -159,32 +200,57 @@ fn mapped(address: SocketAddr) -> Option<SocketAddr> {
 }
 
 fn unspecified(like: IpAddr) -> IpAddr {
-    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+    if like.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
 }
 
 /// Whether the socket is bound to this address, or to its port on every address.
 fn is_at(found: &Found, local: SocketAddr) -> bool {
-    found.source.port() == local.port() && (found.source.ip().is_unspecified() || found.source.ip() == local.ip())
+    found.source.port() == local.port()
+        && (found.source.ip().is_unspecified() || found.source.ip() == local.ip())
 }
 
 /// Whether the socket is connected to this address, or to none.
 fn sends_to(found: &Found, remote: SocketAddr) -> bool {
-    found.destination == remote || (found.destination.port() == 0 && found.destination.ip().is_unspecified())
+    found.destination == remote
+        || (found.destination.port() == 0 && found.destination.ip().is_unspecified())
 }
 
 /// UDP has TCP's state numbers: a socket without a peer is "closed".
 fn datagram_info(found: &Found) -> SocketInfo {
-    let state = if found.destination.port() == 0 { SocketState::Unconnected } else { SocketState::Established };
-    SocketInfo { state, ..found.info }
+    let state = if found.destination.port() == 0 {
+        SocketState::Unconnected
+    } else {
+        SocketState::Established
+    };
+    SocketInfo {
+        state,
+        ..found.info
+    }
 }
 
 fn row_matches(row: &TableRow, local: IpAddr, remote: IpAddr) -> bool {
-    (row.local.is_unspecified() || row.local == local) && (row.remote.is_unspecified() || row.remote == remote)
+    (row.local.is_unspecified() || row.local == local)
+        && (row.remote.is_unspecified() || row.remote == remote)
 }
 
 fn table_info(row: &TableRow) -> SocketInfo {
-    let state = if row.remote.is_unspecified() { SocketState::Unconnected } else { SocketState::Established };
-    SocketInfo { uid: row.uid, inode: row.inode, cookie: 0, state, mark: None, device: None }
+    let state = if row.remote.is_unspecified() {
+        SocketState::Unconnected
+    } else {
+        SocketState::Established
+    };
+    SocketInfo {
+        uid: row.uid,
+        inode: row.inode,
+        cookie: 0,
+        state,
+        mark: None,
+        device: None,
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,13 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let text = b"42 (a) b (c) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 1 18446744073709551615\n";
-        assert_eq!(parse(text), Some(ProcessStat { parent: 7, started: 123_456 }));
+        assert_eq!(
+            parse(text),
+            Some(ProcessStat {
+                parent: 7,
+                started: 123_456
+            })
+        );
     }
 
     proptest! {

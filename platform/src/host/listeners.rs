@@ -10,7 +10,7 @@ pub(super) fn read(connection: &mut Connection) -> Result<Vec<Listener>, Netlink
     let mut listeners = Vec::new();
     for family in [Family::V4, Family::V6] {
         let request = inet_diag::dump_request(family, inet_diag::TCP, LISTEN);
-        connection.dump_raw(inet_diag::BY_FAMILY, &request, &mut |payload| {
+        let dumped = connection.dump_raw(inet_diag::BY_FAMILY, &request, &mut |payload| {
             let Answer { local, uid, .. } =
                 inet_diag::parse(payload).ok_or(NetlinkError::Malformed)?;
             listeners.push(Listener {
@@ -19,7 +19,12 @@ pub(super) fn read(connection: &mut Connection) -> Result<Vec<Listener>, Netlink
                 uid,
             });
             Ok(())
-        })?;
+        });
+        match dumped {
+            // A kernel without IPv6 has no such listeners; without IPv4 listeners something is wrong.
+            Err(error) if family == Family::V6 && error.refusal() == Some(libc::ENOENT) => {}
+            dumped => dumped?,
+        }
     }
     Ok(listeners)
 }

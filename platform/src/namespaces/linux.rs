@@ -56,31 +56,62 @@ impl Contained {
     /// See [`ContainError`]; nothing is left behind.
     pub fn spawn(config: &ContainConfig) -> Result<Self, ContainError> {
         let (mut command, mut channel) = start_second(config)?;
-        channel.send(&ToSecond::Config(config.clone()), &[]).map_err(ContainError::Start)?;
+        channel
+            .send(&ToSecond::Config(config.clone()), &[])
+            .map_err(ContainError::Start)?;
         expect_unshared(&mut channel)?;
-        id_map::write(command.child.id()).map_err(|source| failure(ContainStep::Namespaces, "uid_map", source))?;
-        channel.send(&ToSecond::Mapped, &[]).map_err(ContainError::Start)?;
+        id_map::write(command.child.id())
+            .map_err(|source| failure(ContainStep::Namespaces, "uid_map", source))?;
+        channel
+            .send(&ToSecond::Mapped, &[])
+            .map_err(ContainError::Start)?;
 
         let (ready, descriptors) = receive(&mut channel)?;
-        let FromSecond::Ready { report, device_index } = ready else { return Err(ContainError::Died) };
+        let FromSecond::Ready {
+            report,
+            device_index,
+        } = ready
+        else {
+            return Err(ContainError::Died);
+        };
         let mut descriptors = descriptors.into_iter();
-        let (Some(tun), Some(route)) = (descriptors.next(), descriptors.next()) else { return Err(ContainError::Died) };
+        let (Some(tun), Some(route)) = (descriptors.next(), descriptors.next()) else {
+            return Err(ContainError::Died);
+        };
         let diag = descriptors.map(DiagSocket::from).collect();
         command.channel = Some(channel);
-        Ok(Self { tun, diag, route, device_index, report, command })
+        Ok(Self {
+            tun,
+            diag,
+            route,
+            device_index,
+            report,
+            command,
+        })
     }
 }
 
 fn start_second(config: &ContainConfig) -> Result<(ContainedCommand, Channel), ContainError> {
-    let (ours, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|error| ContainError::Start(error.into()))?;
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| ContainError::Start(error.into()))?;
     let mut second = Command::new("/proc/self/exe");
     second.arg0("tidegate").arg(CONTAIN_ARGUMENT);
     spawn::hand_over(&mut second, theirs);
     let child = second.spawn().map_err(ContainError::Start)?;
     drop(second); // and with it our copy of the other end, so that the second process's death is seen
-    Ok((ContainedCommand { child, channel: None, program: config.program.clone() }, Channel::from(ours)))
+    Ok((
+        ContainedCommand {
+            child,
+            channel: None,
+            program: config.program.clone(),
+        },
+        Channel::from(ours),
+    ))
 }
 
 fn expect_unshared(channel: &mut Channel) -> Result<(), ContainError> {
@@ -104,7 +135,11 @@ fn receive(channel: &mut Channel) -> Result<(FromSecond, Vec<OwnedFd>), ContainE
 fn failure(step: ContainStep, detail: &str, source: io::Error) -> ContainError {
     match Refusal::diagnose(&step, &source, Path::new("/proc/sys")) {
         Some(refusal) => ContainError::Refused { refusal, source },
-        None => ContainError::Setup { step, detail: format!("{detail}: {source}"), source },
+        None => ContainError::Setup {
+            step,
+            detail: format!("{detail}: {source}"),
+            source,
+        },
     }
 }
 
@@ -119,12 +154,23 @@ impl ContainedCommand {
     /// # Errors
     /// [`ContainError::NotFound`] or [`ContainError::NotExecutable`] if there is no such command.
     pub fn start(&mut self) -> Result<(), ContainError> {
-        let Some(mut channel) = self.channel.take() else { return Ok(()) };
-        channel.send(&ToSecond::Go, &[]).map_err(|_| ContainError::Died)?;
+        let Some(mut channel) = self.channel.take() else {
+            return Ok(());
+        };
+        channel
+            .send(&ToSecond::Go, &[])
+            .map_err(|_| ContainError::Died)?;
         // The channel closes on exec: no word is good news.
         match channel.receive().map_err(ContainError::Start)? {
             None => Ok(()),
-            Some((FromSecond::Failed { step: ContainStep::Exec, code, .. }, _)) => Err(self.not_executed(code)),
+            Some((
+                FromSecond::Failed {
+                    step: ContainStep::Exec,
+                    code,
+                    ..
+                },
+                _,
+            )) => Err(self.not_executed(code)),
             Some((FromSecond::Failed { step, detail, code }, _)) => {
                 Err(failure(step, &detail, io::Error::from_raw_os_error(code)))
             }
@@ -136,7 +182,10 @@ impl ContainedCommand {
         let program = self.program.clone();
         match code {
             libc::ENOENT | libc::ENOTDIR => ContainError::NotFound { program },
-            _ => ContainError::NotExecutable { program, source: io::Error::from_raw_os_error(code) },
+            _ => ContainError::NotExecutable {
+                program,
+                source: io::Error::from_raw_os_error(code),
+            },
         }
     }
 
@@ -157,7 +206,10 @@ impl ContainedCommand {
     /// The system's.
     pub fn pidfd(&self) -> io::Result<OwnedFd> {
         let pid = rustix::process::Pid::from_child(&self.child);
-        Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+        Ok(rustix::process::pidfd_open(
+            pid,
+            rustix::process::PidfdFlags::empty(),
+        )?)
     }
 
     /// Waits for the command's end.
@@ -188,7 +240,10 @@ impl Drop for ContainedCommand {
 
 /// The exit status to pass on: the command's own, or as shells do 128 and the number of the signal that ended it.
 pub fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(255);
     u8::try_from(code & 0xff).unwrap_or(255)
 }
 

@@ -37,7 +37,9 @@ impl Refusal {
             Self::AppArmor => {
                 "Give tidegate an AppArmor profile with `userns,`, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             }
-            Self::UnprivilegedClone => "As root: sysctl kernel.unprivileged_userns_clone=1, or run tidegate as root.",
+            Self::UnprivilegedClone => {
+                "As root: sysctl kernel.unprivileged_userns_clone=1, or run tidegate as root."
+            }
             Self::NoUserNamespaces => "As root: sysctl user.max_user_namespaces=15000",
             Self::TooManyNamespaces => {
                 "End programs that hold namespaces, or as root raise user.max_user_namespaces, user.max_net_namespaces and user.max_mnt_namespaces."
@@ -49,7 +51,9 @@ impl Refusal {
             Self::NoTunDevice => {
                 "As root: modprobe tun. Inside a container hand the device in (docker: --device /dev/net/tun)."
             }
-            Self::TunNotPermitted => "As root: chmod 0666 /dev/net/tun, as distributions ship it; the device gives no power over the host's network.",
+            Self::TunNotPermitted => {
+                "As root: chmod 0666 /dev/net/tun, as distributions ship it; the device gives no power over the host's network."
+            }
         }
     }
 
@@ -59,12 +63,16 @@ impl Refusal {
         let is = |path: &str, value: &str| setting(path).is_some_and(|text| text.trim() == value);
         let code = error.raw_os_error()?;
         match (step, code) {
-            (ContainStep::Device, libc::ENOENT | libc::ENODEV | libc::ENXIO) => Some(Self::NoTunDevice),
-            (ContainStep::Namespaces, libc::ENOSPC | libc::EUSERS) => Some(if is("user/max_user_namespaces", "0") {
-                Self::NoUserNamespaces
-            } else {
-                Self::TooManyNamespaces
-            }),
+            (ContainStep::Device, libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+                Some(Self::NoTunDevice)
+            }
+            (ContainStep::Namespaces, libc::ENOSPC | libc::EUSERS) => {
+                Some(if is("user/max_user_namespaces", "0") {
+                    Self::NoUserNamespaces
+                } else {
+                    Self::TooManyNamespaces
+                })
+            }
             (ContainStep::Namespaces, libc::EINVAL | libc::ENOSYS) => Some(Self::NotBuilt),
             (_, libc::EPERM | libc::EACCES) if *step != ContainStep::Exec => Some({
                 if is("kernel/unprivileged_userns_clone", "0") {
@@ -87,7 +95,9 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::AppArmor => "AppArmor lets ordinary users make no user namespaces on this host",
             Self::UnprivilegedClone => "this host lets ordinary users make no user namespaces",
-            Self::NoUserNamespaces => "user namespaces are turned off on this host (user.max_user_namespaces is 0)",
+            Self::NoUserNamespaces => {
+                "user namespaces are turned off on this host (user.max_user_namespaces is 0)"
+            }
             Self::TooManyNamespaces => "this host's limit on namespaces is reached",
             Self::NotBuilt => "this kernel lacks user namespaces, network namespaces or TUN",
             Self::Sandbox => "a sandbox around this process refuses new namespaces",
@@ -102,7 +112,11 @@ mod tests {
     use super::*;
 
     fn with_setting(path: &str, value: &str, test: impl FnOnce(&Path)) {
-        let root = std::env::temp_dir().join(format!("tidegate-refusal-{}-{}", std::process::id(), path.replace('/', "-")));
+        let root = std::env::temp_dir().join(format!(
+            "tidegate-refusal-{}-{}",
+            std::process::id(),
+            path.replace('/', "-")
+        ));
         let file = root.join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, value).unwrap();
@@ -116,28 +130,56 @@ mod tests {
 
     #[test]
     fn each_known_setting_is_named() {
-        with_setting("kernel/apparmor_restrict_unprivileged_userns", "1\n", |root| {
-            assert_eq!(diagnose(ContainStep::Namespaces, libc::EPERM, root), Some(Refusal::AppArmor));
-            assert_eq!(diagnose(ContainStep::Mounts, libc::EACCES, root), Some(Refusal::AppArmor));
-            assert_eq!(diagnose(ContainStep::Exec, libc::EACCES, root), None);
-        });
+        with_setting(
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1\n",
+            |root| {
+                assert_eq!(
+                    diagnose(ContainStep::Namespaces, libc::EPERM, root),
+                    Some(Refusal::AppArmor)
+                );
+                assert_eq!(
+                    diagnose(ContainStep::Mounts, libc::EACCES, root),
+                    Some(Refusal::AppArmor)
+                );
+                assert_eq!(diagnose(ContainStep::Exec, libc::EACCES, root), None);
+            },
+        );
         with_setting("kernel/unprivileged_userns_clone", "0\n", |root| {
-            assert_eq!(diagnose(ContainStep::Namespaces, libc::EPERM, root), Some(Refusal::UnprivilegedClone));
+            assert_eq!(
+                diagnose(ContainStep::Namespaces, libc::EPERM, root),
+                Some(Refusal::UnprivilegedClone)
+            );
         });
         with_setting("user/max_user_namespaces", "0\n", |root| {
-            assert_eq!(diagnose(ContainStep::Namespaces, libc::ENOSPC, root), Some(Refusal::NoUserNamespaces));
+            assert_eq!(
+                diagnose(ContainStep::Namespaces, libc::ENOSPC, root),
+                Some(Refusal::NoUserNamespaces)
+            );
         });
         with_setting("user/max_user_namespaces", "7\n", |root| {
-            assert_eq!(diagnose(ContainStep::Namespaces, libc::ENOSPC, root), Some(Refusal::TooManyNamespaces));
+            assert_eq!(
+                diagnose(ContainStep::Namespaces, libc::ENOSPC, root),
+                Some(Refusal::TooManyNamespaces)
+            );
         });
     }
 
     #[test]
     fn without_a_setting_the_device_or_a_sandbox_is_blamed() {
         let nowhere = Path::new("/nonexistent");
-        assert_eq!(diagnose(ContainStep::Device, libc::ENOENT, nowhere), Some(Refusal::NoTunDevice));
-        assert_eq!(diagnose(ContainStep::Device, libc::EACCES, nowhere), Some(Refusal::TunNotPermitted));
-        assert_eq!(diagnose(ContainStep::Namespaces, libc::EPERM, nowhere), Some(Refusal::Sandbox));
+        assert_eq!(
+            diagnose(ContainStep::Device, libc::ENOENT, nowhere),
+            Some(Refusal::NoTunDevice)
+        );
+        assert_eq!(
+            diagnose(ContainStep::Device, libc::EACCES, nowhere),
+            Some(Refusal::TunNotPermitted)
+        );
+        assert_eq!(
+            diagnose(ContainStep::Namespaces, libc::EPERM, nowhere),
+            Some(Refusal::Sandbox)
+        );
         assert_eq!(diagnose(ContainStep::Network, libc::EIO, nowhere), None);
     }
 }

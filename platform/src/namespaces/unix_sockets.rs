@@ -12,7 +12,10 @@ const DATAGRAM: u32 = 2;
 /// Absolute paths of the sockets that take connections or datagrams, sorted, each once. A line that is not of the
 /// kernel's form is passed over.
 pub(super) fn reachable_paths(table: &[u8]) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = table.split(|byte| *byte == b'\n').filter_map(reachable_path).collect();
+    let mut paths: Vec<PathBuf> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(reachable_path)
+        .collect();
     paths.sort_unstable();
     paths.dedup();
     paths
@@ -27,7 +30,8 @@ fn reachable_path(line: &[u8]) -> Option<PathBuf> {
         let end = rest.iter().position(|byte| *byte == b' ')?;
         (*column, rest) = rest.split_at_checked(end)?;
     }
-    let hexadecimal = |column: &[u8]| u32::from_str_radix(std::str::from_utf8(column).ok()?, 16).ok();
+    let hexadecimal =
+        |column: &[u8]| u32::from_str_radix(std::str::from_utf8(column).ok()?, 16).ok();
     let [_, _, _, flags, kind, _, _] = columns;
     let takes_strangers = hexadecimal(flags)? & LISTENS != 0 || hexadecimal(kind)? == DATAGRAM;
     let path = Path::new(OsStr::from_bytes(rest.strip_prefix(b" ")?));
@@ -52,8 +56,15 @@ Num       RefCount Protocol Flags    Type St Inode Path
 
     #[test]
     fn listening_and_datagram_sockets_with_an_absolute_path_are_found() {
-        let expected = ["/dev/log", "/home/a user/with space.sock", "/run/dbus/system_bus_socket"];
-        assert_eq!(reachable_paths(TABLE.as_bytes()), expected.map(PathBuf::from));
+        let expected = [
+            "/dev/log",
+            "/home/a user/with space.sock",
+            "/run/dbus/system_bus_socket",
+        ];
+        assert_eq!(
+            reachable_paths(TABLE.as_bytes()),
+            expected.map(PathBuf::from)
+        );
     }
 
     proptest! {

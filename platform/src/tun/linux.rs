@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tidegate_netstack::{Offload, Segmentation};
@@ -51,14 +52,38 @@ pub fn open_queue(name: &str, wish: &OffloadWish) -> Result<(OwnedFd, TunCaps), 
 
 pub(super) fn create(config: &TunConfig) -> Result<Queue, TunError> {
     let (fd, caps) = open_raw(&config.name, &config.offload)?;
+    set_up(config)?;
+    Queue::new(fd, config.name.clone(), caps).map_err(|source| system(&config.name, source))
+}
+
+pub(super) fn create_queues(
+    config: &TunConfig,
+    wanted: NonZeroUsize,
+) -> Result<Vec<Queue>, TunError> {
+    if wanted == NonZeroUsize::MIN {
+        return create(config).map(|queue| vec![queue]);
+    }
+    let opened: Result<Vec<_>, _> = (0..wanted.get())
+        .map(|_| open_queue(&config.name, &config.offload))
+        .collect();
+    let opened = opened?;
+    set_up(config)?;
+    let queues = opened
+        .into_iter()
+        .map(|(fd, caps)| Queue::new(fd, config.name.clone(), caps));
+    queues
+        .collect::<io::Result<_>>()
+        .map_err(|source| system(&config.name, source))
+}
+
+fn set_up(config: &TunConfig) -> Result<(), TunError> {
     let settings = LinkSettings {
         up: true,
         mtu: Some(u32::from(config.mtu)),
         queue_length: Some(config.queue_length),
         unnumbered: true,
     };
-    link::configure(&config.name, &settings)?;
-    Queue::new(fd, config.name.clone(), caps).map_err(|source| system(&config.name, source))
+    Ok(link::configure(&config.name, &settings)?)
 }
 
 pub(super) fn adopt(fd: OwnedFd, wish: &OffloadWish) -> Result<Queue, TunError> {

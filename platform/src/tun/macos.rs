@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tidegate_netstack::Offload;
@@ -31,6 +32,13 @@ pub(super) fn create(config: &TunConfig) -> Result<Queue, TunError> {
         .tun_name()
         .map_err(|error| creation_error(&config.name, error))?;
     Queue::new(descriptor::own(device), name).map_err(|source| system(&config.name, source))
+}
+
+pub(super) fn create_queues(
+    config: &TunConfig,
+    _wanted: NonZeroUsize,
+) -> Result<Vec<Queue>, TunError> {
+    create(config).map(|queue| vec![queue])
 }
 
 pub(super) fn adopt(fd: OwnedFd, _wish: &OffloadWish) -> Result<Queue, TunError> {

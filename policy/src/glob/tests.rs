@@ -72,6 +72,28 @@ fn what_is_not_closed_is_refused() {
 }
 
 #[test]
+fn a_pattern_is_found_by_its_folder_or_its_last_component() {
+    let landmark = |pattern: &str| Glob::new(pattern).unwrap().landmarks().next();
+    assert_eq!(
+        landmark("/usr/bin/*"),
+        Some(Landmark::Beneath((*b"/usr/bin").into()))
+    );
+    assert_eq!(
+        landmark("/usr/**/x"),
+        Some(Landmark::Beneath((*b"/usr").into()))
+    );
+    assert_eq!(landmark("**/curl"), Some(Landmark::Last((*b"curl").into())));
+    assert_eq!(landmark("/*/curl"), Some(Landmark::Last((*b"curl").into())));
+    assert_eq!(landmark("/*"), Some(Landmark::Beneath((*b"").into())));
+    assert_eq!(landmark("**"), Some(Landmark::None));
+    assert_eq!(landmark("*.service"), Some(Landmark::None));
+    assert_eq!(
+        landmark("/usr/{bin}/x"),
+        Some(Landmark::Whole((*b"/usr/bin/x").into()))
+    );
+}
+
+#[test]
 fn a_hostile_pattern_costs_little() {
     let pattern = format!("/{}b", "a*".repeat(200));
     let text = format!("/{}", "a".repeat(4000));
@@ -110,16 +132,23 @@ proptest! {
     }
 
     #[test]
-    fn what_matches_lies_beneath_a_folder_of_the_pattern(
+    fn what_matches_has_a_landmark_of_the_pattern(
         pattern in pattern(),
+        absolute: bool,
         parts in proptest::collection::vec(select(vec!["a", "b", "ab"]), 1..5),
     ) {
-        let text = format!("/{}", parts.join("/"));
+        let text = format!("{}{}", if absolute { "/" } else { "" }, parts.join("/"));
+        let has = |landmark| match landmark {
+            Landmark::Whole(whole) => *whole == *text.as_bytes(),
+            Landmark::Beneath(folder) => {
+                text.as_bytes().strip_prefix(&*folder).is_some_and(|rest| rest.starts_with(b"/"))
+            }
+            Landmark::Last(last) => *last == *parts[parts.len() - 1].as_bytes(),
+            Landmark::None => true,
+        };
         let glob = Glob::new(&pattern).unwrap();
         if glob.matches(text.as_bytes()) {
-            let beneath = |folder: Vec<u8>| text.as_bytes().strip_prefix(&*folder).is_some_and(|rest| rest[0] == b'/');
-            let found = glob.folders().any(|folder| folder.is_none_or(beneath));
-            prop_assert!(found);
+            prop_assert!(glob.landmarks().any(has), "{} {}", pattern, text);
         }
     }
 

@@ -5,38 +5,31 @@
 
 use rustc_hash::FxHashMap;
 
+use super::text_index::TextIndex;
 use crate::app_condition::{AppCondition, ContainerHead, ContainerPrefix};
 use crate::facts::App;
+use crate::glob::Landmark;
 use crate::pattern::Pattern;
 
 /// The key of rules without app condition.
 pub(super) const ANY_APP: u32 = 0;
-/// The key of rules that no look-up finds, for instance those with the path `**/name`: tried for every known app.
+/// The key of rules that no look-up finds, for instance those with the name `*x`: tried for every known app.
 pub(super) const KNOWN_APP: u32 = 1;
 
 /// One value of an app condition, in the form it is looked up by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Anchor {
-    Path(TextAnchor),
-    Name(TextAnchor),
-    Unit(TextAnchor),
-    Parent(TextAnchor),
+    Path(Landmark),
+    Name(Landmark),
+    Unit(Landmark),
+    Parent(Landmark),
     Container(ContainerHead),
     User(Box<str>),
     Uid(u32),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum TextAnchor {
-    Exact(Box<[u8]>),
-    /// Whatever lies beneath this folder.
-    Beneath(Box<[u8]>),
-    /// Nothing to look up by.
-    Nowhere,
-}
-
 impl Anchor {
-    fn text(&self) -> Option<&TextAnchor> {
+    fn text(&self) -> Option<&Landmark> {
         match self {
             Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
                 Some(text)
@@ -46,7 +39,7 @@ impl Anchor {
     }
 
     fn is_nowhere(&self) -> bool {
-        self.text() == Some(&TextAnchor::Nowhere)
+        self.text() == Some(&Landmark::None)
     }
 
     /// Whether every app that is found by this anchor meets the condition that it stands for.
@@ -54,7 +47,7 @@ impl Anchor {
         match self {
             Self::User(_) | Self::Uid(_) => true,
             Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
-                matches!(text, TextAnchor::Exact(_))
+                matches!(text, Landmark::Whole(_))
             }
             Self::Container(_) => false,
         }
@@ -66,7 +59,7 @@ impl Anchor {
 pub(super) struct Filing {
     pub(super) key: u32,
     /// Whether every app found under the key meets the rule's whole app condition.
-    pub(super) certain: bool,
+    pub(super) settled: bool,
 }
 
 /// Gives each distinct anchor its key while the rules are read.
@@ -89,14 +82,6 @@ pub(super) struct AppIndex {
     uid: FxHashMap<u32, u32>,
 }
 
-#[derive(Debug, Default)]
-struct TextIndex {
-    exact: FxHashMap<Box<[u8]>, u32>,
-    beneath: FxHashMap<Box<[u8]>, u32>,
-    /// A bit for each length that a key of `beneath` has, the last for all longer ones.
-    beneath_lengths: u128,
-}
-
 impl AppKeys {
     /// Counts the anchors of a rule. To be called for every rule before the first [`assign`](Self::assign).
     pub(super) fn count_anchors(&mut self, condition: &AppCondition) {
@@ -110,7 +95,7 @@ impl AppKeys {
         let Some(condition) = condition else {
             return vec![Filing {
                 key: ANY_APP,
-                certain: true,
+                settled: true,
             }];
         };
         let mut fields = fields(condition).to_vec();
@@ -123,14 +108,14 @@ impl AppKeys {
             .unwrap_or_default()
             .into_iter()
             .map(|anchor| {
-                let certain = only_field && anchor.is_whole_condition();
+                let settled = only_field && anchor.is_whole_condition();
                 Filing {
                     key: self.key_of(anchor),
-                    certain,
+                    settled,
                 }
             })
             .collect();
-        filings.sort_unstable_by_key(|filing| (filing.key, !filing.certain));
+        filings.sort_unstable_by_key(|filing| (filing.key, !filing.settled));
         filings.dedup_by_key(|filing| filing.key);
         filings
     }
@@ -148,14 +133,15 @@ impl AppKeys {
         let next = self.count + KNOWN_APP + 1;
         let index = &mut self.index;
         let key = match anchor {
-            Anchor::Path(text) => index.path.key_of(text, next),
-            Anchor::Name(text) => index.name.key_of(text, next),
-            Anchor::Unit(text) => index.unit.key_of(text, next),
-            Anchor::Parent(text) => index.parent.key_of(text, next),
-            Anchor::Container(head) => *index.container.entry(head).or_insert(next),
-            Anchor::User(user) => *index.user.entry(user).or_insert(next),
-            Anchor::Uid(uid) => *index.uid.entry(uid).or_insert(next),
+            Anchor::Path(landmark) => index.path.key_of(landmark, next),
+            Anchor::Name(landmark) => index.name.key_of(landmark, next),
+            Anchor::Unit(landmark) => index.unit.key_of(landmark, next),
+            Anchor::Parent(landmark) => index.parent.key_of(landmark, next),
+            Anchor::Container(head) => Some(*index.container.entry(head).or_insert(next)),
+            Anchor::User(user) => Some(*index.user.entry(user).or_insert(next)),
+            Anchor::Uid(uid) => Some(*index.uid.entry(uid).or_insert(next)),
         };
+        let key = key.unwrap_or(KNOWN_APP);
         self.count += u32::from(key == next);
         key
     }
@@ -184,54 +170,12 @@ fn fields(condition: &AppCondition) -> [Vec<Anchor>; 7] {
     ]
 }
 
-fn text_anchors(patterns: &[Pattern], anchor: impl Fn(TextAnchor) -> Anchor) -> Vec<Anchor> {
-    let mut anchors = Vec::new();
-    for pattern in patterns {
-        match pattern {
-            Pattern::Exact(text) => anchors.push(anchor(TextAnchor::Exact(text.as_bytes().into()))),
-            Pattern::Glob(glob) => anchors.extend(glob.folders().map(|folder| match folder {
-                Some(folder) => anchor(TextAnchor::Beneath(folder.into())),
-                None => anchor(TextAnchor::Nowhere),
-            })),
-        }
-    }
-    anchors
-}
-
-impl TextIndex {
-    fn key_of(&mut self, anchor: TextAnchor, next: u32) -> u32 {
-        match anchor {
-            TextAnchor::Exact(text) => *self.exact.entry(text).or_insert(next),
-            TextAnchor::Beneath(folder) => {
-                self.beneath_lengths |= length_bit(folder.len());
-                *self.beneath.entry(folder).or_insert(next)
-            }
-            TextAnchor::Nowhere => KNOWN_APP,
-        }
-    }
-
-    fn each_key(&self, text: &[u8], visit: &mut impl FnMut(u32)) {
-        if !self.exact.is_empty()
-            && let Some(key) = self.exact.get(text)
-        {
-            visit(*key);
-        }
-        if self.beneath.is_empty() {
-            return;
-        }
-        for (at, byte) in text.iter().enumerate() {
-            if *byte == b'/'
-                && self.beneath_lengths & length_bit(at) != 0
-                && let Some(key) = self.beneath.get(&text[..at])
-            {
-                visit(*key);
-            }
-        }
-    }
-}
-
-fn length_bit(length: usize) -> u128 {
-    1 << length.min(127)
+fn text_anchors(patterns: &[Pattern], anchor: impl Fn(Landmark) -> Anchor) -> Vec<Anchor> {
+    patterns
+        .iter()
+        .flat_map(Pattern::landmarks)
+        .map(anchor)
+        .collect()
 }
 
 impl AppIndex {
@@ -246,7 +190,7 @@ impl AppIndex {
         if let Some(unit) = &app.unit {
             self.unit.each_key(unit.as_bytes(), visit);
         }
-        if !self.parent.exact.is_empty() || !self.parent.beneath.is_empty() {
+        if !self.parent.is_empty() {
             for parent in &app.parents {
                 self.parent
                     .each_key(parent.as_os_str().as_encoded_bytes(), visit);

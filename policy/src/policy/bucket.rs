@@ -1,6 +1,7 @@
 //! The rules that share an app key and a destination key.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::slice;
 
 use super::nested::{Nested, aligned_blocks};
@@ -10,7 +11,7 @@ use crate::port::Port;
 /// From this many candidates on a bucket is indexed by port.
 const MANY: usize = 12;
 
-/// Candidates that share an app key and a destination key, both of which are known to hold.
+/// Candidates that share an app key and a destination key, which are known to be the flow's.
 #[derive(Debug)]
 pub(super) enum Bucket {
     /// Kept in place: most buckets hold one rule.
@@ -21,13 +22,16 @@ pub(super) enum Bucket {
     Many(Box<ByPort>),
 }
 
+/// A distinct app condition, counted from 1.
+pub(super) type ConditionId = NonZeroU32;
+
 /// A rule for one stretch of services.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     /// Position in the order in which rules are tried.
     pub(super) rule: u32,
-    /// Whether nothing is left to check once keys and service are known to hold.
-    pub(super) certain: bool,
+    /// The app condition to check, where the keys do not say all of it.
+    condition: Option<ConditionId>,
     /// The first and the last [`service_number`] that the rule is for.
     services: (u32, u32),
 }
@@ -47,11 +51,15 @@ const ALL_SERVICES: (u32, u32) = (0, u32::MAX);
 
 impl Candidate {
     /// The candidates that stand for a rule: one for each stretch of services that it names.
-    pub(super) fn of_rule(rule: u32, certain: bool, ports: Option<&[Port]>) -> Vec<Self> {
+    pub(super) fn of_rule(
+        rule: u32,
+        condition: Option<ConditionId>,
+        ports: Option<&[Port]>,
+    ) -> Vec<Self> {
         match ports {
             None => vec![Self {
                 rule,
-                certain,
+                condition,
                 services: ALL_SERVICES,
             }],
             Some(ports) => {
@@ -59,7 +67,7 @@ impl Candidate {
                 stretches
                     .map(|services| Self {
                         rule,
-                        certain,
+                        condition,
                         services,
                     })
                     .collect()
@@ -107,27 +115,27 @@ impl Bucket {
         }))
     }
 
-    /// The first rule before `best` for this service that `holds`, which is asked where the candidate is not certain.
+    /// The first rule before `best` for this service whose app condition holds.
     pub(super) fn first_before(
         &self,
         best: u32,
         service: u32,
-        holds: &impl Fn(u32) -> bool,
+        app_holds: &impl Fn(ConditionId) -> bool,
     ) -> Option<u32> {
         let by_port = match self {
             Self::One(candidate) => {
-                return first_in(slice::from_ref(candidate), best, service, holds);
+                return first_in(slice::from_ref(candidate), best, service, app_holds);
             }
-            Self::Few(candidates) => return first_in(candidates, best, service, holds),
+            Self::Few(candidates) => return first_in(candidates, best, service, app_holds),
             Self::Many(by_port) => by_port,
         };
-        let mut found = first_in(&by_port.any, best, service, holds);
+        let mut found = first_in(&by_port.any, best, service, app_holds);
         for key in by_port.blocks.containing(service) {
             let list = usize::try_from(key)
                 .ok()
                 .and_then(|key| by_port.lists.get(key));
             let earlier =
-                list.and_then(|list| first_in(list, found.unwrap_or(best), service, holds));
+                list.and_then(|list| first_in(list, found.unwrap_or(best), service, app_holds));
             found = earlier.or(found);
         }
         found
@@ -138,12 +146,12 @@ fn first_in(
     candidates: &[Candidate],
     best: u32,
     service: u32,
-    holds: &impl Fn(u32) -> bool,
+    app_holds: &impl Fn(ConditionId) -> bool,
 ) -> Option<u32> {
     candidates
         .iter()
         .take_while(|candidate| candidate.rule < best)
-        .find(|candidate| candidate.is_for(service) && (candidate.certain || holds(candidate.rule)))
+        .find(|candidate| candidate.is_for(service) && candidate.condition.is_none_or(app_holds))
         .map(|candidate| candidate.rule)
 }
 

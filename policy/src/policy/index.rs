@@ -3,14 +3,16 @@
 //! Every rule of one direction is filed under pairs of an app key and a destination key; those that share a pair make
 //! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope and in the nested
 //! networks around it; its app is found under "any app" and wherever one of its properties is named. The first rule
-//! in order that matches is then the least number in the buckets of all pairs that passes the full check. How many
-//! pairs there are depends on the flow and on how deeply rules nest, not on how many rules there are.
+//! in order that matches is then the least in the buckets of all pairs; what may be left to check is the rest of its
+//! app condition. How many pairs there are depends on the flow and on how deeply rules nest, not on how many rules
+//! there are.
 
 use rustc_hash::FxHashMap;
 
 use super::app_index::{ANY_APP, AppIndex, AppKeys};
-use super::bucket::{Bucket, Candidate, service_number};
+use super::bucket::{Bucket, Candidate, ConditionId, service_number};
 use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys};
+use crate::app_condition::AppCondition;
 use crate::destination::Destination;
 use crate::facts::{App, Direction, FlowFacts};
 use crate::rule::Rule;
@@ -20,6 +22,8 @@ use crate::rule::Rule;
 pub(super) struct Index {
     apps: AppIndex,
     destinations: DestinationIndex,
+    /// The app conditions that candidates leave to check.
+    conditions: Box<[AppCondition]>,
     /// Buckets of rules for any app, by destination key.
     any_app: Box<[Option<Bucket>]>,
     /// Buckets of rules that name an app, by app key.
@@ -37,50 +41,21 @@ struct OfApp {
 }
 
 impl Index {
-    /// Files those of `rules` that go in `direction`; they stay where they are and are named by position.
+    /// Files those of `rules` that go in `direction`, by position.
     pub(super) fn new(rules: &[Rule], direction: Direction) -> Self {
         let ours = || {
             (0_u32..)
                 .zip(rules)
                 .filter(|(_, rule)| rule.direction == direction)
         };
-        let mut app_keys = AppKeys::default();
+        let mut files = Files::default();
         for condition in ours().filter_map(|(_, rule)| rule.app.as_ref()) {
-            app_keys.count_anchors(condition);
+            files.app_keys.count_anchors(condition);
         }
-        let mut destination_keys = DestinationKeys::default();
-        let mut filed: FxHashMap<(u32, u32), Vec<Candidate>> = FxHashMap::default();
         for (number, rule) in ours() {
-            let to = rule.to.as_deref().unwrap_or(&[Destination::Anywhere]);
-            let mut destinations: Vec<u32> = to
-                .iter()
-                .flat_map(|to| destination_keys.assign(to))
-                .collect();
-            destinations.sort_unstable();
-            destinations.dedup();
-            for filing in app_keys.assign(rule.app.as_ref()) {
-                let candidates = Candidate::of_rule(number, filing.certain, rule.port.as_deref());
-                for destination in &destinations {
-                    let keys = (filing.key, *destination);
-                    filed.entry(keys).or_default().extend(&candidates);
-                }
-            }
+            files.file(number, rule);
         }
-        let destination_count = destination_keys.count();
-        let (apps, app_count) = app_keys.build();
-        let mut index = Self {
-            apps,
-            destinations: destination_keys.build(),
-            any_app: (0..destination_count).map(|_| None).collect(),
-            of_app: (0..app_count).map(|_| OfApp::default()).collect(),
-            pairs: FxHashMap::default(),
-        };
-        let mut filed: Vec<_> = filed.into_iter().collect();
-        filed.sort_unstable_by_key(|(keys, _)| *keys);
-        for (keys, candidates) in filed {
-            index.place(keys, candidates);
-        }
-        index
+        files.into_index()
     }
 
     fn place(&mut self, (app, destination): (u32, u32), candidates: Vec<Candidate>) {
@@ -97,24 +72,17 @@ impl Index {
         }
     }
 
-    /// The first of `rules`, which must be those that the index was made from, that matches this flow of `app`.
-    pub(super) fn first_match(
-        &self,
-        rules: &[Rule],
-        facts: &FlowFacts<'_>,
-        app: Option<&App>,
-    ) -> Option<u32> {
+    /// The first rule that matches this flow of `app`.
+    pub(super) fn first_match(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Option<u32> {
         let service = service_number(facts.protocol, facts.service_port());
-        let holds = |rule: u32| {
-            let rule = usize::try_from(rule)
-                .ok()
-                .and_then(|position| rules.get(position));
-            rule.is_some_and(|rule| rule.matches(facts, app))
+        let app_holds = |condition: ConditionId| {
+            let condition = self.conditions.get(position(condition.get() - 1)).zip(app);
+            condition.is_some_and(|(condition, app)| condition.first_mismatch(app).is_none())
         };
         let mut best = u32::MAX;
         let mut try_bucket = |bucket: Option<&Bucket>| {
             best = bucket
-                .and_then(|bucket| bucket.first_before(best, service, &holds))
+                .and_then(|bucket| bucket.first_before(best, service, &app_holds))
                 .unwrap_or(best);
             best
         };
@@ -136,6 +104,69 @@ impl Index {
             }
         });
         (best != u32::MAX).then_some(best)
+    }
+}
+
+/// Rules under their keys while they are read.
+#[derive(Default)]
+struct Files<'r> {
+    app_keys: AppKeys,
+    destination_keys: DestinationKeys,
+    /// Distinct app conditions: many rules share one, and a shared one is more likely in the cache.
+    conditions: Vec<&'r AppCondition>,
+    condition_ids: FxHashMap<&'r AppCondition, ConditionId>,
+    buckets: FxHashMap<(u32, u32), Vec<Candidate>>,
+}
+
+impl<'r> Files<'r> {
+    fn file(&mut self, number: u32, rule: &'r Rule) {
+        let to = rule.to.as_deref().unwrap_or(&[Destination::Anywhere]);
+        let mut destinations: Vec<u32> = to
+            .iter()
+            .flat_map(|to| self.destination_keys.assign(to))
+            .collect();
+        destinations.sort_unstable();
+        destinations.dedup();
+        for filing in self.app_keys.assign(rule.app.as_ref()) {
+            let unsettled = rule.app.as_ref().filter(|_| !filing.settled);
+            let condition = unsettled.and_then(|condition| self.condition_id(condition));
+            let candidates = Candidate::of_rule(number, condition, rule.port.as_deref());
+            for destination in &destinations {
+                self.buckets
+                    .entry((filing.key, *destination))
+                    .or_default()
+                    .extend(&candidates);
+            }
+        }
+    }
+
+    fn condition_id(&mut self, condition: &'r AppCondition) -> Option<ConditionId> {
+        if let Some(id) = self.condition_ids.get(condition) {
+            return Some(*id);
+        }
+        self.conditions.push(condition);
+        let id = ConditionId::new(u32::try_from(self.conditions.len()).ok()?)?;
+        self.condition_ids.insert(condition, id);
+        Some(id)
+    }
+
+    fn into_index(self) -> Index {
+        let destination_count = self.destination_keys.count();
+        let (apps, app_count) = self.app_keys.build();
+        let mut index = Index {
+            apps,
+            destinations: self.destination_keys.build(),
+            conditions: self.conditions.into_iter().cloned().collect(),
+            any_app: (0..destination_count).map(|_| None).collect(),
+            of_app: (0..app_count).map(|_| OfApp::default()).collect(),
+            pairs: FxHashMap::default(),
+        };
+        let mut buckets: Vec<_> = self.buckets.into_iter().collect();
+        buckets.sort_unstable_by_key(|(keys, _)| *keys);
+        for (keys, candidates) in buckets {
+            index.place(keys, candidates);
+        }
+        index
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) struct ProcessDirectory {
 
 /// Ids of all processes, newest first as far as ids tell.
 pub(super) fn process_ids() -> io::Result<Vec<u32>> {
-    let proc = rustix::fs::open(c"/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let proc = rustix::fs::open(
+        c"/proc",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut ids = Vec::with_capacity(256);
     for_each_number(&proc, |id, _| {
         ids.push(id);
@@ -44,7 +48,10 @@ enum Continue {
 }
 
 /// Calls `each` with every entry whose name is a number.
-fn for_each_number(directory: &OwnedFd, mut each: impl FnMut(u32, &CStr) -> Continue) -> io::Result<()> {
+fn for_each_number(
+    directory: &OwnedFd,
+    mut each: impl FnMut(u32, &CStr) -> Continue,
+) -> io::Result<()> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
     let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
@@ -91,7 +98,12 @@ impl ProcessDirectory {
 
     /// The bytes of one of its files, up to a limit.
     pub(super) fn read(&self, name: &CStr) -> io::Result<Vec<u8>> {
-        let file = rustix::fs::openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = rustix::fs::openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let mut bytes = Vec::with_capacity(1024);
         loop {
             let room = LONGEST_FILE.saturating_sub(bytes.len());
@@ -138,7 +150,11 @@ impl ProcessDirectory {
         let holds = || {
             let name = path::<16>(format_args!("fd/{number}"))?;
             let wanted = path::<LINK>(format_args!("socket:[{inode}]"))?;
-            Ok::<_, io::Error>(links_to(&self.directory, c_str(&name)?, c_str(&wanted)?.to_bytes()))
+            Ok::<_, io::Error>(links_to(
+                &self.directory,
+                c_str(&name)?,
+                c_str(&wanted)?.to_bytes(),
+            ))
         };
         holds().unwrap_or(false)
     }
@@ -146,5 +162,6 @@ impl ProcessDirectory {
 
 fn links_to(directory: impl AsFd, name: &CStr, wanted: &[u8]) -> bool {
     let mut buffer = [MaybeUninit::<u8>::uninit(); LINK];
-    rustix::fs::readlinkat_raw(directory, name, &mut buffer).is_ok_and(|(target, _)| *target == *wanted)
+    rustix::fs::readlinkat_raw(directory, name, &mut buffer)
+        .is_ok_and(|(target, _)| *target == *wanted)
 }

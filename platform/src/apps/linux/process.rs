@@ -35,7 +35,10 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn read(process: &ProcessDirectory) -> io::Result<Self> {
-        Ok(Self { executable: process.link(c"exe")?, command_line: process.read(c"cmdline")? })
+        Ok(Self {
+            executable: process.link(c"exe")?,
+            command_line: process.read(c"cmdline")?,
+        })
     }
 }
 
@@ -43,10 +46,16 @@ impl Program {
     /// Reads the rest around `image`.
     pub(super) fn read(process: &ProcessDirectory, stat: ProcessStat, image: &Image) -> Self {
         let path = executable_path(process, image.executable.clone());
-        let membership = process.read(c"cgroup").map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
+        let membership = process
+            .read(c"cgroup")
+            .map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
         let membership = membership.unwrap_or_default();
         Self {
-            name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            name: path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
             path,
             command_line: arguments(&image.command_line),
             parents: parents(stat.parent),
@@ -73,7 +82,11 @@ fn arguments(command_line: &[u8]) -> Vec<String> {
     let bounded = |argument: &[u8]| {
         String::from_utf8_lossy(argument.get(..LONGEST_ARGUMENT).unwrap_or(argument)).into_owned()
     };
-    command_line.split(|byte| *byte == 0).take(MOST_ARGUMENTS).map(bounded).collect()
+    command_line
+        .split(|byte| *byte == 0)
+        .take(MOST_ARGUMENTS)
+        .map(bounded)
+        .collect()
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the
@@ -102,7 +115,13 @@ mod tests {
         assert_eq!(arguments(b"curl\0-s\0\0x\0"), ["curl", "-s", "", "x"]);
         assert_eq!(arguments(b""), Vec::<String>::new());
         assert_eq!(arguments(b"title without nul"), ["title without nul"]);
-        assert_eq!(arguments(&[b'a'; 10_000]).iter().map(String::len).sum::<usize>(), LONGEST_ARGUMENT);
+        assert_eq!(
+            arguments(&[b'a'; 10_000])
+                .iter()
+                .map(String::len)
+                .sum::<usize>(),
+            LONGEST_ARGUMENT
+        );
         assert_eq!(arguments(&b"x\0".repeat(1000)).len(), MOST_ARGUMENTS);
     }
 
@@ -114,7 +133,9 @@ mod tests {
         assert_eq!(program.path, std::env::current_exe().unwrap());
         let arguments: Vec<_> = std::env::args().collect();
         assert_eq!(program.command_line, arguments);
-        let parent = std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id())).unwrap();
+        let parent =
+            std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id()))
+                .unwrap();
         assert_eq!(program.parents.first(), Some(&parent));
     }
 }

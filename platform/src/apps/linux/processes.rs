@@ -68,13 +68,19 @@ struct Holder {
 
 impl From<&SocketInfo> for SocketKey {
     fn from(socket: &SocketInfo) -> Self {
-        Self { inode: socket.inode, cookie: socket.cookie }
+        Self {
+            inode: socket.inode,
+            cookie: socket.cookie,
+        }
     }
 }
 
 impl Processes {
-    /// See [`super::AppFinder::owners`].
-    pub(super) fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
+    /// The programs that hold the socket, by a search through `/proc`: microseconds to milliseconds.
+    ///
+    /// # Errors
+    /// [`Unattributed`]: why none is known.
+    pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
         if socket.inode == 0 {
             return Err(Unattributed::NoProcess);
         }
@@ -98,8 +104,18 @@ impl Processes {
         if memory.searches.len() >= MOST_SEARCHES {
             memory.searches.clear();
         }
-        memory.searches.insert(socket.into(), Search { at: Instant::now(), holders, truncated: found.truncated });
-        Ok(Owners { apps, truncated: found.truncated })
+        memory.searches.insert(
+            socket.into(),
+            Search {
+                at: Instant::now(),
+                holders,
+                truncated: found.truncated,
+            },
+        );
+        Ok(Owners {
+            apps,
+            truncated: found.truncated,
+        })
     }
 
     /// See [`super::AppFinder::owners_cached`].
@@ -109,11 +125,18 @@ impl Processes {
             self.memory().searches.remove(&socket.into());
             return None;
         }
-        let apps = search.holders.iter().map(|holder| self.verified(holder, socket)).collect::<Option<Vec<_>>>();
+        let apps = search
+            .holders
+            .iter()
+            .map(|holder| self.verified(holder, socket))
+            .collect::<Option<Vec<_>>>();
         if apps.is_none() {
             self.memory().searches.remove(&socket.into());
         }
-        Some(Owners { apps: apps?, truncated: search.truncated })
+        Some(Owners {
+            apps: apps?,
+            truncated: search.truncated,
+        })
     }
 
     fn verified(&self, holder: &Holder, socket: &SocketInfo) -> Option<App> {
@@ -124,11 +147,24 @@ impl Processes {
 
     /// The program of a process that holds the socket. Whether it does is looked at after the program: a process that
     /// inherits a socket, closes it and becomes another program is then never taken for a holder.
-    fn app(&self, process: &ProcessDirectory, descriptor: u32, socket: &SocketInfo) -> io::Result<(Holder, App)> {
+    fn app(
+        &self,
+        process: &ProcessDirectory,
+        descriptor: u32,
+        socket: &SocketInfo,
+    ) -> io::Result<(Holder, App)> {
         let stat = process.stat()?;
-        let key = ProcessKey { pid: process.pid, started: stat.started };
+        let key = ProcessKey {
+            pid: process.pid,
+            started: stat.started,
+        };
         let image = Image::read(process)?;
-        let known = self.memory().programs.get(&key).filter(|(known, _)| *known == image).map(|(_, program)| program.clone());
+        let known = self
+            .memory()
+            .programs
+            .get(&key)
+            .filter(|(known, _)| *known == image)
+            .map(|(_, program)| program.clone());
         let is_known = known.is_some();
         let program = known.unwrap_or_else(|| Program::read(process, stat, &image));
         if !process.holds(descriptor, socket.inode) || Image::read(process)? != image {
@@ -142,9 +178,32 @@ impl Processes {
             memory.programs.insert(key, (image, program.clone()));
         }
         let user = memory.users.name(socket.uid).map(str::to_owned);
-        let Program { path, name, command_line, parents, unit, container } = program;
-        let app = App { path, name, pid: process.pid, uid: socket.uid, user, command_line, parents, unit, container };
-        Ok((Holder { process: key, descriptor }, app))
+        let Program {
+            path,
+            name,
+            command_line,
+            parents,
+            unit,
+            container,
+        } = program;
+        let app = App {
+            path,
+            name,
+            pid: process.pid,
+            uid: socket.uid,
+            user,
+            command_line,
+            parents,
+            unit,
+            container,
+        };
+        Ok((
+            Holder {
+                process: key,
+                descriptor,
+            },
+            app,
+        ))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -165,7 +224,9 @@ struct Found {
 impl Found {
     fn why_none(&self) -> Unattributed {
         match self {
-            Self { truncated: true, .. } => Unattributed::TooMany,
+            Self {
+                truncated: true, ..
+            } => Unattributed::TooMany,
             Self { denied: true, .. } => Unattributed::PermissionDenied,
             _ => Unattributed::NoProcess,
         }
@@ -180,7 +241,8 @@ impl Found {
         match process.find_socket(inode) {
             Ok((found, looked)) => {
                 self.descriptors += looked;
-                self.holders.extend(found.map(|descriptor| (process, descriptor)));
+                self.holders
+                    .extend(found.map(|descriptor| (process, descriptor)));
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.denied = true,
             Err(_) => {} // it has ended
@@ -197,7 +259,10 @@ fn search(socket: &SocketInfo) -> Result<Found, Unattributed> {
     })?;
     let mut found = Found::default();
     let mut others = Vec::new();
-    for process in ids.into_iter().filter_map(|pid| ProcessDirectory::open(pid).ok()) {
+    for process in ids
+        .into_iter()
+        .filter_map(|pid| ProcessDirectory::open(pid).ok())
+    {
         if found.is_full() {
             return Ok(found);
         }
@@ -207,7 +272,10 @@ fn search(socket: &SocketInfo) -> Result<Found, Unattributed> {
             others.push(process.pid);
         }
     }
-    for process in others.into_iter().filter_map(|pid| ProcessDirectory::open(pid).ok()) {
+    for process in others
+        .into_iter()
+        .filter_map(|pid| ProcessDirectory::open(pid).ok())
+    {
         if found.is_full() {
             break;
         }

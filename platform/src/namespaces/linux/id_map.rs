@@ -19,13 +19,25 @@ pub(super) fn write(pid: u32) -> io::Result<()> {
     // Without this the kernel lets no ordinary user write a gid_map: groups could be dropped to gain access.
     fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
     let gid = rustix::process::getegid();
-    fs::write(format!("/proc/{pid}/gid_map"), identity(uid_line(gid.as_raw())))?;
-    fs::write(format!("/proc/{pid}/uid_map"), identity(uid_line(uid.as_raw())))
+    fs::write(
+        format!("/proc/{pid}/gid_map"),
+        identity(uid_line(gid.as_raw())),
+    )?;
+    fs::write(
+        format!("/proc/{pid}/uid_map"),
+        identity(uid_line(uid.as_raw())),
+    )
 }
 
 fn write_all(pid: u32) -> io::Result<()> {
-    fs::write(format!("/proc/{pid}/uid_map"), identity(own_proc_file("uid_map")?))?;
-    fs::write(format!("/proc/{pid}/gid_map"), identity(own_proc_file("gid_map")?))
+    fs::write(
+        format!("/proc/{pid}/uid_map"),
+        identity(own_proc_file("uid_map")?),
+    )?;
+    fs::write(
+        format!("/proc/{pid}/gid_map"),
+        identity(own_proc_file("gid_map")?),
+    )
 }
 
 fn uid_line(id: u32) -> String {

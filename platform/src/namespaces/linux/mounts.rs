@@ -15,8 +15,12 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use crate::namespaces::{ContainConfig, ContainReport, GATEWAY_V4, unix_sockets};
 
 /// What programs on NixOS need below `/run`: the system's own programs and drivers.
-const SYSTEM_BELOW_RUN: [&str; 4] =
-    ["/run/current-system", "/run/booted-system", "/run/wrappers", "/run/opengl-driver"];
+const SYSTEM_BELOW_RUN: [&str; 4] = [
+    "/run/current-system",
+    "/run/booted-system",
+    "/run/wrappers",
+    "/run/opengl-driver",
+];
 
 /// Something that stays visible below a private directory.
 #[derive(Debug)]
@@ -42,8 +46,11 @@ pub(super) fn isolate(
     report: &mut ContainReport,
 ) -> Result<(), Failure> {
     let root = Path::new("/");
-    rustix::mount::mount_change(root, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| about(root, "making mounts private below")(error.into()))?;
+    rustix::mount::mount_change(
+        root,
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .map_err(|error| about(root, "making mounts private below")(error.into()))?;
     let private = private_directories();
     let resolver = resolver_file();
     let kept = open_kept(config, program, &private)?;
@@ -59,11 +66,16 @@ pub(super) fn isolate(
     for socket in sockets {
         match bind(Path::new("/dev/null"), &socket) {
             Ok(()) => report.covered.push(socket),
-            Err(error) => report.warnings.push(format!("socket {} stays reachable: {error}", socket.display())),
+            Err(error) => report.warnings.push(format!(
+                "socket {} stays reachable: {error}",
+                socket.display()
+            )),
         }
     }
     if let Err((what, error)) = write_resolver(&resolver, config, &private) {
-        report.warnings.push(format!("names may not resolve inside: {what}: {error}"));
+        report
+            .warnings
+            .push(format!("names may not resolve inside: {what}: {error}"));
     }
     // The working directory is held by the mount that is now covered.
     if let Ok(here) = std::env::current_dir() {
@@ -79,7 +91,9 @@ fn private_directories() -> Vec<PathBuf> {
     let fixed = ["/tmp", "/run", "/var/run"].map(PathBuf::from);
     let mut directories: Vec<PathBuf> = Vec::new();
     for directory in fixed.into_iter().chain(runtime) {
-        let Ok(canonical) = directory.canonicalize() else { continue };
+        let Ok(canonical) = directory.canonicalize() else {
+            continue;
+        };
         let covered = directories.iter().any(|other| canonical.starts_with(other));
         if canonical.is_dir() && canonical != Path::new("/") && !covered {
             directories.push(canonical);
@@ -89,14 +103,22 @@ fn private_directories() -> Vec<PathBuf> {
 }
 
 fn is_below(path: &Path, directories: &[PathBuf]) -> bool {
-    directories.iter().any(|directory| path.starts_with(directory) && path != directory)
+    directories
+        .iter()
+        .any(|directory| path.starts_with(directory) && path != directory)
 }
 
 /// Opens what stays: named sockets, the working directory, the program itself, and what the system needs.
-fn open_kept(config: &ContainConfig, program: Option<&Path>, private: &[PathBuf]) -> Result<Vec<Kept>, Failure> {
+fn open_kept(
+    config: &ContainConfig,
+    program: Option<&Path>,
+    private: &[PathBuf],
+) -> Result<Vec<Kept>, Failure> {
     let mut kept = Vec::new();
     for socket in &config.sockets {
-        let path = socket.canonicalize().map_err(about(socket, "opening the socket"))?;
+        let path = socket
+            .canonicalize()
+            .map_err(about(socket, "opening the socket"))?;
         let is_socket = fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket());
         if !is_socket {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket");
@@ -110,7 +132,11 @@ fn open_kept(config: &ContainConfig, program: Option<&Path>, private: &[PathBuf]
         }
     }
     let here = std::env::current_dir().ok();
-    let optional = SYSTEM_BELOW_RUN.iter().map(Path::new).chain(here.as_deref()).chain(program);
+    let optional = SYSTEM_BELOW_RUN
+        .iter()
+        .map(Path::new)
+        .chain(here.as_deref())
+        .chain(program);
     for path in optional {
         if let Ok(path) = path.canonicalize()
             && is_below(&path, private)
@@ -125,19 +151,33 @@ fn open_kept(config: &ContainConfig, program: Option<&Path>, private: &[PathBuf]
 fn open_path(path: PathBuf) -> io::Result<Kept> {
     let source = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let is_directory = fs::metadata(&path)?.is_dir();
-    Ok(Kept { path, source, is_directory })
+    Ok(Kept {
+        path,
+        source,
+        is_directory,
+    })
 }
 
 /// Sockets outside of the private directories that nobody named.
 fn reachable_sockets(config: &ContainConfig, table: &[u8], private: &[PathBuf]) -> Vec<PathBuf> {
-    let named: Vec<PathBuf> = config.sockets.iter().filter_map(|socket| socket.canonicalize().ok()).collect();
+    let named: Vec<PathBuf> = config
+        .sockets
+        .iter()
+        .filter_map(|socket| socket.canonicalize().ok())
+        .collect();
     // Below a private directory the working directory alone is still to be seen.
-    let here = std::env::current_dir().ok().filter(|here| is_below(here, private));
+    let here = std::env::current_dir()
+        .ok()
+        .filter(|here| is_below(here, private));
     let mut sockets: Vec<PathBuf> = unix_sockets::reachable_paths(table)
         .into_iter()
         .filter_map(|path| path.canonicalize().ok())
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()))
-        .filter(|path| !is_below(path, private) || here.as_ref().is_some_and(|here| path.starts_with(here)))
+        .filter(|path| {
+            fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+        })
+        .filter(|path| {
+            !is_below(path, private) || here.as_ref().is_some_and(|here| path.starts_with(here))
+        })
         .filter(|path| !named.contains(path))
         .collect();
     sockets.sort_unstable();
@@ -146,8 +186,13 @@ fn reachable_sockets(config: &ContainConfig, table: &[u8], private: &[PathBuf]) 
 }
 
 fn cover_directory(directory: &Path) -> Result<(), Failure> {
-    let mode = fs::metadata(directory).map_err(about(directory, "reading"))?.permissions().mode() & 0o7777;
-    let options = std::ffi::CString::new(format!("mode={mode:o}")).map_err(|error| about(directory, "hiding")(error.into()))?;
+    let mode = fs::metadata(directory)
+        .map_err(about(directory, "reading"))?
+        .permissions()
+        .mode()
+        & 0o7777;
+    let options = std::ffi::CString::new(format!("mode={mode:o}"))
+        .map_err(|error| about(directory, "hiding")(error.into()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str())
         .map_err(|error| about(directory, "hiding")(error.into()))
@@ -171,7 +216,10 @@ fn recreate_expected(private: &[PathBuf]) {
 }
 
 fn make_directories(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
 }
 
 fn bind_back(kept: &Kept) -> Result<(), Failure> {
@@ -181,14 +229,21 @@ fn bind_back(kept: &Kept) -> Result<(), Failure> {
         } else {
             make_file(&kept.path)?;
         }
-        bind(&PathBuf::from(format!("/proc/self/fd/{}", kept.source.as_raw_fd())), &kept.path)
+        bind(
+            &PathBuf::from(format!("/proc/self/fd/{}", kept.source.as_raw_fd())),
+            &kept.path,
+        )
     };
     bind_back().map_err(about(&kept.path, "keeping"))
 }
 
 fn make_file(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), make_directories)?;
-    fs::OpenOptions::new().append(true).create(true).open(path).map(drop)
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map(drop)
 }
 
 /// Recursive, because the kernel refuses to bind a tree without the mounts that hide parts of it.
@@ -203,11 +258,17 @@ fn resolver_file() -> PathBuf {
         let target = fs::read_link(link).unwrap_or_else(|_| link.to_owned());
         let target = Path::new("/etc").join(target);
         // `../run/x` as distributions write it.
-        target.strip_prefix("/etc/..").map_or(target.clone(), |rest| Path::new("/").join(rest))
+        target
+            .strip_prefix("/etc/..")
+            .map_or(target.clone(), |rest| Path::new("/").join(rest))
     })
 }
 
-fn write_resolver(target: &Path, config: &ContainConfig, private: &[PathBuf]) -> Result<(), Failure> {
+fn write_resolver(
+    target: &Path,
+    config: &ContainConfig,
+    private: &[PathBuf],
+) -> Result<(), Failure> {
     let text = resolver_text(config);
     if is_below(target, private) {
         let write = || {
@@ -217,7 +278,10 @@ fn write_resolver(target: &Path, config: &ContainConfig, private: &[PathBuf]) ->
         return write().map_err(about(target, "writing"));
     }
     let nowhere = || about(target, "covering")(io::Error::from(io::ErrorKind::NotFound));
-    let source = private.first().ok_or_else(nowhere)?.join(".tidegate-resolv.conf");
+    let source = private
+        .first()
+        .ok_or_else(nowhere)?
+        .join(".tidegate-resolv.conf");
     fs::write(&source, text).map_err(about(&source, "writing"))?;
     bind(&source, target).map_err(about(target, "covering"))?;
     // The mount keeps the file; its name need not stay.

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -26,14 +28,25 @@ const QUEUE_LENGTH: u32 = 4000;
 
 /// Opens the device, not yet configured.
 pub(super) fn open_device(config: &ContainConfig) -> Result<OwnedFd, TunError> {
-    let wish = if config.virtio_header { OffloadWish::default() } else { OffloadWish::nothing() };
+    let wish = if config.virtio_header {
+        OffloadWish::default()
+    } else {
+        OffloadWish::nothing()
+    };
     tun::open_raw(&config.device, &wish).map(|(fd, _)| fd)
 }
 
 /// Sets up loopback and the device with its addresses and routes, and gives the device's index. What the command can do
 /// without goes into `warnings`.
 pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> io::Result<u32> {
-    link::configure("lo", &LinkSettings { up: true, ..Default::default() }).map_err(io::Error::other)?;
+    link::configure(
+        "lo",
+        &LinkSettings {
+            up: true,
+            ..Default::default()
+        },
+    )
+    .map_err(io::Error::other)?;
     let settings = LinkSettings {
         up: true,
         mtu: Some(config.mtu),
@@ -46,14 +59,29 @@ pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> i
     link::configure(&config.device, &settings).map_err(io::Error::other)?;
     let index = interface::index(&config.device)?.get();
     let mut connection = Connection::route().map_err(into_io)?;
-    number(&mut connection, index, ADDRESS_V4.into(), PREFIX_V4, GATEWAY_V4.into()).map_err(into_io)?;
+    number(
+        &mut connection,
+        index,
+        ADDRESS_V4.into(),
+        PREFIX_V4,
+        GATEWAY_V4.into(),
+    )
+    .map_err(into_io)?;
     if config.ipv6
-        && let Err(error) = number(&mut connection, index, ADDRESS_V6.into(), PREFIX_V6, GATEWAY_V6.into())
+        && let Err(error) = number(
+            &mut connection,
+            index,
+            ADDRESS_V6.into(),
+            PREFIX_V6,
+            GATEWAY_V6.into(),
+        )
     {
         warnings.push(format!("the command has no IPv6: {error}"));
     }
     if let Err(error) = open_ping_sockets() {
-        warnings.push(format!("ping needs root inside: net.ipv4.ping_group_range: {error}"));
+        warnings.push(format!(
+            "ping needs root inside: net.ipv4.ping_group_range: {error}"
+        ));
     }
     Ok(index)
 }
@@ -61,7 +89,7 @@ pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> i
 fn into_io(error: NetlinkError) -> io::Error {
     match error {
         NetlinkError::Refused { error, .. } | NetlinkError::Socket(error) => error,
-        other => io::Error::other(other),
+        other @ (NetlinkError::Malformed | NetlinkError::Unsteady) => io::Error::other(other),
     }
 }
 
@@ -69,7 +97,10 @@ fn into_io(error: NetlinkError) -> io::Error {
 fn allow_ipv6(device: &str) {
     for interface in ["all", "lo", device] {
         // Where the file is missing or read-only, adding the address says what is wrong.
-        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0");
+        let _ = fs::write(
+            format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"),
+            "0",
+        );
     }
 }
 
@@ -82,12 +113,22 @@ fn number(
     gateway: IpAddr,
 ) -> Result<(), NetlinkError> {
     let new = NLM_F_CREATE | NLM_F_EXCL;
-    connection.change(&RouteNetlinkMessage::NewAddress(address_message(index, address, prefix)), new)?;
-    connection.change(&RouteNetlinkMessage::NewRoute(default_route(index, gateway)), new)
+    connection.change(
+        &RouteNetlinkMessage::NewAddress(address_message(index, address, prefix)),
+        new,
+    )?;
+    connection.change(
+        &RouteNetlinkMessage::NewRoute(default_route(index, gateway)),
+        new,
+    )
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }
 
 fn address_message(index: u32, address: IpAddr, prefix: u8) -> AddressMessage {
@@ -113,10 +154,12 @@ fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes.push(RouteAttribute::Oif(index));
-    message.attributes.push(RouteAttribute::Gateway(match gateway {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }));
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(match gateway {
+            IpAddr::V4(address) => RouteAddress::Inet(address),
+            IpAddr::V6(address) => RouteAddress::Inet6(address),
+        }));
     message
 }
 
@@ -125,7 +168,10 @@ fn open_ping_sockets() -> io::Result<()> {
     let map = own_proc_file("gid_map")?;
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let (first, last) = ping_groups(&map).ok_or_else(malformed)?;
-    fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{first} {last}"))
+    fs::write(
+        "/proc/sys/net/ipv4/ping_group_range",
+        format!("{first} {last}"),
+    )
 }
 
 /// First and last group of the first range of a `gid_map`, within what the kernel takes here (a signed number).
@@ -144,7 +190,10 @@ mod tests {
 
     #[test]
     fn the_ping_range_is_the_mapped_range_within_the_kernels_limit() {
-        assert_eq!(ping_groups("         0          0 4294967295\n"), Some((0, 2_147_483_647)));
+        assert_eq!(
+            ping_groups("         0          0 4294967295\n"),
+            Some((0, 2_147_483_647))
+        );
         assert_eq!(ping_groups("1000 1000 1\n"), Some((1000, 1000)));
         assert_eq!(ping_groups("3000000000 0 1\n"), None);
         assert_eq!(ping_groups(""), None);

@@ -126,7 +126,7 @@ fn open_control(
         path,
         Arc::clone(shared),
         reloader,
-        HostGroup::default(),
+        HostGroup,
     )?))
 }
 

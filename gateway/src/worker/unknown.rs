@@ -159,11 +159,10 @@ impl Worker {
         let waiting = std::mem::take(&mut path.waiting);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
+            && let Some(reset) = reset_in_place_of(packet)
         {
-            if let Some(reset) = reset_in_place_of(packet) {
-                self.answer(now, packet, refusal);
-                self.emit(&reset, Offload::default());
-            }
+            self.answer(now, packet, refusal);
+            self.emit(&reset, Offload::default());
         }
         self.stack.forget(flow);
     }

@@ -83,7 +83,7 @@ pub(super) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct FlowsArgs {
-    /// Go on with every flow that is judged or ends, until interrupted
+    /// Go on with every flow that is let through or ends, until interrupted
     #[arg(long)]
     pub(super) follow: bool,
     /// Print JSON, one record a line

@@ -151,7 +151,7 @@ fn explain_prints_the_trace_and_the_verdict() {
         explain("tidegate explain --direction in --to 203.0.113.9 --port tcp/443"), @r#"
         rule 1 "web for curl" (DIR/tidegate.toml:5): direction in is not out
         rule 2 "ann may ssh" (DIR/tidegate.toml:11): direction in is not out
-        block by default: no rule matches
+        allow by default: no rule matches
         "#);
 }
 

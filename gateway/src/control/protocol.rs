@@ -53,7 +53,7 @@ pub enum Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowsRequest {
-    /// Go on with every flow that is judged or ends from now on, until the client hangs up.
+    /// Go on with every flow that is let through or ends from now on, until the client hangs up.
     #[serde(default)]
     pub follow: bool,
     /// Only programs that match this glob: with a slash the path, without the name.

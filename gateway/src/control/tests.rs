@@ -19,7 +19,7 @@ use super::protocol::{FlowsRequest, RefusedWhy, Reply, Request};
 use super::server::{ControlServer, ServerError};
 use super::socket::SocketError;
 use crate::config::{Capture, ConfigSource};
-use crate::record::{FlowLogLimits, FlowRecord, LiveFlow, NewFlow};
+use crate::record::{FlowLogLimits, FlowRecord, FlowState, LiveFlow, NewFlow};
 use crate::reload::Reloader;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::test_folder::TestFolder;
@@ -92,6 +92,7 @@ impl Daemon {
             container: None,
         }]));
         flow.set_decision(verdict, None, None);
+        flow.set_state(FlowState::Open);
         flow
     }
 }

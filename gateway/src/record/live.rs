@@ -50,6 +50,8 @@ struct Known {
     state: FlowState,
     reason: Option<Cow<'static, str>>,
     ended: Option<Timestamp>,
+    /// Followers know that it was let through.
+    told: bool,
 }
 
 impl LiveFlow {
@@ -90,24 +92,28 @@ impl LiveFlow {
     }
 
     /// What the policy said: the verdict, the rule's name (none for the default), and the way out where it may pass.
-    /// Followers are told.
     pub fn set_decision(&self, verdict: Verdict, rule: Option<Arc<str>>, egress: Option<Arc<str>>) {
+        let mut known = self.known();
+        known.verdict = Some(verdict);
+        known.rule = rule;
+        known.egress = egress;
+    }
+
+    /// How far the flow has come. What has ended stays ended. Followers are told once, when it is let through.
+    pub fn set_state(&self, state: FlowState) {
+        let passes = matches!(state, FlowState::Dialing | FlowState::Open);
         {
             let mut known = self.known();
-            known.verdict = Some(verdict);
-            known.rule = rule;
-            known.egress = egress;
+            if known.ended.is_some() {
+                return;
+            }
+            known.state = state;
+            if !passes || std::mem::replace(&mut known.told, true) {
+                return;
+            }
         }
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.publish(self);
-        }
-    }
-
-    /// How far the flow has come. What has ended stays ended.
-    pub fn set_state(&self, state: FlowState) {
-        let mut known = self.known();
-        if known.ended.is_none() {
-            known.state = state;
         }
     }
 

@@ -58,7 +58,7 @@ struct Follower {
     missed: Arc<AtomicU64>,
 }
 
-/// A follower's end: records arrive when a flow is judged and when it ends.
+/// A follower's end: records arrive when a flow is let through and when it ends.
 #[derive(Debug)]
 pub struct Subscription {
     records: mpsc::Receiver<Arc<FlowRecord>>,

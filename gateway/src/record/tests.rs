@@ -162,16 +162,25 @@ fn a_log_that_keeps_nothing_still_holds_live_flows() {
 }
 
 #[test]
-fn a_follower_hears_of_the_verdict_and_of_the_end() {
+fn a_follower_hears_once_that_a_flow_passes_and_once_that_it_ends() {
     let log = FlowLog::default();
     let mut follower = log.subscribe();
     let flow = log.open(new_flow(443));
     flow.set_state(FlowState::Judging);
-    flow.set_decision(Verdict::Block, None, None);
-    flow.refuse("blocked");
+    flow.set_decision(Verdict::Allow, None, None);
+    flow.set_state(FlowState::Dialing);
+    flow.set_state(FlowState::Open);
+    flow.close("finished");
+    let refused = log.open(new_flow(80));
+    refused.set_state(FlowState::Judging);
+    refused.set_decision(Verdict::Block, None, None);
+    refused.refuse("policy");
     let heard = take(&mut follower);
     let states: Vec<_> = heard.iter().map(|record| record.state).collect();
-    assert_eq!(states, [FlowState::Judging, FlowState::Refused]);
+    assert_eq!(
+        states,
+        [FlowState::Dialing, FlowState::Closed, FlowState::Refused]
+    );
 }
 
 #[test]

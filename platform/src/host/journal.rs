@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -91,10 +91,16 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         // Nobody else may open it: who can read a file can lock it, and keep us from starting.
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
-        let mut journal = Self::lock(path, file)?;
+        let mut how = OpenOptions::new();
+        how.read(true).append(true).create(true).mode(0o600);
+        let mut journal = loop {
+            let file = how.open(&path).map_err(failed)?;
+            let journal = Self::lock(path.clone(), file)?;
+            // Its owner may have removed it between our opening and our locking it.
+            if journal.is_at_its_path().map_err(failed)? {
+                break journal;
+            }
+        };
         journal.start_line()?;
         journal.append(&Line::Owner(owner))?;
         journal.sync_folder()?;
@@ -141,6 +147,15 @@ impl Journal {
         };
         journal.forget_an_earlier_boot()?;
         Ok(journal)
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let opened = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(present) => Ok((present.dev(), present.ino()) == (opened.dev(), opened.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A boot undoes everything by itself, and a setting that has our value now has it for another reason.
@@ -243,6 +258,15 @@ impl Journal {
         JournalError::File {
             path: self.path.clone(),
             source,
+        }
+    }
+}
+
+impl Drop for Journal {
+    /// Closing would leave the lock to a child that was forked and has not yet executed its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the journal stays locked until it is closed");
         }
     }
 }

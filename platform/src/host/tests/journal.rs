@@ -77,3 +77,17 @@ fn what_an_earlier_boot_changed_is_forgotten() {
     let journal = Journal::load(scratch.journal()).unwrap().unwrap();
     assert_eq!(journal.changes(), []);
 }
+
+#[test]
+fn a_cleared_journal_is_gone_and_the_next_one_starts_afresh() {
+    let scratch = Scratch::new("cleared");
+    let mut journal = Journal::open(scratch.journal(), json!({})).unwrap();
+    journal.record(&changes().remove(1)).unwrap();
+    journal.clear().unwrap();
+    assert!(Journal::load(scratch.journal()).unwrap().is_none());
+    let journal = Journal::open(scratch.journal(), json!({})).unwrap();
+    assert_eq!(
+        (journal.changes(), journal.previous_owner()),
+        (&[][..], None)
+    );
+}

@@ -1,24 +1,73 @@
 //! Against the kernel's own TCP and UDP, in a network namespace per test.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::{Duration, Instant};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    IpHeaders, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice,
+};
 use tidegate_netstack::{Offload, Segmentation};
 
-use crate::sys::test_network::{in_new_network, ip, set_udp_segment};
+use crate::sys::test_network::{add_address, in_new_network, ip, set_udp_segment};
 use crate::tun::{OffloadWish, Tun, TunCaps, TunConfig, TunError, open_raw};
 
-/// A device `tg0` with 192.0.2.1 on it, so that 192.0.2.2 is whoever reads it.
+/// Who is at which end: the kernel here, the test as the far end behind the device.
+#[derive(Clone, Copy, Debug)]
+enum Ip {
+    V4,
+    V6,
+}
+
+impl Ip {
+    const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    fn here(self) -> &'static str {
+        match self {
+            Self::V4 => "192.0.2.1",
+            Self::V6 => "2001:db8::1",
+        }
+    }
+
+    fn there(self) -> &'static str {
+        match self {
+            Self::V4 => "192.0.2.2",
+            Self::V6 => "2001:db8::2",
+        }
+    }
+
+    fn header_len(self) -> usize {
+        match self {
+            Self::V4 => 20,
+            Self::V6 => 40,
+        }
+    }
+
+    /// A packet from the far end.
+    fn packet_from_far_end(self) -> PacketBuilderStep<IpHeaders> {
+        let (from, to) = (self.there().parse().unwrap(), self.here().parse().unwrap());
+        match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                PacketBuilder::ipv4(from.octets(), to.octets(), 64)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                PacketBuilder::ipv6(from.octets(), to.octets(), 64)
+            }
+            _ => unreachable!("both of one family"),
+        }
+    }
+}
+
+/// A device `tg0` with 192.0.2.1 and 2001:db8::1 on it, so that the addresses ending in 2 are whoever reads it.
 fn device(offload: OffloadWish) -> Tun {
     let tun = Tun::create(&TunConfig {
         offload,
         ..TunConfig::named("tg0")
     })
     .unwrap();
-    ip("address add 192.0.2.1/24 dev tg0");
+    add_address("192.0.2.1/24", "tg0");
+    add_address("2001:db8::1/64", "tg0");
     tun
 }
 
@@ -42,7 +91,20 @@ fn read_until<T>(tun: &Tun, mut wanted: impl FnMut(&[u8], Offload) -> Option<T>)
     panic!("no such packet within 5 s");
 }
 
-/// Source port, sequence number, and payload length of a TCP packet from 192.0.2.1.
+/// Throws away what an earlier connection still says.
+fn drain(tun: &Tun) {
+    while tun.read(&mut vec![0; Tun::MAX_PACKET]).is_ok() {}
+}
+
+fn super_packet(segmentation: Segmentation) -> Offload {
+    Offload {
+        partial_checksum: true,
+        checksum_valid: false,
+        segmentation: Some(segmentation),
+    }
+}
+
+/// Source port, sequence number, and payload length of a TCP packet.
 fn tcp_of(packet: &[u8]) -> Option<(u16, u32, usize)> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
     let Some(TransportSlice::Tcp(tcp)) = sliced.transport else {
@@ -55,17 +117,25 @@ fn tcp_of(packet: &[u8]) -> Option<(u16, u32, usize)> {
     ))
 }
 
-/// Connects the kernel's TCP to 192.0.2.2:7 and answers its handshake by hand with sequence number 1000. Gives the
+/// Connects the kernel's TCP to port 7 of the far end and answers its handshake by hand with sequence number 1000. Gives the
 /// client's end, its port, and its next sequence number.
-fn connect(tun: &Tun) -> (TcpStream, u16, u32) {
+fn connect(tun: &Tun, family: Ip) -> (TcpStream, u16, u32) {
     std::thread::scope(|scope| {
         // A thread inherits the namespace of the thread that makes it.
-        let client = scope.spawn(|| TcpStream::connect("192.0.2.2:7").unwrap());
+        let client = scope.spawn(move || {
+            let far_end = SocketAddr::new(family.there().parse().unwrap(), 7);
+            TcpStream::connect_timeout(&far_end, Duration::from_secs(10)).unwrap()
+        });
         let (port, sequence) = read_until(tun, |packet, _| {
-            tcp_of(packet).map(|(port, sequence, _)| (port, sequence))
+            let flags = packet.get(family.header_len() + 13);
+            let is_syn = flags.is_some_and(|flags| flags & 0x3f == 0x02);
+            tcp_of(packet)
+                .filter(|_| is_syn)
+                .map(|(port, sequence, _)| (port, sequence))
         });
         let mut reply = Vec::new();
-        PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64)
+        family
+            .packet_from_far_end()
             .tcp(7, port, 1000, u16::MAX)
             .syn()
             .ack(sequence + 1)
@@ -88,21 +158,24 @@ fn the_kernels_tcp_sends_super_packets_through_the_device() {
                 uso: true
             }
         );
-        let (mut client, ..) = connect(&tun);
-        client.write_all(&[7; 20_000]).unwrap();
-        let (length, offload) = read_until(&tun, |packet, offload| {
-            offload
-                .segmentation
-                .map(|_| (tcp_of(packet).unwrap().2, offload))
-        });
-        assert!(offload.partial_checksum);
-        let Some(Segmentation::Tcp(segment)) = offload.segmentation else {
-            panic!("{offload:?}")
-        };
-        assert!(
-            length > usize::from(segment.get()),
-            "{length} bytes are one segment of {segment}"
-        );
+        for family in Ip::BOTH {
+            let (mut client, ..) = connect(&tun, family);
+            client.write_all(&[7; 20_000]).unwrap();
+            let (length, offload) = read_until(&tun, |packet, offload| {
+                offload
+                    .segmentation
+                    .map(|_| (tcp_of(packet).unwrap().2, offload))
+            });
+            assert!(offload.partial_checksum);
+            let Some(Segmentation::Tcp(segment)) = offload.segmentation else {
+                panic!("{offload:?}")
+            };
+            assert!(
+                length > usize::from(segment.get()),
+                "{length} bytes are one segment of {segment}"
+            );
+            drain(&tun);
+        }
     });
 }
 
@@ -110,28 +183,27 @@ fn the_kernels_tcp_sends_super_packets_through_the_device() {
 fn the_kernels_tcp_takes_a_super_packet_from_the_device() {
     in_new_network(|| {
         let tun = device(OffloadWish::default());
-        let (mut client, port, acknowledge) = connect(&tun);
-        let payload: Vec<u8> = (0..10_000).map(|n: u32| n.to_le_bytes()[0]).collect();
-        let mut head = Vec::new();
-        PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64)
-            .tcp(7, port, 1001, u16::MAX)
-            .ack(acknowledge)
-            .write(&mut head, &payload)
-            .unwrap();
-        head.truncate(40);
-        let offload = Offload {
-            partial_checksum: true,
-            checksum_valid: false,
-            segmentation: Some(Segmentation::Tcp(NonZeroU16::new(1000).unwrap())),
-        };
-        tun.write(&[&head, &payload[..4000], &payload[4000..]], offload)
-            .unwrap();
-        let mut received = vec![0; payload.len()];
-        client
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
-        client.read_exact(&mut received).unwrap();
-        assert_eq!(received, payload);
+        for family in Ip::BOTH {
+            let (mut client, port, acknowledge) = connect(&tun, family);
+            let payload: Vec<u8> = (0..10_000).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let mut head = Vec::new();
+            let builder = family
+                .packet_from_far_end()
+                .tcp(7, port, 1001, u16::MAX)
+                .ack(acknowledge);
+            builder.write(&mut head, &payload).unwrap();
+            head.truncate(family.header_len() + 20);
+            let offload = super_packet(Segmentation::Tcp(NonZeroU16::new(1000).unwrap()));
+            tun.write(&[&head, &payload[..4000], &payload[4000..]], offload)
+                .unwrap();
+            let mut received = vec![0; payload.len()];
+            client
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            client.read_exact(&mut received).unwrap();
+            assert_eq!(received, payload);
+            drain(&tun);
+        }
     });
 }
 
@@ -139,32 +211,30 @@ fn the_kernels_tcp_takes_a_super_packet_from_the_device() {
 fn several_datagrams_cross_the_device_as_one_in_both_directions() {
     in_new_network(|| {
         let tun = device(OffloadWish::default());
-        let socket = UdpSocket::bind("192.0.2.1:5000").unwrap();
-        set_udp_segment(&socket, 500).unwrap();
-        socket.send_to(&[1; 1500], "192.0.2.2:6000").unwrap();
-        let length = read_until(&tun, |packet, offload| {
-            (offload.segmentation == Some(Segmentation::Udp(NonZeroU16::new(500).unwrap())))
-                .then_some(packet.len())
-        });
-        assert_eq!(length, 20 + 8 + 1500);
+        let segmentation = Segmentation::Udp(NonZeroU16::new(500).unwrap());
+        for family in Ip::BOTH {
+            let socket = UdpSocket::bind((family.here(), 5000)).unwrap();
+            set_udp_segment(&socket, 500).unwrap();
+            socket.send_to(&[1; 1500], (family.there(), 6000)).unwrap();
+            let length = read_until(&tun, |packet, offload| {
+                (offload.segmentation == Some(segmentation)).then_some(packet.len())
+            });
+            assert_eq!(length, family.header_len() + 8 + 1500);
 
-        let mut packet = Vec::new();
-        PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64)
-            .udp(6000, 5000)
-            .write(&mut packet, &[2; 1250])
-            .unwrap();
-        let offload = Offload {
-            partial_checksum: true,
-            checksum_valid: false,
-            segmentation: Some(Segmentation::Udp(NonZeroU16::new(500).unwrap())),
-        };
-        tun.write(&[&packet], offload).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
-        let mut buffer = [0; 2000];
-        let lengths: Vec<_> = (0..3).map(|_| socket.recv(&mut buffer).unwrap()).collect();
-        assert_eq!(lengths, [500, 500, 250]);
+            let mut packet = Vec::new();
+            family
+                .packet_from_far_end()
+                .udp(6000, 5000)
+                .write(&mut packet, &[2; 1250])
+                .unwrap();
+            tun.write(&[&packet], super_packet(segmentation)).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            let mut buffer = [0; 2000];
+            let lengths: Vec<_> = (0..3).map(|_| socket.recv(&mut buffer).unwrap()).collect();
+            assert_eq!(lengths, [500, 500, 250]);
+        }
     });
 }
 
@@ -184,7 +254,7 @@ fn each_offload_can_be_switched_off() {
                 uso: false
             }
         );
-        let (mut client, ..) = connect(&tun);
+        let (mut client, ..) = connect(&tun, Ip::V4);
         client.write_all(&[7; 5_000]).unwrap();
         let offload = read_until(&tun, |packet, offload| {
             (tcp_of(packet)?.2 > 0).then_some(offload)
@@ -198,7 +268,7 @@ fn without_a_virtio_header_packets_are_whole_and_summed() {
     in_new_network(|| {
         let tun = device(OffloadWish::nothing());
         assert_eq!(tun.caps(), TunCaps::default());
-        let (mut client, ..) = connect(&tun);
+        let (mut client, ..) = connect(&tun, Ip::V4);
         client.write_all(&[7; 100]).unwrap();
         read_until(&tun, |packet, offload| {
             assert_eq!(offload, Offload::default());
@@ -259,7 +329,7 @@ fn a_flow_stays_on_the_queue_that_answers_it() {
     in_new_network(|| {
         let queues =
             Tun::create_queues(&TunConfig::named("tg0"), NonZeroUsize::new(3).unwrap()).unwrap();
-        ip("address add 192.0.2.1/24 dev tg0");
+        add_address("192.0.2.1/24", "tg0");
         assert!(
             queues.len() == 3
                 && queues

@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidegate_policy::App;
 
-mod cgroup;
 #[cfg(any(target_os = "linux", test))]
-mod diag_message;
+mod cgroup;
 #[cfg(any(target_os = "linux", test))]
 mod inet_table;
 #[cfg(target_os = "linux")]

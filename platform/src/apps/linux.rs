@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tidegate_policy::Protocol;
 
-use super::diag_message::{Found, IPPROTO_TCP, IPPROTO_UDP};
 use super::inet_table::{self, TableRow};
 use super::{DiagError, Owners, SocketInfo, SocketState, Unattributed};
+use crate::inet_diag;
 
 mod descriptors;
 mod diag;
@@ -18,6 +18,7 @@ mod processes;
 mod search;
 
 pub use diag::DiagSocket;
+use diag::Found;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -91,7 +92,7 @@ impl AppFinder {
     pub fn listener(&mut self, local: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
         let local = canonical(local);
         let nobody = SocketAddr::new(unspecified(local.ip()), 0);
-        let found = self.diag.ask(IPPROTO_TCP, local, nobody, self.device)?;
+        let found = self.diag.ask(inet_diag::TCP, local, nobody, self.device)?;
         Ok(found
             .filter(|found| found.info.state == SocketState::Listen && is_at(found, local))
             .map(|found| found.info))
@@ -124,7 +125,7 @@ impl AppFinder {
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel finds IPv6 sockets with mapped addresses by their IPv4 form.
-        let found = self.diag.ask(IPPROTO_TCP, local, remote, self.device)?;
+        let found = self.diag.ask(inet_diag::TCP, local, remote, self.device)?;
         // Where there is no connection it answers with the listener.
         Ok(found
             .filter(|found| found.source == local && found.destination == remote)
@@ -137,11 +138,11 @@ impl AppFinder {
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel looks a datagram socket up as for a datagram that arrives: the far end is its source.
-        let mut found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+        let mut found = self.diag.ask(inet_diag::UDP, remote, local, self.device)?;
         if found.is_none()
             && let (Some(local), Some(remote)) = (mapped(local), mapped(remote))
         {
-            found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+            found = self.diag.ask(inet_diag::UDP, remote, local, self.device)?;
         }
         Ok(found
             .filter(|found| is_at(found, local) && sends_to(found, remote))

@@ -4,6 +4,8 @@
 //! kernel for exactly one socket and takes microseconds: a worker may do it inline. [`AppFinder::owners`] reads `/proc`
 //! and belongs on a look-up thread; [`AppFinder::owners_nearby`] looks at the likely processes only and may run inline.
 //!
+//! Only Linux has it yet; elsewhere the types are there and no `AppFinder`.
+//!
 //! Nothing is guessed. The kernel's answer is compared with the question, a process is compared with what it was when it
 //! was found, and what remains unknown says why ([`Unattributed`]). While a SYN is unanswered its program waits in
 //! `connect`, so its socket and process are there to be found.

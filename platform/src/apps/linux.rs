@@ -51,7 +51,8 @@ impl AppFinder {
     /// The one socket of a flow, or `None` if the kernel has none. Two system calls for TCP and UDP; for ICMP a table of
     /// `/proc` is read.
     ///
-    /// `local` and `remote` are the program's and the far end; for ICMP the local port is the echo identifier.
+    /// `local` and `remote` are the program's and the far end; for ICMP the local port is the echo identifier. Of several
+    /// unconnected UDP sockets that share one port by `SO_REUSEPORT` (all of one user) the kernel names one.
     ///
     /// # Errors
     /// See [`DiagError`].

@@ -2,7 +2,9 @@
 //!
 //! The look-up has two stages, because their costs differ by two orders of magnitude. [`AppFinder::find_socket`] asks the
 //! kernel for exactly one socket and takes microseconds: a worker may do it inline. [`AppFinder::owners`] reads `/proc`
-//! and belongs on a look-up thread; [`AppFinder::owners_cached`] is its part that may run inline.
+//! and belongs on a look-up thread; [`AppFinder::owners_nearby`] looks at the likely processes only and may run inline.
+//!
+//! Only Linux has it yet; elsewhere the types are there and no `AppFinder`.
 //!
 //! Nothing is guessed. The kernel's answer is compared with the question, a process is compared with what it was when it
 //! was found, and what remains unknown says why ([`Unattributed`]). While a SYN is unanswered its program waits in
@@ -14,9 +16,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidegate_policy::App;
 
-mod cgroup;
 #[cfg(any(target_os = "linux", test))]
-mod diag_message;
+mod cgroup;
 #[cfg(any(target_os = "linux", test))]
 mod inet_table;
 #[cfg(target_os = "linux")]
@@ -84,8 +85,20 @@ pub enum SocketState {
 pub struct Owners {
     /// At least one. Several share the socket by `fork` or because one passed it to another: the strictest verdict holds.
     pub apps: Vec<App>,
-    /// Whether there may be more: a limit ended the search.
-    pub truncated: bool,
+    /// Where they were looked for.
+    pub coverage: Coverage,
+}
+
+/// How far a search for owners went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coverage {
+    /// Through every process: these are all.
+    Everything,
+    /// Through the likely processes: one of these may have handed the socket to others.
+    Nearby,
+    /// Until a limit: there may be more.
+    Limited,
 }
 
 /// Why a flow's program is not known.

@@ -106,7 +106,7 @@ pub enum ContainStep {
 #[non_exhaustive]
 pub enum ContainError {
     /// The host forbids it. The text says why and what helps.
-    #[error("{refusal}\n{}", refusal.remedy())]
+    #[error("{refusal} ({source})\n{}", refusal.remedy())]
     Refused {
         /// Why.
         refusal: Refusal,

@@ -230,6 +230,16 @@ fn check(
         .find_socket(protocol, local, remote)
         .unwrap()
         .expect("the program waits, so its socket is there");
+    // The quick look need not find it, but must not find another.
+    if let Some(owners) = finder.owners_nearby(&socket) {
+        assert!(
+            owners
+                .apps
+                .iter()
+                .all(|app| app.pid == pid && app.path == path),
+            "{owners:?}"
+        );
+    }
     let owners = finder
         .owners(&socket)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

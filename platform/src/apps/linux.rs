@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use tidegate_policy::Protocol;
 
-use super::diag_message::{Found, IPPROTO_TCP, IPPROTO_UDP};
 use super::inet_table::{self, TableRow};
 use super::{DiagError, Owners, SocketInfo, SocketState, Unattributed};
+use crate::inet_diag;
 
 mod descriptors;
 mod diag;
 mod process;
 mod processes;
+mod search;
 
 pub use diag::DiagSocket;
+use diag::Found;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -49,7 +51,8 @@ impl AppFinder {
     /// The one socket of a flow, or `None` if the kernel has none. Two system calls for TCP and UDP; for ICMP a table of
     /// `/proc` is read.
     ///
-    /// `local` and `remote` are the program's and the far end; for ICMP the local port is the echo identifier.
+    /// `local` and `remote` are the program's and the far end; for ICMP the local port is the echo identifier. Of several
+    /// unconnected UDP sockets that share one port by `SO_REUSEPORT` (all of one user) the kernel names one.
     ///
     /// # Errors
     /// See [`DiagError`].
@@ -90,7 +93,7 @@ impl AppFinder {
     pub fn listener(&mut self, local: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
         let local = canonical(local);
         let nobody = SocketAddr::new(unspecified(local.ip()), 0);
-        let found = self.diag.ask(IPPROTO_TCP, local, nobody, self.device)?;
+        let found = self.diag.ask(inet_diag::TCP, local, nobody, self.device)?;
         Ok(found
             .filter(|found| found.info.state == SocketState::Listen && is_at(found, local))
             .map(|found| found.info))
@@ -102,6 +105,13 @@ impl AppFinder {
     /// [`Unattributed`]: why none is known.
     pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
         self.processes.owners(socket)
+    }
+
+    /// The programs that hold the socket, by a look at the likely processes only: those that made sockets of late, the newest,
+    /// and the parents of those who hold it. Fast enough to run inline, for a socket that was just made. What it can miss is a
+    /// holder to whom one of the found handed the socket on purpose: [`AppFinder::owners`] finds that one too.
+    pub fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
+        self.processes.owners_nearby(socket)
     }
 
     /// The programs that held the socket when it was last searched for, if that was a moment ago and all of them still do.
@@ -116,7 +126,7 @@ impl AppFinder {
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel finds IPv6 sockets with mapped addresses by their IPv4 form.
-        let found = self.diag.ask(IPPROTO_TCP, local, remote, self.device)?;
+        let found = self.diag.ask(inet_diag::TCP, local, remote, self.device)?;
         // Where there is no connection it answers with the listener.
         Ok(found
             .filter(|found| found.source == local && found.destination == remote)
@@ -129,11 +139,11 @@ impl AppFinder {
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
         // The kernel looks a datagram socket up as for a datagram that arrives: the far end is its source.
-        let mut found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+        let mut found = self.diag.ask(inet_diag::UDP, remote, local, self.device)?;
         if found.is_none()
             && let (Some(local), Some(remote)) = (mapped(local), mapped(remote))
         {
-            found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+            found = self.diag.ask(inet_diag::UDP, remote, local, self.device)?;
         }
         Ok(found
             .filter(|found| is_at(found, local) && sends_to(found, remote))

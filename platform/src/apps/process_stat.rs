@@ -20,6 +20,14 @@ pub(super) fn parse(text: &[u8]) -> Option<ProcessStat> {
     Some(ProcessStat { parent, started })
 }
 
+/// The process that a thread belongs to, from the text of `/proc/TID/status`.
+pub(super) fn thread_group(status: &[u8]) -> Option<u32> {
+    let line = status
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line.trim_ascii()).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,10 +45,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_thread_names_its_process() {
+        assert_eq!(thread_group(b"Name:\tx\nTgid:\t42\nPid:\t43\n"), Some(42));
+        assert_eq!(thread_group(b"Name:\tTgid: 1\n"), None);
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             parse(&text);
+            thread_group(&text);
         }
     }
 }

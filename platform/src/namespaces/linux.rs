@@ -42,6 +42,10 @@ pub struct Contained {
 /// A contained command: first waiting, after [`ContainedCommand::start`] running.
 ///
 /// Dropped before the start it is ended; dropped later it runs on, without anyone who serves its device.
+///
+/// It shares the caller's terminal and process group, so Ctrl-C and Ctrl-\\ reach both: the caller has to outlive them (catch
+/// or ignore SIGINT and SIGQUIT *after* [`ContainedCommand::start`], since ignored signals are inherited), and to pass on
+/// what is sent to it alone (SIGTERM, SIGHUP) by [`ContainedCommand::signal`].
 #[derive(Debug)]
 pub struct ContainedCommand {
     child: Child,

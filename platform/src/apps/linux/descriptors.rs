@@ -1,5 +1,8 @@
 //! Reading `/proc` with as few system calls as it takes: this is where a look-up's time goes.
 //!
+//! The `procfs` crate takes about twice as long for a descriptor (it opens, allocates and looks at each), and reads by path,
+//! which may belong to another process the next moment.
+//!
 //! A [`ProcessDirectory`] is an open `/proc/PID`. What is read through it belongs to that process and to no later one with
 //! the same id: once the process has ended, everything fails with `ESRCH` or `ENOENT`.
 
@@ -22,6 +25,22 @@ const LINK: usize = 32;
 pub(super) struct ProcessDirectory {
     directory: OwnedFd,
     pub(super) pid: u32,
+}
+
+/// What a look through descriptors found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    pub(super) found: Option<u32>,
+    /// How many descriptors were looked at.
+    pub(super) looked: usize,
+}
+
+/// The id that the last process or thread got.
+pub(super) fn last_process_id() -> io::Result<u32> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let last = text.split_ascii_whitespace().nth(4);
+    last.and_then(|id| id.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// Ids of all processes, newest first as far as ids tell.
@@ -127,8 +146,15 @@ impl ProcessDirectory {
         Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?.st_nlink == 0)
     }
 
-    /// The first of its descriptors that is the socket `inode`, and how many were looked at.
-    pub(super) fn find_socket(&self, inode: u32) -> io::Result<(Option<u32>, usize)> {
+    /// The id of the process, if this is the directory of one of its threads.
+    pub(super) fn process_id(&self) -> io::Result<u32> {
+        let status = self.read(c"status")?;
+        process_stat::thread_group(&status)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// Looks for the first of its descriptors that is the socket `inode`, through at most `most` of them.
+    pub(super) fn find_socket(&self, inode: u32, most: usize) -> io::Result<Looked> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(&self.directory, c"fd", flags, Mode::empty())?;
         let wanted = path::<LINK>(format_args!("socket:[{inode}]"))?;
@@ -140,9 +166,13 @@ impl ProcessDirectory {
                 found = Some(number);
                 return Continue::Stop;
             }
-            Continue::On
+            if looked < most {
+                Continue::On
+            } else {
+                Continue::Stop
+            }
         })?;
-        Ok((found, looked))
+        Ok(Looked { found, looked })
     }
 
     /// Whether its descriptor `number` still is the socket `inode`.

@@ -40,6 +40,11 @@ impl Image {
             command_line: process.read(c"cmdline")?,
         })
     }
+
+    /// Whether the process still runs this executable.
+    pub(super) fn is_still_of(&self, process: &ProcessDirectory) -> io::Result<bool> {
+        Ok(process.link(c"exe")? == self.executable)
+    }
 }
 
 impl Program {

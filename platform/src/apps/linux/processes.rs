@@ -4,6 +4,7 @@
 //! (by its start time) and its descriptor still is the socket; a program counts only if the process still runs it (by its
 //! executable and command line, because `exec` changes neither id nor start time).
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use tidegate_policy::App;
 
-use super::descriptors::{self, ProcessDirectory};
+use super::descriptors::ProcessDirectory;
 use super::process::{Image, Program};
-use crate::apps::{Owners, SocketInfo, Unattributed};
+use super::search::{self, Found};
+use crate::apps::{Coverage, Owners, SocketInfo, Unattributed};
 use crate::users::Users;
 
 /// How long a search is remembered: a later `fork` may have added holders.
@@ -21,10 +23,8 @@ const SEARCH_LIFETIME: Duration = Duration::from_secs(1);
 /// Most searches and programs that are remembered. When full, all are forgotten: filling takes longer than they live.
 const MOST_SEARCHES: usize = 4096;
 const MOST_PROGRAMS: usize = 4096;
-/// Most owners of one socket that are named.
-const MOST_OWNERS: usize = 16;
-/// Most descriptors that one search looks at: about half a second.
-const MOST_DESCRIPTORS: usize = 400_000;
+/// How many processes are remembered that made sockets last.
+const MOST_RECENT: usize = 8;
 
 /// The processes of this host, as far as sockets led to them. Shared by all threads that look up programs.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ struct Memory {
     searches: FxHashMap<SocketKey, Search>,
     programs: FxHashMap<ProcessKey, (Image, Program)>,
     users: Users,
+    /// Processes that held sockets, each with its user and its last descriptor; the last one first.
+    recent: VecDeque<(u32, Holder)>,
 }
 
 /// Numbers of socket files are used again; with the cookie they are not.
@@ -57,7 +59,7 @@ struct ProcessKey {
 struct Search {
     at: Instant,
     holders: Vec<Holder>,
-    truncated: bool,
+    coverage: Coverage,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,38 +86,61 @@ impl Processes {
         if socket.inode == 0 {
             return Err(Unattributed::NoProcess);
         }
-        if let Some(owners) = self.owners_cached(socket) {
+        let cached = self.owners_cached(socket);
+        if let Some(owners) = cached.filter(|owners| owners.coverage != Coverage::Nearby) {
             return Ok(owners);
         }
-        let found = search(socket)?;
-        let mut holders = Vec::new();
-        let mut apps = Vec::new();
-        for (process, descriptor) in &found.holders {
-            // A holder that has gone in the meantime is none.
-            if let Ok((holder, app)) = self.app(process, *descriptor, socket) {
-                holders.push(holder);
-                apps.push(app);
-            }
+        let found = search::everywhere(socket)?;
+        self.name(&found, socket).ok_or_else(|| found.why_none())
+    }
+
+    /// See [`super::AppFinder::owners_nearby`].
+    pub(super) fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
+        if socket.inode == 0 {
+            return None;
         }
-        if apps.is_empty() {
-            return Err(found.why_none());
-        }
+        let cached = self.owners_cached(socket);
+        cached.or_else(|| self.name(&search::nearby(socket, &self.recent(socket.uid)), socket))
+    }
+
+    /// The programs of those who were found, and a note of them.
+    fn name(&self, found: &Found, socket: &SocketInfo) -> Option<Owners> {
+        // A holder that has gone in the meantime is none.
+        let named = found
+            .holders
+            .iter()
+            .filter_map(|(process, descriptor)| self.app(process, *descriptor, socket).ok());
+        let (holders, apps): (Vec<Holder>, Vec<App>) = named.unzip();
+        let first = *holders.first()?;
+        let coverage = found.coverage;
         let mut memory = self.memory();
         if memory.searches.len() >= MOST_SEARCHES {
             memory.searches.clear();
         }
+        let at = Instant::now();
         memory.searches.insert(
             socket.into(),
             Search {
-                at: Instant::now(),
+                at,
                 holders,
-                truncated: found.truncated,
+                coverage,
             },
         );
-        Ok(Owners {
-            apps,
-            truncated: found.truncated,
-        })
+        memory
+            .recent
+            .retain(|(_, holder)| holder.process != first.process);
+        memory.recent.push_front((socket.uid, first));
+        memory.recent.truncate(MOST_RECENT);
+        Some(Owners { apps, coverage })
+    }
+
+    /// Process ids that sockets of `uid` led to, and the descriptor that each had.
+    fn recent(&self, uid: u32) -> Vec<(u32, u32)> {
+        let memory = self.memory();
+        let of_user = memory.recent.iter().filter(|(user, _)| *user == uid);
+        of_user
+            .map(|(_, holder)| (holder.process.pid, holder.descriptor))
+            .collect()
     }
 
     /// See [`super::AppFinder::owners_cached`].
@@ -135,7 +160,7 @@ impl Processes {
         }
         Some(Owners {
             apps: apps?,
-            truncated: search.truncated,
+            coverage: search.coverage,
         })
     }
 
@@ -167,7 +192,7 @@ impl Processes {
             .map(|(_, program)| program.clone());
         let is_known = known.is_some();
         let program = known.unwrap_or_else(|| Program::read(process, stat, &image));
-        if !process.holds(descriptor, socket.inode) || Image::read(process)? != image {
+        if !process.holds(descriptor, socket.inode) || !image.is_still_of(process)? {
             return Err(io::Error::from(io::ErrorKind::NotFound));
         }
         let mut memory = self.memory();
@@ -210,78 +235,6 @@ impl Processes {
         // What is remembered is verified before use, so it cannot be left in a state that misleads.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a search saw.
-#[derive(Debug, Default)]
-struct Found {
-    holders: Vec<(ProcessDirectory, u32)>,
-    descriptors: usize,
-    denied: bool,
-    truncated: bool,
-}
-
-impl Found {
-    fn why_none(&self) -> Unattributed {
-        match self {
-            Self {
-                truncated: true, ..
-            } => Unattributed::TooMany,
-            Self { denied: true, .. } => Unattributed::PermissionDenied,
-            _ => Unattributed::NoProcess,
-        }
-    }
-
-    fn is_full(&mut self) -> bool {
-        self.truncated |= self.holders.len() >= MOST_OWNERS || self.descriptors >= MOST_DESCRIPTORS;
-        self.truncated
-    }
-
-    fn look_into(&mut self, process: ProcessDirectory, inode: u32) {
-        match process.find_socket(inode) {
-            Ok((found, looked)) => {
-                self.descriptors += looked;
-                self.holders
-                    .extend(found.map(|descriptor| (process, descriptor)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.denied = true,
-            Err(_) => {} // it has ended
-        }
-    }
-}
-
-/// Looks into the processes of the socket's user, newest first, then into all others: a socket may have been handed over,
-/// or its process may have changed user.
-fn search(socket: &SocketInfo) -> Result<Found, Unattributed> {
-    let ids = descriptors::process_ids().map_err(|error| {
-        tracing::warn!(%error, "cannot list processes");
-        Unattributed::Failed
-    })?;
-    let mut found = Found::default();
-    let mut others = Vec::new();
-    for process in ids
-        .into_iter()
-        .filter_map(|pid| ProcessDirectory::open(pid).ok())
-    {
-        if found.is_full() {
-            return Ok(found);
-        }
-        if process.user().is_ok_and(|user| user == socket.uid) {
-            found.look_into(process, socket.inode);
-        } else {
-            others.push(process.pid);
-        }
-    }
-    for process in others
-        .into_iter()
-        .filter_map(|pid| ProcessDirectory::open(pid).ok())
-    {
-        if found.is_full() {
-            break;
-        }
-        found.look_into(process, socket.inode);
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

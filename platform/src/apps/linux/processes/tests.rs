@@ -213,3 +213,60 @@ fn without_a_holder_nobody_is_named() {
         Err(Unattributed::NoProcess)
     );
 }
+
+#[test]
+fn a_quick_look_finds_the_maker_and_a_child_that_shares() {
+    let processes = Processes::default();
+    let (first, info) = socket();
+    // Nothing led to this process yet, and others may have been started since.
+    processes.owners(&info).unwrap();
+    drop(first);
+    let (socket, info) = socket();
+    let alone = processes.owners_nearby(&info).unwrap();
+    assert_eq!(
+        (pids(&alone), alone.coverage),
+        (vec![std::process::id()], Coverage::Nearby)
+    );
+    processes.memory().searches.clear();
+    let child = holder(Path::new("/bin/sleep"), &socket);
+    let together = processes.owners_nearby(&info).unwrap();
+    assert!(pids(&together).contains(&child.id()), "{together:?}");
+    assert!(
+        pids(&together).contains(&std::process::id()),
+        "{together:?}"
+    );
+    // The long search is not content with what the quick one found.
+    assert_eq!(
+        processes.owners(&info).unwrap().coverage,
+        Coverage::Everything
+    );
+    end(child);
+}
+
+#[test]
+fn a_quick_look_goes_up_to_the_parent() {
+    let (socket, info) = socket();
+    let child = holder(Path::new("/bin/sleep"), &socket);
+    let found = search::nearby(&info, &[(child.id(), 0)]);
+    let holders: Vec<u32> = found
+        .holders
+        .iter()
+        .map(|(process, _)| process.pid)
+        .collect();
+    assert!(holders.contains(&std::process::id()), "{holders:?}");
+    end(child);
+}
+
+#[test]
+fn a_thread_is_named_as_its_process() {
+    let (_socket, info) = socket();
+    // This test runs on a thread with an id of its own, which is among the newest.
+    let found = search::nearby(&info, &[]);
+    if let Some((process, _)) = found.holders.first() {
+        assert_eq!(process.pid, std::process::id());
+    }
+    let thread = ProcessDirectory::open(
+        u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap(),
+    );
+    assert_eq!(thread.unwrap().process_id().unwrap(), std::process::id());
+}

@@ -1,0 +1,172 @@
+//! The search for processes that hold a socket: a quick look at the likely ones, or a long one at all.
+
+use std::io;
+
+use super::descriptors::{self, Looked, ProcessDirectory};
+use crate::apps::{Coverage, SocketInfo, Unattributed};
+
+/// Most owners of one socket that are named.
+const MOST_OWNERS: usize = 16;
+/// Most descriptors that a long search looks at: about half a second.
+const MOST_DESCRIPTORS: usize = 400_000;
+/// How many of the newest process ids a quick search tries: to find the one, and to find with whom a known one shares.
+const NEWEST_TO_FIND: u32 = 24;
+const NEWEST_TO_SHARE: u32 = 8;
+/// Most descriptors of one process that a quick search looks at.
+const MOST_DESCRIPTORS_QUICKLY: usize = 128;
+/// How far above the descriptor of its last socket a process is likely to have its next.
+const NEAR: u32 = 2;
+
+/// What a search found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Each holder and the number of its descriptor.
+    pub(super) holders: Vec<(ProcessDirectory, u32)>,
+    pub(super) coverage: Coverage,
+    descriptors: usize,
+    denied: bool,
+}
+
+impl Found {
+    fn nothing_yet(coverage: Coverage) -> Self {
+        Self {
+            holders: Vec::new(),
+            coverage,
+            descriptors: 0,
+            denied: false,
+        }
+    }
+
+    /// Why no program is known, if it is not.
+    pub(super) fn why_none(&self) -> Unattributed {
+        match self {
+            Self {
+                coverage: Coverage::Limited,
+                ..
+            } => Unattributed::TooMany,
+            Self { denied: true, .. } => Unattributed::PermissionDenied,
+            _ => Unattributed::NoProcess,
+        }
+    }
+
+    fn is_full(&mut self) -> bool {
+        let full = self.holders.len() >= MOST_OWNERS || self.descriptors >= MOST_DESCRIPTORS;
+        if full {
+            self.coverage = Coverage::Limited;
+        }
+        full
+    }
+
+    fn knows(&self, pid: u32) -> bool {
+        self.holders.iter().any(|(process, _)| process.pid == pid)
+    }
+
+    /// Looks through a process's descriptors, at most at `most`.
+    fn look_into(&mut self, process: ProcessDirectory, inode: u32, most: usize) {
+        match process.find_socket(inode, most) {
+            Ok(Looked { found, looked }) => {
+                self.descriptors += looked;
+                self.holders
+                    .extend(found.map(|descriptor| (process, descriptor)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.denied = true,
+            Err(_) => {} // it has ended
+        }
+    }
+}
+
+/// Looks into the processes of the socket's user, newest first, then into all others: a socket may have been handed over,
+/// or its process may have changed user.
+pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
+    let ids = descriptors::process_ids().map_err(|error| {
+        tracing::warn!(%error, "cannot list processes");
+        Unattributed::Failed
+    })?;
+    let mut found = Found::nothing_yet(Coverage::Everything);
+    let mut others = Vec::new();
+    for process in ids.into_iter().filter_map(open) {
+        if found.is_full() {
+            return Ok(found);
+        }
+        if process.user().is_ok_and(|user| user == socket.uid) {
+            found.look_into(process, socket.inode, usize::MAX);
+        } else {
+            others.push(process.pid);
+        }
+    }
+    for process in others.into_iter().filter_map(open) {
+        if found.is_full() {
+            break;
+        }
+        found.look_into(process, socket.inode, usize::MAX);
+    }
+    Ok(found)
+}
+
+/// Looks into processes that made sockets of late (`recent`: id and last descriptor), into the newest, and upwards into
+/// the parents of those that hold the socket. What a fresh socket's program has forked since is among the newest.
+pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
+    let mut found = Found::nothing_yet(Coverage::Nearby);
+    for (pid, last) in recent {
+        let Some(process) = open(*pid) else { continue };
+        let near =
+            (*last..=last.saturating_add(NEAR)).find(|number| process.holds(*number, socket.inode));
+        if let Some(descriptor) = near {
+            found.holders.push((process, descriptor));
+            break;
+        }
+    }
+    let newest = descriptors::last_process_id().unwrap_or(0);
+    let tries = if found.holders.is_empty() {
+        NEWEST_TO_FIND
+    } else {
+        NEWEST_TO_SHARE
+    };
+    for pid in (newest.saturating_sub(tries)..=newest).rev() {
+        if pid != 0 && !found.knows(pid) {
+            look_at_thread(&mut found, pid, socket.inode);
+        }
+    }
+    look_at_parents(&mut found, socket.inode);
+    found
+}
+
+/// A number may be that of a thread, which has its process's descriptors.
+fn look_at_thread(found: &mut Found, id: u32, inode: u32) {
+    let before = found.holders.len();
+    let Some(thread) = open(id) else { return };
+    found.look_into(thread, inode, MOST_DESCRIPTORS_QUICKLY);
+    if found.holders.len() == before {
+        return;
+    }
+    let Some((thread, descriptor)) = found.holders.pop() else {
+        return;
+    };
+    match thread.process_id() {
+        Ok(pid) if pid == id => found.holders.push((thread, descriptor)),
+        Ok(pid) if !found.knows(pid) => found
+            .holders
+            .extend(open(pid).map(|process| (process, descriptor))),
+        _ => {}
+    }
+}
+
+fn look_at_parents(found: &mut Found, inode: u32) {
+    let mut at = 0;
+    while let Some((holder, _)) = found.holders.get(at)
+        && found.holders.len() < MOST_OWNERS
+    {
+        at += 1;
+        let Ok(stat) = holder.stat() else { continue };
+        if stat.parent > 1 && !found.knows(stat.parent) {
+            let Some(parent) = open(stat.parent) else {
+                continue;
+            };
+            found.look_into(parent, inode, MOST_DESCRIPTORS_QUICKLY);
+        }
+    }
+}
+
+fn open(pid: u32) -> Option<ProcessDirectory> {
+    ProcessDirectory::open(pid).ok()
+}

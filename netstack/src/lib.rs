@@ -17,5 +17,6 @@ pub use classify::UnknownClass;
 pub use flow::{FlowId, FlowKey, LocalAddr, Protocol, RemoteAddr};
 pub use packet::{DropReason, Offload, PacketHead, Segmentation};
 pub use stack::{
-    CloseReason, Event, Input, Refusal, Stack, StackConfig, StackCounters, TcpFlow, TimeoutReason, Transmit,
+    CloseReason, Event, Input, Refusal, Stack, StackConfig, StackCounters, TcpFlow, TimeoutReason,
+    Transmit,
 };

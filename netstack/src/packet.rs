@@ -46,7 +46,10 @@ impl AsRef<[u8]> for PacketHead {
 
 impl std::fmt::Debug for PacketHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PacketHead").field("len", &self.len).field("offload", &self.offload).finish_non_exhaustive()
+        f.debug_struct("PacketHead")
+            .field("len", &self.len)
+            .field("offload", &self.offload)
+            .finish_non_exhaustive()
     }
 }
 

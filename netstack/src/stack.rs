@@ -194,14 +194,24 @@ pub struct StackCounters {
 #[derive(Debug)]
 pub struct Stack {}
 
-#[allow(unused_variables, missing_docs, clippy::unused_self, reason = "seam, filled in by the next commit")]
+#[allow(
+    unused_variables,
+    missing_docs,
+    clippy::unused_self,
+    reason = "seam, filled in by the next commit"
+)]
 impl Stack {
     /// An empty stack.
     pub fn new(config: StackConfig, now: Instant) -> Self {
         Self {}
     }
     /// Takes one packet that came out of the device. The payload of what comes back borrows from `packet` only.
-    pub fn handle_packet<'p>(&mut self, now: Instant, packet: &'p [u8], offload: Offload) -> Input<'p> {
+    pub fn handle_packet<'p>(
+        &mut self,
+        now: Instant,
+        packet: &'p [u8],
+        offload: Offload,
+    ) -> Input<'p> {
         unimplemented!()
     }
     /// Lets timers run whose deadline has passed.
@@ -240,7 +250,12 @@ impl Stack {
         Err(DropReason::FlowTableFull)
     }
     /// Answers an unknown packet with the RST or ICMP error that `refusal` says (rate-limited) through the device.
-    pub fn reject(&mut self, now: Instant, packet: &[u8], refusal: Refusal) -> Result<(), DropReason> {
+    pub fn reject(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        refusal: Refusal,
+    ) -> Result<(), DropReason> {
         Ok(())
     }
     /// Forgets a flow without a word (UDP, echo, pass).
@@ -256,7 +271,12 @@ impl Stack {
         Err(DropReason::TooLarge)
     }
     /// Fragments one datagram larger than the MTU into packets that `poll_transmit` gives out (udp_head says TooLarge then).
-    pub fn udp_send_fragmented(&mut self, now: Instant, flow: FlowId, payload: &[u8]) -> Result<(), DropReason> {
+    pub fn udp_send_fragmented(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
         Ok(())
     }
     /// The head (IP and ICMP, sums done) of an echo reply from the flow's far end.
@@ -296,7 +316,12 @@ pub struct TcpFlow<'s> {
     _stack: &'s mut Stack,
 }
 
-#[allow(unused_variables, missing_docs, clippy::unused_self, reason = "seam, filled in by the next commit")]
+#[allow(
+    unused_variables,
+    missing_docs,
+    clippy::unused_self,
+    reason = "seam, filled in by the next commit"
+)]
 impl TcpFlow<'_> {
     /// Bytes from the program, in order, as one contiguous slice (there may be more behind it: consume, ask again).
     pub fn readable(&mut self) -> &[u8] {

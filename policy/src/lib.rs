@@ -13,4 +13,4 @@ pub mod facts;
 pub mod verdict;
 
 pub use facts::{App, Direction, FlowFacts, Protocol};
-pub use verdict::{Decision, DecidedBy, Verdict};
+pub use verdict::{DecidedBy, Decision, Verdict};

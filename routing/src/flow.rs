@@ -321,7 +321,10 @@ mod tests {
 
     #[test]
     fn block_refuses_at_once_and_drop_is_silence() {
-        for (verdict, refusal) in [(Verdict::Block, Refusal::Reset), (Verdict::Drop, Refusal::Silence)] {
+        for (verdict, refusal) in [
+            (Verdict::Block, Refusal::Reset),
+            (Verdict::Drop, Refusal::Silence),
+        ] {
             let mut flow = Flow::new();
             flow.poll_action();
             flow.handle_looked_up(Instant::now(), Found::Owner);

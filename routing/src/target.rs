@@ -54,7 +54,9 @@ impl Translation {
         }
         match self.host_loopback {
             HostLoopback::Closed => Target::NoService,
-            HostLoopback::Open => Target::To(SocketAddr::new(loopback_of(remote.ip()), remote.port())),
+            HostLoopback::Open => {
+                Target::To(SocketAddr::new(loopback_of(remote.ip()), remote.port()))
+            }
         }
     }
 }
@@ -73,7 +75,10 @@ mod tests {
     fn translation(host_loopback: HostLoopback) -> Translation {
         Translation {
             gateway: vec!["192.0.0.1".parse().unwrap()],
-            resolvers: vec!["127.0.0.53:53".parse().unwrap(), "198.51.100.1:53".parse().unwrap()],
+            resolvers: vec![
+                "127.0.0.53:53".parse().unwrap(),
+                "198.51.100.1:53".parse().unwrap(),
+            ],
             host_loopback,
         }
     }
@@ -81,28 +86,52 @@ mod tests {
     #[test]
     fn an_ordinary_destination_is_itself() {
         let remote = "203.0.113.7:443".parse().unwrap();
-        assert_eq!(translation(HostLoopback::Closed).target(remote, 0), Target::To(remote));
+        assert_eq!(
+            translation(HostLoopback::Closed).target(remote, 0),
+            Target::To(remote)
+        );
     }
 
     #[test]
     fn port_53_of_the_gateway_is_each_resolver_in_turn() {
         let dns = "192.0.0.1:53".parse().unwrap();
         let translation = translation(HostLoopback::Closed);
-        assert_eq!(translation.target(dns, 0), Target::Resolver("127.0.0.53:53".parse().unwrap()));
-        assert_eq!(translation.target(dns, 1), Target::Resolver("198.51.100.1:53".parse().unwrap()));
-        assert_eq!(translation.target(dns, 2), Target::Resolver("127.0.0.53:53".parse().unwrap()));
+        assert_eq!(
+            translation.target(dns, 0),
+            Target::Resolver("127.0.0.53:53".parse().unwrap())
+        );
+        assert_eq!(
+            translation.target(dns, 1),
+            Target::Resolver("198.51.100.1:53".parse().unwrap())
+        );
+        assert_eq!(
+            translation.target(dns, 2),
+            Target::Resolver("127.0.0.53:53".parse().unwrap())
+        );
     }
 
     #[test]
     fn other_ports_of_the_gateway_are_the_loopback_only_when_opened() {
         let web = "192.0.0.1:8080".parse().unwrap();
-        assert_eq!(translation(HostLoopback::Closed).target(web, 0), Target::NoService);
-        assert_eq!(translation(HostLoopback::Open).target(web, 0), Target::To("127.0.0.1:8080".parse().unwrap()));
+        assert_eq!(
+            translation(HostLoopback::Closed).target(web, 0),
+            Target::NoService
+        );
+        assert_eq!(
+            translation(HostLoopback::Open).target(web, 0),
+            Target::To("127.0.0.1:8080".parse().unwrap())
+        );
     }
 
     #[test]
     fn a_gateway_without_resolvers_has_no_dns() {
-        let translation = Translation { resolvers: Vec::new(), ..translation(HostLoopback::Open) };
-        assert_eq!(translation.target("192.0.0.1:53".parse().unwrap(), 0), Target::NoService);
+        let translation = Translation {
+            resolvers: Vec::new(),
+            ..translation(HostLoopback::Open)
+        };
+        assert_eq!(
+            translation.target("192.0.0.1:53".parse().unwrap(), 0),
+            Target::NoService
+        );
     }
 }

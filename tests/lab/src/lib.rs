@@ -26,19 +26,25 @@
 
 pub mod client;
 mod daemon;
+mod endpoint;
+mod evidence;
 mod exec;
 mod host_view;
 mod namespace;
 mod network;
+mod network_state;
 mod process;
+mod python;
 pub mod service;
 mod stale;
 mod sys;
 mod wait;
 
 pub use daemon::Daemon;
+pub use endpoint::endpoint;
 pub use exec::Exec;
 pub use namespace::{Namespace, User};
 pub use network::{Lab, address};
+pub use network_state::NetworkState;
 pub use process::{Background, Finished};
 pub use wait::wait_until;

@@ -8,15 +8,42 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod answers;
+mod checksum;
 pub mod classify;
+mod config;
+mod departed;
+pub mod emit;
 pub mod flow;
+mod fragment;
+mod icmp;
+mod input;
+mod ip;
+mod limiter;
+mod output;
 pub mod packet;
+pub mod ping;
+mod reassembly;
+mod recency;
 pub mod stack;
+mod table;
+mod tcp;
+mod timers;
+mod udp;
 
 pub use classify::UnknownClass;
+pub use config::{IdleLimits, StackConfig};
 pub use flow::{FlowId, FlowKey, LocalAddr, Protocol, RemoteAddr};
+pub use icmp::Refusal;
+pub use input::{FlowIs, Input};
+pub use output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 pub use packet::{DropReason, Offload, PacketHead, Segmentation};
+<<<<<<< HEAD
 pub use stack::{
     CloseReason, Event, Input, Refusal, Stack, StackConfig, StackCounters, TcpFlow, TimeoutReason,
     Transmit,
 };
+=======
+pub use stack::Stack;
+pub use tcp::TcpFlow;
+>>>>>>> main

@@ -83,4 +83,28 @@ pub enum DropReason {
     Silenced,
     /// Too large for what it has to be put into.
     TooLarge,
+    /// The flow that it was for is gone, or is of another kind.
+    FlowGone,
+}
+
+impl DropReason {
+    /// The reason in words, for counters and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NotIp => "not IP",
+            Self::Malformed => "malformed",
+            Self::BadHeaderChecksum => "bad header checksum",
+            Self::BadTransportChecksum => "bad transport checksum",
+            Self::ImpossibleAddress => "impossible address",
+            Self::FragmentOverlap => "fragments overlap",
+            Self::FragmentTableFull => "fragment table full",
+            Self::FlowTableFull => "flow table full",
+            Self::TooManyHalfOpen => "too many half-open flows",
+            Self::RateLimited => "rate limited",
+            Self::Silenced => "silenced",
+            Self::TooLarge => "too large",
+            Self::FlowGone => "flow gone",
+        }
+    }
 }

@@ -1,183 +1,31 @@
-//! The stack: packets in, flows out, and back.
+//! The stack: packets in, flows out, and back. A packet's way starts in `stack/ingress.rs`, leads through a verdict
+//! (`stack/verdicts.rs`), and back out in `stack/egress.rs`; `stack/datagrams.rs` is the way back for UDP and echo.
 
+mod datagrams;
+mod egress;
+mod ingress;
+mod verdicts;
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
-use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::classify::UnknownClass;
-use crate::flow::{FlowId, FlowKey, LocalAddr, RemoteAddr};
-use crate::packet::{DropReason, Offload, PacketHead};
+use crate::answers::AnswerQueue;
+use crate::departed::{Departed, Departure};
+use crate::flow::{FlowId, FlowKey, LocalAddr, Protocol, RemoteAddr};
+use crate::limiter::Limiter;
+use crate::packet::DropReason;
+use crate::reassembly::Reassembly;
+use crate::table::{Flow, FlowKind, FlowTable};
+use crate::tcp::TcpFlow;
+use crate::tcp::engine::{Link, Offloads, Phase};
+use crate::tcp::rings::Rings;
 
-/// Limits and habits of a [`Stack`].
-#[derive(Clone, Debug)]
-pub struct StackConfig {
-    /// Largest IP packet that goes into the device unsegmented, in bytes.
-    pub mtu: u16,
-    /// The device takes TCP super-packets and completes checksums (`IFF_VNET_HDR` with TSO).
-    pub segmentation_offload: bool,
-    /// Local UDP ports that programs get without asking (`ip_local_port_range`). Datagrams from other ports belong to
-    /// services and are [`Input::Unknown`]. `None`: every datagram is a program's own (exec capture).
-    pub ephemeral_ports: Option<RangeInclusive<u16>>,
-    /// Most flows of all kinds at once.
-    pub max_flows: usize,
-    /// Most TCP flows that wait for a verdict or their upstream connection.
-    pub max_half_open: usize,
-    /// Most bytes of TCP rings in all.
-    pub ring_budget: usize,
-    /// Bytes of the two rings of one TCP flow, when the budget allows.
-    pub ring_size: usize,
-    /// Most RSTs and ICMP errors to strangers per second.
-    pub answers_per_second: u32,
-    /// Makes initial sequence numbers unpredictable; from the operating system's random source.
-    pub seed: u64,
-}
-
-/// What became of a packet that came out of the device.
-#[derive(Debug)]
-pub enum Input<'p> {
-    /// The stack dealt with it; nothing for the caller to do.
-    Handled,
-    /// A new TCP flow. Judge it, dial, then [`Stack::tcp_accept`] or [`Stack::refuse`]. `hop_limit` is the SYN's.
-    TcpSyn {
-        /// The new flow.
-        flow: FlowId,
-        /// TTL or hop limit of the SYN.
-        hop_limit: u8,
-    },
-    /// Something changed on this TCP flow (data, room, FIN, RST): look at it through [`Stack::tcp`].
-    Tcp(FlowId),
-    /// One or (with `segment`) several datagrams of a UDP flow.
-    Udp {
-        /// The flow, made by this datagram if [`FlowIs::New`].
-        flow: FlowId,
-        /// Whether this datagram made the flow.
-        is: FlowIs,
-        /// Payload of the datagram, or of all of them.
-        payload: &'p [u8],
-        /// Payload size of each datagram where there are several (USO); the last may be shorter.
-        segment: Option<NonZeroU16>,
-        /// TTL or hop limit.
-        hop_limit: u8,
-    },
-    /// An ICMP echo request.
-    Echo {
-        /// The flow (one per local address, identifier and remote address).
-        flow: FlowId,
-        /// Whether this request made the flow.
-        is: FlowIs,
-        /// Sequence number.
-        sequence: u16,
-        /// What the reply has to carry back.
-        payload: &'p [u8],
-        /// TTL or hop limit.
-        hop_limit: u8,
-    },
-    /// A packet of a flow that was handed to [`Stack::pass`]: re-emit it as it is.
-    Pass {
-        /// The flow.
-        flow: FlowId,
-        /// The IP packet.
-        packet: &'p [u8],
-    },
-    /// A packet of no flow of ours: find out whose it is, then re-emit it (and perhaps [`Stack::pass`]), or
-    /// [`Stack::reject`] it.
-    Unknown {
-        /// What it is.
-        class: UnknownClass,
-        /// Its addresses.
-        key: FlowKey,
-        /// The IP packet.
-        packet: &'p [u8],
-    },
-    /// Thrown away and counted.
-    Dropped(DropReason),
-}
-
-/// Whether a packet made its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlowIs {
-    /// This packet made it.
-    New,
-    /// It was there.
-    Known,
-}
-
-/// How a flow is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// RST for TCP, ICMP port unreachable for UDP, ICMP host unreachable for echo.
-    Reset,
-    /// ICMP destination unreachable: no route to the network.
-    NetworkUnreachable,
-    /// ICMP destination unreachable: no route to the host.
-    HostUnreachable,
-    /// ICMP destination unreachable: administratively prohibited.
-    Prohibited,
-    /// No answer at all; retransmissions are absorbed for a while.
-    Silence,
-}
-
-/// Why a flow ended without the caller asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// Both sides finished.
-    Finished,
-    /// The program reset the connection.
-    ResetByProgram,
-    /// The program stopped answering.
-    TimedOut,
-    /// Nothing moved for as long as flows of this kind may idle.
-    Idle,
-    /// Made room for a younger flow.
-    Evicted,
-}
-
-/// Something that happened without a packet of that flow at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The flow is gone; its id will not come back.
-    Closed(FlowId, CloseReason),
-    /// A timer moved this TCP flow: look at it through [`Stack::tcp`].
-    Tcp(FlowId),
-}
-
-/// Why [`Stack::poll_timeout`] wants to be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutReason {
-    /// Retransmission, delayed ACK, zero-window probe or keep-alive of a TCP flow.
-    Tcp,
-    /// A flow has idled long enough.
-    Idle,
-    /// A TIME-WAIT record or a silenced flow ends.
-    TimeWait,
-    /// An incomplete datagram is given up.
-    Reassembly,
-}
-
-/// A packet that [`Stack::poll_transmit`] wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Length of the IP packet in the caller's buffer.
-    pub len: usize,
-    /// What the device has to complete.
-    pub offload: Offload,
-}
-
-/// Figures of a [`Stack`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StackCounters {
-    /// Packets thrown away, by reason.
-    pub dropped: Vec<(DropReason, u64)>,
-    /// Live flows.
-    pub flows: usize,
-    /// TCP flows that wait for a verdict or their upstream connection.
-    pub half_open: usize,
-    /// TIME-WAIT records.
-    pub time_wait: usize,
-    /// Bytes of TCP rings handed out.
-    pub ring_bytes: usize,
-}
+pub use crate::config::{IdleLimits, StackConfig};
+pub use crate::icmp::Refusal;
+pub use crate::input::{FlowIs, Input};
+pub use crate::output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 
 /// Packets in, flows out, and back.
 ///
@@ -186,14 +34,41 @@ pub struct StackCounters {
 /// Call in this order, one thread, `now` never going back:
 ///
 /// 1. [`handle_packet`](Self::handle_packet) for each packet of a batch, acting on each [`Input`];
-/// 2. the mutators (`tcp`, `tcp_accept`, `refuse`, ...) as verdicts and upstream bytes arrive;
+/// 2. the mutators ([`tcp`](Self::tcp), [`tcp_accept`](Self::tcp_accept), [`refuse`](Self::refuse), ...) as verdicts and
+///    upstream bytes arrive;
 /// 3. [`handle_timeout`](Self::handle_timeout) when the deadline of [`poll_timeout`](Self::poll_timeout) has passed;
 /// 4. [`poll_transmit`](Self::poll_transmit) until `None`, writing each packet to the device;
 /// 5. [`poll_event`](Self::poll_event) until `None`;
 /// 6. [`poll_timeout`](Self::poll_timeout), and wait.
+///
+/// Nothing is acknowledged packet by packet: whatever a batch of packets and the bytes moved for them call for goes out
+/// in step 4, once. A device that cannot take more packets just stops step 4 early; the rest stays.
+///
+/// # Life of a TCP flow
+///
+/// [`Input::TcpSyn`] gives birth to it; nothing is sent. The caller judges and dials. Then either
+/// [`refuse`](Self::refuse), and the flow is gone, or [`tcp_accept`](Self::tcp_accept), and SYN-ACK goes out. From then on
+/// [`Input::Tcp`] says that something changed, and [`tcp`](Self::tcp) lends its rings. It ends with
+/// [`TcpFlow::abort`], or by itself with [`Event::Closed`].
 #[derive(Debug)]
-pub struct Stack {}
+pub struct Stack {
+    config: StackConfig,
+    table: FlowTable,
+    link: Link,
+    rings: Rings,
+    departed: Departed,
+    reassembly: Reassembly,
+    answers: AnswerQueue,
+    /// TCP flows that may have something to transmit, each once, in turn.
+    turns: VecDeque<FlowId>,
+    events: VecDeque<Event>,
+    limiter: Limiter,
+    /// Of the last datagram that was cut into fragments.
+    identification: u32,
+    dropped: Vec<(DropReason, u64)>,
+}
 
+<<<<<<< HEAD
 #[allow(
     unused_variables,
     missing_docs,
@@ -226,12 +101,40 @@ impl Stack {
     /// When to call `handle_timeout` next, and why. Valid until the next mutator; cheap.
     pub fn poll_timeout(&mut self) -> Option<(Instant, TimeoutReason)> {
         None
+=======
+impl Stack {
+    /// An empty stack.
+    pub fn new(config: StackConfig, now: Instant) -> Self {
+        let offloads = if config.segmentation_offload {
+            Offloads::Segmentation
+        } else {
+            Offloads::None
+        };
+        Self {
+            table: FlowTable::new(config.seed),
+            link: Link::new(config.link_mtu(), offloads, now),
+            rings: Rings::new(config.ring_budget, config.ring_size),
+            departed: Departed::new(config.seed),
+            reassembly: Reassembly::new(config.seed),
+            answers: AnswerQueue::default(),
+            turns: VecDeque::new(),
+            events: VecDeque::new(),
+            limiter: Limiter::new(config.answers_per_second, now),
+            identification: 0,
+            dropped: Vec::new(),
+            config,
+        }
+>>>>>>> main
     }
+
     /// The flow's key, while it lives.
     pub fn key(&self, flow: FlowId) -> Option<FlowKey> {
-        None
+        self.table.get(flow).map(|flow| flow.key)
     }
+
+    /// The flow of a tuple, while it lives.
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
+<<<<<<< HEAD
         None
     }
     /// The upstream connection stands: SYN-ACK goes out. False if the program gave up meanwhile (or the flow is gone).
@@ -293,29 +196,58 @@ impl Stack {
     pub fn icmp_error(&mut self, now: Instant, flow: FlowId, from: IpAddr, refusal: Refusal) {}
     pub fn counters(&self) -> StackCounters {
         StackCounters::default()
+=======
+        self.table.find(key)
+>>>>>>> main
     }
+
     /// Every live flow of this local address: to reset them at once when the address goes away.
     pub fn flows_of(&self, local: IpAddr) -> Vec<FlowId> {
-        Vec::new()
+        self.table.flows_of(local)
     }
-    /// A RST as the peer `key.remote` would send it towards `key.local`, built for `poll_transmit`: closes an existing or
-    /// passed connection on the program's side. `sequence` is what the receiver expects next.
-    pub fn reset_towards_program(&mut self, key: FlowKey, sequence: u32, acknowledgement: u32) {}
-    /// EIM: all live UDP flows of a local source share one upstream socket.
+
+    /// A TCP flow that was accepted and is not gone.
+    pub fn tcp(&mut self, flow: FlowId) -> Option<TcpFlow<'_>> {
+        match &mut self.table.get_mut(flow)?.kind {
+            FlowKind::Tcp(tcp) if !tcp.aborted => Some(TcpFlow {
+                id: flow,
+                tcp,
+                turns: &mut self.turns,
+            }),
+            FlowKind::Tcp(_)
+            | FlowKind::Pending(_)
+            | FlowKind::Udp(_)
+            | FlowKind::Echo(_)
+            | FlowKind::Pass => None,
+        }
+    }
+
+    /// How many live UDP flows a local source has. With endpoint-independent mapping (RFC 4787 section 4.1) they share one
+    /// upstream socket, which is to be closed when this is zero.
     pub fn udp_flows_of(&self, local: LocalAddr) -> usize {
-        0
+        self.table.udp_flows_of(local)
     }
+
+    /// The UDP flow between a local source and the peer that a datagram came from.
     pub fn udp_flow(&self, local: LocalAddr, remote: RemoteAddr) -> Option<FlowId> {
-        None
+        self.table.find(&FlowKey {
+            protocol: Protocol::Udp,
+            local,
+            remote,
+        })
     }
-}
 
-/// An accepted TCP flow, borrowed from its [`Stack`]. Changes go out with the next [`Stack::poll_transmit`].
-#[derive(Debug)]
-pub struct TcpFlow<'s> {
-    _stack: &'s mut Stack,
-}
+    /// How full the stack is.
+    pub fn gauges(&self) -> StackGauges {
+        StackGauges {
+            flows: self.table.len(),
+            half_open: self.table.half_open(),
+            time_wait: self.departed.len(),
+            ring_bytes: self.rings.handed_out(),
+        }
+    }
 
+<<<<<<< HEAD
 #[allow(
     unused_variables,
     missing_docs,
@@ -326,46 +258,70 @@ impl TcpFlow<'_> {
     /// Bytes from the program, in order, as one contiguous slice (there may be more behind it: consume, ask again).
     pub fn readable(&mut self) -> &[u8] {
         &[]
+=======
+    /// Packets thrown away so far, by reason.
+    pub fn drops(&self) -> &[(DropReason, u64)] {
+        &self.dropped
+>>>>>>> main
     }
-    /// Both contiguous parts of what the program sent, for one `writev`.
-    pub fn readable_parts(&mut self) -> [&[u8]; 2] {
-        [&[], &[]]
-    }
-    /// The first `n` readable bytes are upstream: give their room back to the program's window.
-    pub fn consume(&mut self, n: usize) {}
-    /// The program sent FIN and every byte before it is consumed.
-    pub fn read_finished(&self) -> bool {
-        false
-    }
-    /// Room for bytes to the program, contiguous: receive into it, then `commit`.
-    pub fn writable(&mut self) -> &mut [u8] {
-        &mut []
-    }
-    /// The first `n` bytes of `writable` are filled.
-    pub fn commit(&mut self, n: usize) {}
-    /// Send FIN after what is committed.
-    pub fn finish(&mut self) {}
-    /// Reset the program's connection; the flow is gone.
-    pub fn abort(self) {}
-    /// The connection to the program is established (SYN-ACK acknowledged).
-    pub fn established(&self) -> bool {
-        false
-    }
-}
 
-/// How long flows may idle.
-#[derive(Clone, Copy, Debug)]
-pub struct IdleLimits {
-    /// TCP, established.
-    pub tcp: Duration,
-    /// UDP without an answer yet.
-    pub udp_unanswered: Duration,
-    /// UDP that was answered.
-    pub udp_answered: Duration,
-    /// UDP to port 443.
-    pub quic: Duration,
-    /// DNS, once answered.
-    pub dns_answered: Duration,
-    /// ICMP echo.
-    pub echo: Duration,
+    fn count_drop(&mut self, reason: DropReason) {
+        match self
+            .dropped
+            .iter_mut()
+            .find(|(counted, _)| *counted == reason)
+        {
+            Some((_, count)) => *count += 1,
+            None => self.dropped.push((reason, 1)),
+        }
+    }
+
+    /// Makes room for one more flow, at the cost of the UDP, echo or passed flow that was quiet for longest.
+    fn make_room(&mut self, now: Instant) -> Result<(), DropReason> {
+        if self.table.len() < self.config.max_flows {
+            return Ok(());
+        }
+        let quietest = self.table.quietest().ok_or(DropReason::FlowTableFull)?;
+        self.end(now, quietest, CloseReason::Evicted);
+        Ok(())
+    }
+
+    fn insert(&mut self, now: Instant, key: FlowKey, kind: FlowKind) -> Result<FlowId, DropReason> {
+        self.make_room(now)?;
+        self.table
+            .insert(now, key, kind)
+            .ok_or(DropReason::FlowTableFull)
+    }
+
+    /// Ends a flow that the caller did not ask to end.
+    fn end(&mut self, now: Instant, id: FlowId, reason: CloseReason) {
+        if self.bury(now, id) {
+            self.events.push_back(Event::Closed(id, reason));
+        }
+    }
+
+    /// Takes a flow out of the table, its rings back, and leaves a record if its packets may still come.
+    fn bury(&mut self, now: Instant, id: FlowId) -> bool {
+        let Some(Flow { key, kind, .. }) = self.table.remove(id) else {
+            return false;
+        };
+        if let FlowKind::Tcp(tcp) = kind {
+            if tcp.aborted {
+                self.departed.insert(now, key, Departure::Aborted);
+            } else if tcp.engine.phase() == Phase::TimeWait {
+                self.departed
+                    .insert(now, key, Departure::TimeWait(tcp.engine.said()));
+            }
+            self.rings.put(tcp.engine, tcp.rings);
+        }
+        true
+    }
+
+    /// A number that nobody outside can guess, from the seed and the flow (RFC 6528's idea).
+    fn secret(&self, id: FlowId) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.config.seed);
+        hasher.write_u64(id.0);
+        hasher.finish()
+    }
 }

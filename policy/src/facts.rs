@@ -1,6 +1,7 @@
 //! What is known of a flow when it is judged.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -67,4 +68,47 @@ pub struct FlowFacts<'a> {
     pub remote: SocketAddr,
     /// Every owner of the flow's socket: empty when it is not known. Several owners: the strictest verdict holds.
     pub apps: &'a [App],
+}
+
+impl FlowFacts<'_> {
+    /// The other end's address, an IPv4-mapped one as IPv4.
+    pub fn other_end(&self) -> IpAddr {
+        self.remote.ip().to_canonical()
+    }
+
+    /// The port of the service, which is at the other end of an outgoing flow and at this end of an incoming one.
+    pub fn service_port(&self) -> u16 {
+        match self.direction {
+            Direction::Out => self.remote.port(),
+            Direction::In => self.local.port(),
+        }
+    }
+
+    /// Protocol and port of the service as rules write them: `tcp/443`, `icmp`, `ip/47`.
+    pub fn service(&self) -> String {
+        match self.protocol {
+            Protocol::Tcp | Protocol::Udp => format!("{}/{}", self.protocol, self.service_port()),
+            Protocol::Icmp | Protocol::Other(_) => self.protocol.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Udp => f.write_str("udp"),
+            Self::Icmp => f.write_str("icmp"),
+            Self::Other(number) => write!(f, "ip/{number}"),
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Out => "out",
+            Self::In => "in",
+        })
+    }
 }

@@ -9,8 +9,31 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod document;
+pub mod explain;
 pub mod facts;
+pub mod glob;
+pub mod rule;
+pub mod source;
 pub mod verdict;
 
+mod app_condition;
+mod destination;
+mod pattern;
+mod policy;
+mod port;
+mod scope;
+
+pub use app_condition::{AppCondition, AppField, ContainerPrefix};
+pub use destination::Destination;
+pub use document::{Document, Item, Problem, Refusal, Section, Severity};
+pub use explain::Explanation;
 pub use facts::{App, Direction, FlowFacts, Protocol};
+pub use glob::Glob;
+pub use pattern::Pattern;
+pub use policy::Policy;
+pub use port::Port;
+pub use rule::{Origin, Rule, RuleInfo};
+pub use scope::Scope;
+pub use source::PolicySource;
 pub use verdict::{DecidedBy, Decision, Verdict};

@@ -135,6 +135,11 @@ impl Daemon<'_> {
         &mut self.process
     }
 
+    /// Only the process: for those that keep it beside the lab.
+    pub fn into_process(self) -> Background {
+        self.process
+    }
+
     fn is_capturing(&self) -> bool {
         self.status()
             .is_ok_and(|status| status["capture"]["state"] == "capturing")

@@ -121,17 +121,11 @@ impl Background {
     }
 
     /// Waits until it has said this.
-    pub fn wait_for_output(&mut self, text: &str) -> Result<()> {
-        let waited = wait_until(&format!("`{}` says `{text}`", self.command), GRACE, || {
-            self.output().contains(text) || self.has_ended()
-        });
-        ensure!(
-            self.output().contains(text),
-            "`{}` did not say `{text}` but: {}",
-            self.command,
-            self.output()
-        );
-        waited
+    pub fn wait_for_output(&self, text: &str) -> Result<()> {
+        wait_until(&format!("`{}` says `{text}`", self.command), GRACE, || {
+            self.output().contains(text)
+        })
+        .with_context(|| format!("it said: {}", self.output()))
     }
 
     /// Whether it ended by itself.

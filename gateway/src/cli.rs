@@ -1,0 +1,109 @@
+//! The command line: what each command takes, what it prints, and its exit status.
+//!
+//! Results go to standard output, everything else to standard error. Exit status: 0 done; 1 not done, or problems were
+//! found; 2 the command line was wrong. `exec` gives its command's status, and statuses of its own as `env` and shells
+//! do: 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
+
+mod arguments;
+mod check;
+mod confirm;
+mod explain;
+mod flows;
+mod logging;
+mod recover;
+mod status;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::control::client::ClientError;
+use crate::terminal;
+use arguments::{Cli, Command};
+
+pub use arguments::{ExecArgs, RunArgs};
+
+/// First argument of the child that `exec` starts inside its namespaces; not for people.
+pub const CONTAIN: &str = "__contain";
+
+/// Exit status of `exec` when the gateway failed before or beside the command.
+pub const EXEC_FAILED: u8 = 125;
+
+/// Runs the program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next();
+    let first = arguments.next();
+    if first.as_deref() == Some(CONTAIN.as_ref()) {
+        return finish(crate::exec::contain(arguments), EXEC_FAILED);
+    }
+    let all = program.into_iter().chain(first).chain(arguments);
+    match Cli::try_parse_from(all) {
+        Ok(cli) => dispatch(cli),
+        // Help that was asked for goes to standard output with status 0, complaints to standard error with status 2.
+        Err(error) => {
+            let status = u8::try_from(error.exit_code()).unwrap_or(2);
+            let printed = error.print();
+            ExitCode::from(if printed.is_ok() { status } else { 1 })
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> ExitCode {
+    let control = cli.control;
+    let Some(command) = cli.command else {
+        return finish(print_help(), 1);
+    };
+    logging::init(&command);
+    match command {
+        Command::Run(args) => finish(crate::run::main(RunArgs { control, ..args }), 1),
+        Command::Exec(args) => finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED),
+        Command::Confirm => finish(confirm::main(control), 1),
+        Command::Check(args) => finish(check::main(args), 1),
+        Command::Explain(args) => finish(explain::main(args), 1),
+        Command::Flows(args) => finish(flows::main(args, control), 1),
+        Command::Status(args) => finish(status::main(args, control), 1),
+        Command::Recover => finish(recover::main(), 1),
+    }
+}
+
+fn print_help() -> anyhow::Result<ExitCode> {
+    terminal::print_line(&Cli::command().render_help())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit status, after saying what went wrong.
+fn finish(result: anyhow::Result<ExitCode>, failed: u8) -> ExitCode {
+    let error = match result {
+        Ok(status) => return status,
+        Err(error) => error,
+    };
+    // The reader of our output has seen enough: `tidegate flows | head`.
+    let closed = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if closed == Some(io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    terminal::complain(&error_text(&error));
+    ExitCode::from(failed)
+}
+
+/// What went wrong, then the causes that it does not name itself.
+fn error_text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    if error.is::<ClientError>() {
+        return text;
+    }
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

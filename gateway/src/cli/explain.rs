@@ -1,0 +1,68 @@
+//! `tidegate explain`: what the configuration on disk says of one flow, and why.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidegate_policy::{App, Direction, Explanation, FlowFacts};
+
+use super::arguments::ExplainArgs;
+use crate::config::{Config, ConfigSource};
+use crate::terminal::{self, printable_lines};
+
+pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let json = args.json;
+    let explanation = explain(args)?;
+    if json {
+        terminal::print_line(&serde_json::to_string_pretty(&explanation)?)?;
+    } else {
+        terminal::print_line(&printable_lines(&explanation.to_string()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
+    let config = Config::load(&ConfigSource::new(args.config))?;
+    let app = args.app.map(|path| app(path, args.uid.unwrap_or_default()));
+    let direction = Direction::from(args.direction);
+    let (local, remote) = ends(direction, args.to, args.port.port);
+    Ok(config.policy.explain(&FlowFacts {
+        direction,
+        protocol: args.port.protocol,
+        local,
+        remote,
+        apps: app.as_slice(),
+    }))
+}
+
+/// What can be known of a program that does not run.
+fn app(path: PathBuf, uid: u32) -> App {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    App {
+        command_line: vec![path.to_string_lossy().into_owned()],
+        name,
+        path,
+        pid: 0,
+        uid,
+        user: None,
+        parents: Vec::new(),
+        unit: None,
+        container: None,
+    }
+}
+
+/// This host's end and the other one; the service's port is at the end that is spoken to.
+fn ends(direction: Direction, other: IpAddr, service: u16) -> (SocketAddr, SocketAddr) {
+    let here = match other {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    match direction {
+        Direction::Out => (SocketAddr::new(here, 0), SocketAddr::new(other, service)),
+        Direction::In => (SocketAddr::new(here, service), SocketAddr::new(other, 0)),
+    }
+}

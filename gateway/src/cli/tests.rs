@@ -1,0 +1,229 @@
+use std::ffi::OsString;
+
+use super::arguments::CheckArgs;
+use super::*;
+use crate::config::{Config, ConfigSource};
+use crate::test_folder::TestFolder;
+
+const RULES: &str = r#"
+[policy]
+default = "block"
+
+[[rule]]
+name = "web for curl"
+app = "/usr/bin/curl"
+port = "tcp/443"
+action = "allow"
+
+[[rule]]
+name = "ann may ssh"
+app = { path = "/usr/bin/*", uid = 1000 }
+port = "tcp/22"
+action = "allow"
+"#;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn explain(line: &str) -> String {
+    let folder = TestFolder::new();
+    let file = folder.write("tidegate.toml", RULES);
+    let config = ["--config".into(), file.into_os_string()];
+    let line = line.split_whitespace().map(OsString::from).chain(config);
+    let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
+        panic!()
+    };
+    folder.anonymous(&super::explain::explain(args).unwrap().to_string())
+}
+
+fn check(text: &str) -> String {
+    let folder = TestFolder::new();
+    let source = ConfigSource::new(Some(folder.write("tidegate.toml", text)));
+    folder.anonymous(&super::check::report(&source, &Config::load(&source)))
+}
+
+#[test]
+fn clap_finds_no_fault() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_help_names_every_command() {
+    insta::assert_snapshot!(Cli::command().render_help(), @"
+        See and control every connection of every program
+
+        Usage: tidegate [OPTIONS] [COMMAND]
+
+        Commands:
+          run      Capture the whole host's traffic, in the foreground (needs root)
+          confirm  Make a trial (run --try) permanent
+          exec     Run one command with its traffic captured; no root, nothing on the host changes
+          check    Report every problem of the configuration
+          explain  Say what would happen to a flow, and why; no daemon needed
+          flows    Show live and recent flows
+          status   Show capture, workers, counters, coverage and health
+          recover  Undo whatever a dead instance left behind on the host (needs root)
+
+        Options:
+              --control <PATH>  Control socket [default: /run/tidegate/control.sock]
+          -h, --help            Print help
+          -V, --version         Print version
+        ");
+}
+
+#[test]
+fn the_help_of_exec_tells_the_exit_status() {
+    let help = parse("tidegate exec --help").unwrap_err().to_string();
+    insta::assert_snapshot!(help, @"
+        Run one command with its traffic captured; no root, nothing on the host changes
+
+        Usage: tidegate exec [OPTIONS] -- <COMMAND>...
+
+        Arguments:
+          <COMMAND>...  The command and its arguments
+
+        Options:
+              --config <FILE>   Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
+              --control <PATH>  Control socket [default: /run/tidegate/control.sock]
+              --host-loopback   Let the command reach this host's loopback at the gateway's address
+              --socket <PATH>   Let the command reach this UNIX socket; may be given several times
+              --summary         Print a table of the flows on standard error when the command has ended
+          -h, --help            Print help
+
+        Exit status: the command's; 125 if tidegate failed, 126 if the command cannot be run, 127 if it was
+        not found, 128+N if signal N ended it.
+        ");
+}
+
+#[test]
+fn exec_leaves_the_commands_own_options_alone() {
+    let line = "tidegate exec --summary --socket /run/a --socket /run/b -- curl --summary -v";
+    let Some(Command::Exec(args)) = parse(line).unwrap().command else {
+        panic!()
+    };
+    assert!(args.summary && !args.host_loopback);
+    assert_eq!(args.sockets.len(), 2);
+    assert_eq!(args.command, ["curl", "--summary", "-v"]);
+    assert!(parse("tidegate exec").is_err());
+    assert!(parse("tidegate exec --").is_err());
+}
+
+#[test]
+fn every_command_takes_the_control_socket() {
+    let rest = "--config /x exec -- true;confirm;check;flows;status;recover;run;\
+                explain --to 192.0.2.1 --port icmp";
+    for command in rest.replace("--config /x ", "").split(';') {
+        let before = parse(&format!("tidegate --control /x {command}")).unwrap();
+        assert_eq!(before.control, Some("/x".into()), "{command}");
+    }
+    let after = parse("tidegate status --control /x").unwrap();
+    assert_eq!(after.control, Some("/x".into()));
+}
+
+#[test]
+fn a_command_line_that_is_wrong_says_why() {
+    let errors = [
+        "tidegate rum",
+        "tidegate run --try 60",
+        "tidegate explain --app curl --to 192.0.2.1 --port tcp/443",
+        "tidegate explain --to example.org --port tcp/443",
+        "tidegate explain --to 192.0.2.1 --port 443",
+        "tidegate flows --verdict deny",
+    ]
+    .map(|line| parse(line).unwrap_err().to_string());
+    insta::assert_snapshot!(errors.join("----\n"), @"
+        error: unrecognized subcommand 'rum'
+
+        Usage: tidegate [OPTIONS] [COMMAND]
+
+        For more information, try '--help'.
+        ----
+        error: invalid value '60' for '--try <TIME>': the unit is missing: write 60s or 60m
+
+        For more information, try '--help'.
+        ----
+        error: invalid value 'curl' for '--app <PATH>': not the full path of an executable, such as /usr/bin/curl
+
+        For more information, try '--help'.
+        ----
+        error: invalid value 'example.org' for '--to <ADDRESS>': not an IP address; names are not resolved here
+
+        For more information, try '--help'.
+        ----
+        error: invalid value '443' for '--port <PORT>': say which protocol: tcp/443 or udp/443
+
+        For more information, try '--help'.
+        ----
+        error: invalid value 'deny' for '--verdict <V>'
+          [possible values: allow, block, drop]
+
+        For more information, try '--help'.
+        ");
+}
+
+#[test]
+fn explain_prints_the_trace_and_the_verdict() {
+    insta::assert_snapshot!(
+        explain("tidegate explain --app /usr/bin/curl --uid 1000 --to 203.0.113.9 --port tcp/22"), @r#"
+        rule 1 "web for curl" (DIR/tidegate.toml:5): port tcp/22 is not tcp/443
+        rule 2 "ann may ssh" (DIR/tidegate.toml:11): matches
+        allow by rule 2 "ann may ssh" (DIR/tidegate.toml:11)
+        "#);
+    insta::assert_snapshot!(
+        explain("tidegate explain --app /usr/bin/curl --uid 1 --to 2001:db8::1 --port tcp/22"), @r#"
+        rule 1 "web for curl" (DIR/tidegate.toml:5): port tcp/22 is not tcp/443
+        rule 2 "ann may ssh" (DIR/tidegate.toml:11): app uid 1 is not 1000
+        block by default: no rule matches
+        "#);
+    insta::assert_snapshot!(explain("tidegate explain --to 203.0.113.9 --port tcp/443"), @r#"
+        rule 1 "web for curl" (DIR/tidegate.toml:5): the app is not known
+        rule 2 "ann may ssh" (DIR/tidegate.toml:11): the app is not known
+        block by default: no rule matches
+        "#);
+    insta::assert_snapshot!(
+        explain("tidegate explain --direction in --to 203.0.113.9 --port tcp/443"), @r#"
+        rule 1 "web for curl" (DIR/tidegate.toml:5): direction in is not out
+        rule 2 "ann may ssh" (DIR/tidegate.toml:11): direction in is not out
+        block by default: no rule matches
+        "#);
+}
+
+#[test]
+fn check_sums_up() {
+    insta::assert_snapshot!(check(RULES), @"no problems: 2 rules in 1 file, default block");
+    insta::assert_snapshot!(check("[policy]\ndefault = \"alow\"\n[polcy]\n"), @r#"
+        DIR/tidegate.toml:2:11: error: unknown value "alow"
+          hint: did you mean "allow"?
+        DIR/tidegate.toml:3:2: error: unknown key `polcy`
+          hint: did you mean `policy`?
+        2 errors: the configuration cannot be used
+        "#);
+    insta::assert_snapshot!(check("[[rule]]\naction = \"block\"\n[[rule]]\naction = \"drop\"\n"), @"
+        DIR/tidegate.toml:3:1: warning: the rule is never reached: rule (DIR/tidegate.toml:1) before it matches everything
+          hint: the first rule that matches decides: move this one up, or remove it
+        1 warning: 2 rules in 1 file, default allow
+        ");
+    assert_eq!(check(""), "no problems: no rules in 1 file, default allow");
+}
+
+#[test]
+fn check_of_a_file_that_is_not_there_fails() {
+    let folder = TestFolder::new();
+    let config = Some(folder.path().join("none.toml"));
+    let status = super::check::main(CheckArgs { config }).unwrap();
+    assert_eq!(format!("{status:?}"), format!("{:?}", ExitCode::FAILURE));
+}
+
+#[test]
+fn errors_name_each_cause_once() {
+    let cause = io::Error::other("the disk is full");
+    let error = anyhow::Error::from(cause).context("cannot write the journal");
+    assert_eq!(
+        error_text(&error),
+        "cannot write the journal: the disk is full"
+    );
+    let inner = crate::control::client::Client::connect("/nowhere/at.all".as_ref()).unwrap_err();
+    let text = error_text(&inner.into());
+    assert_eq!(text.matches("os error").count(), 1, "{text}");
+}

@@ -1,0 +1,187 @@
+//! The configuration: one main file and a folder of rule files beside it.
+//!
+//! `tidegate.toml` holds `[capture]`, `[policy]` and rules; every `rules.d/*.toml` beside it adds rules, in the order of
+//! the file names. Everything that is wrong is reported at once, each problem with its file, line and column. A
+//! configuration with an error is never used in part.
+
+mod capture;
+mod files;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use tidegate_policy::document::{Document, Problem};
+use tidegate_policy::{Policy, PolicySource};
+
+use files::Text;
+
+pub use capture::{BoundSockets, Capture, Existing, Fail, ForeignMarks, Inbound};
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/tidegate/tidegate.toml";
+
+/// The folder of rule files, beside the main file.
+const RULES_FOLDER: &str = "rules.d";
+
+/// Where a configuration is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSource {
+    file: PathBuf,
+    if_missing: IfMissing,
+}
+
+/// What it means that the main file is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfMissing {
+    /// The defaults hold: allow and watch.
+    Defaults,
+    /// Someone named it, so something is wrong.
+    Error,
+}
+
+/// A configuration without errors.
+#[derive(Debug)]
+pub struct Config {
+    /// How traffic is captured.
+    pub capture: Capture,
+    /// The compiled rules.
+    pub policy: Policy,
+    /// Every file that was read, in order.
+    pub files: Vec<PathBuf>,
+    /// What is suspect, but usable.
+    pub warnings: Vec<Problem>,
+}
+
+/// All that is wrong with a configuration: at least one error, and any warnings beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// In the order of files, lines and columns.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigSource {
+    /// What a command's `--config` means. Without it, [`DEFAULT_FILE`], which need not be there.
+    pub fn new(named: Option<PathBuf>) -> Self {
+        match named {
+            Some(file) => Self {
+                file,
+                if_missing: IfMissing::Error,
+            },
+            None => Self {
+                file: DEFAULT_FILE.into(),
+                if_missing: IfMissing::Defaults,
+            },
+        }
+    }
+
+    /// The main file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder of the main file, and the folder of rule files.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        let folder = match self.file().parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        [folder.to_owned(), folder.join(RULES_FOLDER)]
+    }
+}
+
+impl Config {
+    /// Reads and compiles a configuration.
+    ///
+    /// # Errors
+    /// Every problem of every file, if there is an error among them.
+    pub fn load(source: &ConfigSource) -> Result<Self, ConfigError> {
+        let mut draft = Draft::default();
+        draft.read_main(source);
+        let [_, folder] = source.folders();
+        match files::rule_files(&folder) {
+            Ok(paths) => paths.iter().for_each(|path| draft.read_rules(path)),
+            Err(problem) => draft.problems.push(problem),
+        }
+        draft.finish()
+    }
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Draft {
+    capture: Capture,
+    policy: PolicySource,
+    files: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+impl Draft {
+    fn read_main(&mut self, source: &ConfigSource) {
+        let path = source.file();
+        match (files::read(path), source.if_missing) {
+            (Ok(Text::Missing), IfMissing::Defaults) => {}
+            (Ok(Text::Missing), IfMissing::Error) => self.problems.push(files::missing(path)),
+            (Ok(Text::Found(text)), _) => self.read_document(path, &text, |draft, document| {
+                if let Some(section) = document.root().section("capture") {
+                    draft.capture = Capture::read(section);
+                }
+                draft.policy.read_main(document);
+            }),
+            (Err(problem), _) => self.problems.push(problem),
+        }
+    }
+
+    fn read_rules(&mut self, path: &Path) {
+        match files::read(path) {
+            // It was removed since the folder was listed.
+            Ok(Text::Missing) => {}
+            Ok(Text::Found(text)) => self.read_document(path, &text, |draft, document| {
+                draft.policy.read_rules(document);
+            }),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    fn read_document(&mut self, path: &Path, text: &str, read: impl FnOnce(&mut Self, &Document)) {
+        self.files.push(path.to_owned());
+        match Document::parse(&path.display().to_string(), text) {
+            Ok(document) => {
+                read(self, &document);
+                self.problems.extend(document.finish());
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        if self.problems.iter().any(Problem::is_error) {
+            return Err(ConfigError {
+                problems: self.problems,
+            });
+        }
+        self.problems.extend(self.policy.warnings());
+        Ok(Config {
+            capture: self.capture,
+            policy: Policy::compile(self.policy),
+            files: self.files,
+            warnings: self.problems,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

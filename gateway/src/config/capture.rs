@@ -1,0 +1,158 @@
+//! The `[capture]` table.
+//!
+//! A value is accepted only once it works, so that no one relies on a protection that is not there.
+
+use tidegate_policy::document::{Item, Refusal, Section};
+
+/// How traffic is captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Name of the TUN interface.
+    pub tun: String,
+    /// What the host does when we do not run.
+    pub fail: Fail,
+    /// Who may open connections to this host's services.
+    pub inbound: Inbound,
+    /// Connections that are older than our start.
+    pub existing: Existing,
+    /// Sockets bound to a physical device, which go round the TUN.
+    pub bound_sockets: BoundSockets,
+    /// Packets that carry another program's mark.
+    pub foreign_marks: ForeignMarks,
+}
+
+/// `fail`: what the host does when we do not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// Traffic goes its old way.
+    Open,
+    /// Traffic is refused: `unreachable` routes lie beneath the TUN.
+    Closed,
+}
+
+/// `inbound`: who may open connections to this host's services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// Everyone, unless a rule with direction `in` says otherwise.
+    Listening,
+}
+
+/// `existing`: connections that are older than our start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// They go on.
+    Pass,
+    /// They are reset.
+    Reset,
+}
+
+/// `bound_sockets`: sockets bound to a physical device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundSockets {
+    /// They are let go and reported.
+    Report,
+}
+
+/// `strict_marks`: packets that carry another program's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignMarks {
+    /// They keep their way: a VPN's own packets, for one.
+    Pass,
+    /// They are captured as well.
+    Capture,
+}
+
+/// Longest interface name of Linux (`IFNAMSIZ` less the final zero) in bytes.
+const LONGEST_INTERFACE: usize = 15;
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            tun: "tide0".to_owned(),
+            fail: Fail::Open,
+            inbound: Inbound::Listening,
+            existing: Existing::Pass,
+            bound_sockets: BoundSockets::Report,
+            foreign_marks: ForeignMarks::Pass,
+        }
+    }
+}
+
+impl Capture {
+    /// Reads `[capture]`; what is absent or wrong keeps its default, and the wrong is noted in the document.
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let default = Self::default();
+        read_forwarded(section);
+        let strict = section.boolean("strict_marks");
+        Self {
+            tun: section
+                .item("tun")
+                .and_then(|item| item.parse(interface_name))
+                .unwrap_or(default.tun),
+            fail: section
+                .choice("fail", &[("open", Fail::Open), ("closed", Fail::Closed)])
+                .unwrap_or(default.fail),
+            inbound: section
+                .choice("inbound", &[("listening", Inbound::Listening)])
+                .unwrap_or(default.inbound),
+            existing: section
+                .choice(
+                    "existing",
+                    &[("pass", Existing::Pass), ("reset", Existing::Reset)],
+                )
+                .unwrap_or(default.existing),
+            bound_sockets: section
+                .item("bound_sockets")
+                .and_then(read_bound_sockets)
+                .unwrap_or(default.bound_sockets),
+            foreign_marks: match strict {
+                Some(true) => ForeignMarks::Capture,
+                Some(false) | None => default.foreign_marks,
+            },
+        }
+    }
+}
+
+/// Accepts the empty list, which is what works.
+fn read_forwarded(section: Section<'_>) {
+    let Some(item) = section.item("forwarded") else {
+        return;
+    };
+    if let Some(interface) = item.elements().first().and_then(Item::text) {
+        let hint = "write forwarded = []: the traffic of this host itself is captured";
+        interface_name(interface).map_or_else(
+            |refusal| item.error(refusal.message, refusal.hint),
+            |_| {
+                item.error(
+                    "capturing forwarded traffic is not available in this version",
+                    Some(hint.to_owned()),
+                );
+            },
+        );
+    }
+}
+
+fn read_bound_sockets(item: Item<'_>) -> Option<BoundSockets> {
+    if item.text()? == "destroy" {
+        let hint = "write \"report\": such sockets are let go and shown by `tidegate status`";
+        item.error(
+            "\"destroy\" is not available in this version",
+            Some(hint.to_owned()),
+        );
+        return None;
+    }
+    item.choice(&[("report", BoundSockets::Report)])
+}
+
+/// A name that the kernel takes for an interface (`dev_valid_name`), without `%`, which it would fill in.
+fn interface_name(text: &str) -> Result<String, Refusal> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
+    let named = !matches!(text, "" | "." | "..") && text.len() <= LONGEST_INTERFACE;
+    if named && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(Refusal::new(
+        format!("{text:?} cannot be the name of an interface"),
+        "use 1 to 15 ASCII letters, digits, '-', '_' or '.', e.g. \"tide0\"",
+    ))
+}

@@ -1,0 +1,271 @@
+//! The daemon's end of the control socket, on a thread of its own.
+//!
+//! Bounded in every direction: clients at once, bytes of a request, the time a client may idle and may take to read.
+//! Nothing that a client does reaches the data plane except through [`Shared`].
+
+mod connection;
+
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::access::{Access, Membership, Peer};
+use super::protocol::{FlowsRequest, Message, Refused, RefusedWhy, Reply, Request};
+use super::socket::{BoundSocket, SocketError};
+use super::status::Status;
+use crate::record::{FlowFilter, FlowRecord};
+use crate::reload::Reloader;
+use crate::shared::Shared;
+use connection::{Connection, Hangup, Heard};
+
+/// Most clients at once.
+const MOST_CLIENTS: usize = 32;
+
+/// How long the accept loop rests when the system has no descriptor left.
+const REST: Duration = Duration::from_millis(100);
+
+/// How long a reload in progress may hold up the end.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// The running server; dropping it hangs up and removes the socket.
+#[derive(Debug)]
+pub struct ControlServer {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    socket: BoundSocket,
+}
+
+/// What requests are answered from.
+#[derive(Debug)]
+struct Service {
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    access: Access,
+    config_file: PathBuf,
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The socket could not be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The thread or its runtime could not be made.
+    #[error("cannot start the thread of the control socket: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl ControlServer {
+    /// Listens at `path`, for root, the user who runs us, and `group`.
+    ///
+    /// # Errors
+    /// The socket is taken or cannot be made.
+    pub fn start(
+        path: &Path,
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        group: impl Membership + 'static,
+    ) -> Result<Self, ServerError> {
+        let (socket, listener) = BoundSocket::bind(path, group.gid())?;
+        let config_file = reloader.source().file().to_owned();
+        let access = Access::new(socket.owner(), group);
+        let service = Arc::new(Service {
+            shared,
+            reloader,
+            access,
+            config_file,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(ServerError::Thread)?;
+        let serve = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept_clients(listener, service) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(LAST_WORK);
+        };
+        let thread = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(serve)
+            .map_err(ServerError::Thread)?;
+        tracing::info!(path = %socket.path().display(), "control socket open");
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+            socket,
+        })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        self.socket.path()
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        if matches!(ended, Some(Err(_))) {
+            tracing::error!("the thread of the control socket panicked");
+        }
+    }
+}
+
+async fn accept_clients(listener: StdListener, service: Arc<Service>) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the control socket cannot be served");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a control client could not be taken");
+                tokio::time::sleep(REST).await;
+                continue;
+            }
+        };
+        // A client too many is answered while no place is held: it is told and let go, and cannot linger.
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let service = Arc::clone(&service);
+        if place.is_none() {
+            turn_away(stream).await;
+            continue;
+        }
+        tokio::spawn(async move {
+            if let Err(Hangup(reason)) = service.serve(stream).await {
+                tracing::debug!(reason, "control client gone");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// One write into an empty socket buffer: it does not wait for the client.
+async fn turn_away(stream: UnixStream) {
+    let busy = format!("{MOST_CLIENTS} clients are connected already: close one, then try again");
+    let reply = Reply::Refused(Refused::new(RefusedWhy::Busy, busy));
+    if let Err(Hangup(reason)) = Connection::new(stream).send(&reply).await {
+        tracing::debug!(reason, "control client gone before it was turned away");
+    }
+}
+
+impl Service {
+    async fn serve(&self, stream: UnixStream) -> Result<(), Hangup> {
+        let credentials = stream.peer_cred();
+        let mut client = Connection::new(stream);
+        let peer = credentials.map_err(|_| Hangup("no credentials"))?;
+        let peer = Peer {
+            uid: peer.uid(),
+            gid: peer.gid(),
+        };
+        if !self.access.admits(peer) {
+            tracing::warn!(uid = peer.uid, "refused a control client");
+            let message =
+                "only root, the user who runs tidegate and the group `tidegate` may control it";
+            return client
+                .send_refusal(Refused::new(RefusedWhy::Forbidden, message))
+                .await;
+        }
+        loop {
+            let request = match client.read_line().await? {
+                Heard::Line(line) => Message::parse(line),
+                Heard::End => return Ok(()),
+            };
+            match request {
+                Ok(message) => self.answer(&mut client, message.request).await?,
+                Err(refused) => return client.send_refusal(refused).await,
+            }
+        }
+    }
+
+    async fn answer(&self, client: &mut Connection, request: Request) -> Result<(), Hangup> {
+        match request {
+            Request::Status => {
+                let status = Status::of(&self.shared, self.config_file.clone());
+                client.send(&Reply::Status(Box::new(status))).await
+            }
+            Request::Flows(wanted) => self.answer_flows(client, wanted).await,
+            Request::Confirm => match self.shared.lifecycle.confirm() {
+                Ok(()) => {
+                    tracing::info!("the trial was confirmed");
+                    client.send(&Reply::Done).await
+                }
+                Err(error) => client.send_failure(error.to_string()).await,
+            },
+            Request::Reload => self.answer_reload(client).await,
+        }
+    }
+
+    async fn answer_reload(&self, client: &mut Connection) -> Result<(), Hangup> {
+        let reloader = Arc::clone(&self.reloader);
+        let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        match reloaded {
+            Ok(Ok(generation)) => client.send(&Reply::Reloaded { generation }).await,
+            Ok(Err(error)) => client.send_failure(error.to_string()).await,
+            Err(_) => {
+                client
+                    .send_failure("the reload was cut short: see the log".to_owned())
+                    .await
+            }
+        }
+    }
+
+    async fn answer_flows(
+        &self,
+        client: &mut Connection,
+        wanted: FlowsRequest,
+    ) -> Result<(), Hangup> {
+        let filter = match FlowFilter::new(wanted.app.as_deref(), wanted.verdict) {
+            Ok(filter) => filter,
+            Err(refusal) => return client.send_failure(refusal.message).await,
+        };
+        // Subscribed first: a flow between the two steps is told twice rather than never.
+        let subscription = wanted.follow.then(|| self.shared.flows.subscribe());
+        for record in self.shared.flows.records() {
+            if filter.passes(&record) {
+                client.queue(&flow(record)).await?;
+            }
+        }
+        let Some(mut subscription) = subscription else {
+            return client.send(&Reply::Done).await;
+        };
+        client.flush().await?;
+        loop {
+            let record = tokio::select! {
+                record = subscription.next() => record,
+                hangup = client.hung_up() => return Err(hangup),
+            };
+            let Some(record) = record else { return Ok(()) };
+            let missed = subscription.take_missed();
+            if missed > 0 {
+                client.queue(&Reply::Missed(missed)).await?;
+            }
+            if filter.passes(&record) {
+                client.queue(&flow(FlowRecord::clone(&record))).await?;
+            }
+            client.flush().await?;
+        }
+    }
+}
+
+fn flow(record: FlowRecord) -> Reply {
+    Reply::Flow(Box::new(record))
+}

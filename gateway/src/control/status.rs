@@ -1,0 +1,93 @@
+//! How the gateway is, as `tidegate status` shows it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Timestamp;
+use crate::shared::{CaptureStatus, CountersSnapshot, ReloadFailure, Shared};
+
+/// The gateway at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Whether all is well.
+    pub health: Health,
+    /// How packets reach us.
+    pub capture: CaptureStatus,
+    /// What this capture does not see.
+    pub not_seen: Vec<String>,
+    /// The policy in force.
+    pub policy: PolicyStatus,
+    /// Seconds until a trial undoes everything, unless it is confirmed.
+    pub trial_seconds_left: Option<u64>,
+    /// Flows that have not ended.
+    pub flows_live: usize,
+    /// Figures since the start.
+    pub counters: CountersSnapshot,
+}
+
+/// Whether all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It is.
+    Good,
+    /// The gateway runs, but not all is as wanted: see the capture's problems and the policy's failed reload.
+    Degraded,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// 1 at the start, one more with every reload.
+    pub generation: u64,
+    /// When it came into force.
+    pub since: Timestamp,
+    /// The main configuration file.
+    pub file: PathBuf,
+    /// Why a newer configuration is not in force.
+    pub reload_failure: Option<ReloadFailure>,
+}
+
+impl Status {
+    /// The gateway as it is now; `file` is its main configuration file.
+    pub fn of(shared: &Shared, file: PathBuf) -> Self {
+        let capture = CaptureStatus::clone(&shared.capture.load());
+        let active = shared.policy.load();
+        let reload_failure = shared.reload_failure();
+        let good = capture.problems.is_empty() && reload_failure.is_none();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: shared.started,
+            health: if good { Health::Good } else { Health::Degraded },
+            not_seen: capture
+                .kind
+                .blind_spots()
+                .iter()
+                .map(|&spot| spot.to_owned())
+                .collect(),
+            capture,
+            policy: PolicyStatus {
+                generation: active.generation,
+                since: active.since,
+                file,
+                reload_failure,
+            },
+            trial_seconds_left: shared
+                .lifecycle
+                .trial_left()
+                .as_ref()
+                .map(Duration::as_secs),
+            flows_live: shared.flows.live_count(),
+            counters: shared.counters.snapshot(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `tidegate exec`: one command in a network namespace of its own, its flows through the same data plane as a host's.
+
+use std::ffi::OsString;
+use std::future::poll_fn;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::task::Poll;
+use std::{io, thread};
+
+use anyhow::Context;
+use tidegate_platform::apps::{AppFinder, Processes};
+use tidegate_platform::bypass::Bypass;
+use tidegate_platform::namespaces::{
+    self, ContainConfig, ContainError, Contained, ContainedCommand, GATEWAY_V4, GATEWAY_V6,
+};
+use tidegate_platform::resolvers::Resolvers;
+use tidegate_platform::tun::{OffloadWish, Tun};
+use tidegate_routing::target::{HostLoopback, Translation};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{EXEC_FAILED, ExecArgs};
+use crate::config::{Config, ConfigSource};
+use crate::control::access::HostGroup;
+use crate::control::server::ControlServer;
+use crate::record::FlowLogLimits;
+use crate::reload::{ConfigWatch, Reloader};
+use crate::report::summary;
+use crate::shared::{CaptureKind, CaptureStatus, Shared};
+use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
+use crate::{stack, terminal};
+
+/// Name of the device inside the namespace.
+const DEVICE: &str = "tide0";
+/// MTU of the device inside. No packet leaves the host at this size: TCP is cut anew upstream, and UDP that is too large
+/// for the uplink is fragmented there, as it would be without us.
+const MTU: u16 = 1500;
+/// A socket of the namespace for the worker.
+const DIAG_SOCKETS: u8 = 1;
+
+/// Runs the command and gives its exit status.
+///
+/// # Errors
+/// The gateway or the command could not be started.
+pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
+    let source = ConfigSource::new(args.config.clone());
+    let config = Config::load(&source)?;
+    let resolvers = Resolvers::of_host().context("cannot read the host's resolvers")?;
+    let mut contained = match Contained::spawn(&contain_config(&args, &resolvers)) {
+        Ok(contained) => contained,
+        Err(error) => return Ok(not_contained(&error)),
+    };
+    for warning in &contained.report.warnings {
+        tracing::warn!("{warning}");
+    }
+    for socket in &contained.report.covered {
+        tracing::debug!(path = %socket.display(), "socket covered up inside");
+    }
+
+    let capture = CaptureStatus::new(CaptureKind::Exec, DEVICE);
+    let shared = Shared::new(config.policy, capture, FlowLogLimits::default());
+    let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
+    let _watch =
+        ConfigWatch::start(Arc::clone(&reloader)).map_err(|error| tracing::warn!("{error}"));
+    let _control = open_control(args.control.as_deref(), &shared, reloader)?;
+    let data_plane = start_worker(&mut contained, &args, &resolvers, &shared)?;
+
+    let mut command = contained.command;
+    let outcome = match command.start() {
+        Ok(()) => wait(&mut command).map(|status| ExitCode::from(namespaces::exit_code(status))),
+        Err(error) => Ok(not_contained(&error)),
+    };
+    shared.request_shutdown("the command has ended");
+    match data_plane.join() {
+        Ok(ended) => ended.context("the data plane failed")?,
+        Err(_) => {
+            anyhow::bail!("the data plane panicked; please report this with the message above")
+        }
+    }
+    if args.summary {
+        terminal::report(&summary(&shared.flows.records(), terminal::stderr_style()));
+    }
+    outcome
+}
+
+/// The second process, inside the namespaces.
+///
+/// # Errors
+/// The command could not be started; the first process has been told.
+pub fn contain(mut arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
+    let descriptor = arguments.next().unwrap_or_default();
+    match namespaces::contain_main(&descriptor) {
+        Ok(never) => match never {},
+        Err(_) => Ok(ExitCode::from(EXEC_FAILED)),
+    }
+}
+
+fn contain_config(args: &ExecArgs, resolvers: &Resolvers) -> ContainConfig {
+    let mut words = args.command.iter().cloned();
+    ContainConfig {
+        program: words.next().unwrap_or_default(),
+        arguments: words.collect(),
+        device: DEVICE.to_owned(),
+        mtu: MTU.into(),
+        virtio_header: true,
+        ipv6: true,
+        sockets: args.sockets.clone(),
+        search: resolvers.search.clone(),
+        diag_sockets: DIAG_SOCKETS,
+    }
+}
+
+fn not_contained(error: &ContainError) -> ExitCode {
+    terminal::complain(&error.to_string());
+    ExitCode::from(error.exit_code())
+}
+
+fn open_control(
+    path: Option<&Path>,
+    shared: &Arc<Shared>,
+    reloader: Arc<Reloader>,
+) -> anyhow::Result<Option<ControlServer>> {
+    let Some(path) = path else { return Ok(None) };
+    Ok(Some(ControlServer::start(
+        path,
+        Arc::clone(shared),
+        reloader,
+        HostGroup::default(),
+    )?))
+}
+
+fn start_worker(
+    contained: &mut Contained,
+    args: &ExecArgs,
+    resolvers: &Resolvers,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+    let tun = Tun::from_fd(contained.tun.try_clone()?, &OffloadWish::default())?;
+    let processes = Arc::new(Processes::default());
+    let diag = contained
+        .diag
+        .pop()
+        .context("no socket to ask for the command's sockets")?;
+    let tables = PathBuf::from(format!("/proc/{}/net", contained.command.pid()));
+    let finder = AppFinder::new(diag, contained.device_index, tables, Arc::clone(&processes));
+    let config = WorkerConfig {
+        stack: stack::config(MTU, tun.caps(), None)?,
+        translation: translation(args, resolvers),
+        bypass: Bypass::none(),
+        identify: Identify::start(finder, processes)?,
+        strangers: Strangers::Refuse,
+    };
+    let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
+    shared.on_change(move || handle.tell(worker::Message::Changed));
+    Ok(thread::Builder::new()
+        .name("worker-0".to_owned())
+        .spawn(move || worker.run())?)
+}
+
+fn translation(args: &ExecArgs, resolvers: &Resolvers) -> Translation {
+    Translation {
+        gateway: vec![GATEWAY_V4.into(), GATEWAY_V6.into()],
+        resolvers: resolvers.servers.clone(),
+        host_loopback: if args.host_loopback {
+            HostLoopback::Open
+        } else {
+            HostLoopback::Closed
+        },
+    }
+}
+
+/// Waits for the command's end and passes signals on meanwhile.
+fn wait(command: &mut ContainedCommand) -> anyhow::Result<ExitStatus> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    runtime.block_on(async {
+        let mut child = signal(SignalKind::child())?;
+        let mut signals = Forwarded::register()?;
+        loop {
+            if let Some(status) = command.try_wait()? {
+                return Ok(status);
+            }
+            tokio::select! {
+                _ = child.recv() => {}
+                number = signals.next() => {
+                    if let Err(error) = command.signal(number) {
+                        tracing::debug!(%error, number, "a signal could not be passed on");
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// The signals that are passed on to the command.
+///
+/// What a terminal sends reaches the command by itself, as it is in the same process group; we only must not die of it.
+struct Forwarded {
+    signals: Vec<(i32, Signal)>,
+    /// What the terminal sends to the whole group: kept registered, so that it does not end us.
+    _endured: Vec<Signal>,
+}
+
+impl Forwarded {
+    fn register() -> io::Result<Self> {
+        let passed_on = [
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ];
+        let terminal = [SignalKind::interrupt(), SignalKind::quit()];
+        let mut signals = Vec::new();
+        let mut endured = Vec::new();
+        for kind in passed_on {
+            signals.push((kind.as_raw_value(), signal(kind)?));
+        }
+        for kind in terminal {
+            if io::stdin().is_terminal() {
+                endured.push(signal(kind)?);
+            } else {
+                signals.push((kind.as_raw_value(), signal(kind)?));
+            }
+        }
+        Ok(Self {
+            signals,
+            _endured: endured,
+        })
+    }
+
+    /// The number of the next signal.
+    async fn next(&mut self) -> i32 {
+        poll_fn(|context| {
+            for (number, signal) in &mut self.signals {
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,24 @@
+//! The gateway: packets from a TUN device to upstream sockets, flow by flow, as the policy allows; and its command line.
+//!
+//! The data plane runs on threads of its own without locks or an async runtime per packet; the control side ([`control`],
+//! [`reload`], [`signals`]) reaches it only through [`shared::Shared`]. What differs per operating system is in
+//! `tidegate-platform`; what is decided is in `tidegate-policy` and `tidegate-routing`.
+//!
+//! What this crate is *not*: a library with a stable interface. It is the program, in parts that tests can reach.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod exec;
+pub mod record;
+pub mod reload;
+pub mod report;
+pub mod run;
+pub mod shared;
+pub mod signals;
+pub mod stack;
+pub mod terminal;
+pub mod worker;
+
+#[cfg(test)]
+mod test_folder;

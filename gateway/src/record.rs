@@ -1,0 +1,195 @@
+//! What is remembered of every flow, and told to whoever asks.
+//!
+//! A worker opens a [`LiveFlow`] in the [`FlowLog`] when a flow begins, notes on it what becomes known, and closes it.
+//! The log keeps all live flows and the most recent closed ones, and feeds followers. A [`FlowRecord`] is a flow as it
+//! was at one moment, in the form that the control socket and `tidegate flows --json` carry.
+
+mod filter;
+mod live;
+mod log;
+mod timestamp;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tidegate_policy::{App, Direction, Protocol, Verdict};
+use tidegate_routing::flow::State;
+
+pub use filter::FlowFilter;
+pub use live::{LiveFlow, NewFlow};
+pub use log::{FlowLog, FlowLogLimits, Subscription};
+pub use timestamp::{ParseTimestampError, Timestamp};
+
+/// A flow as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// Unique while the daemon lives; never used again.
+    pub id: u64,
+    /// When its first packet came.
+    pub started: Timestamp,
+    /// When it ended; null while it lives.
+    pub ended: Option<Timestamp>,
+    /// `tcp`, `udp`, `icmp`, or `ip/N` for IP protocol number N.
+    #[serde(with = "protocol_text")]
+    pub protocol: Protocol,
+    /// Who spoke first.
+    pub direction: Direction,
+    /// The program's end.
+    pub local: SocketAddr,
+    /// The far end.
+    pub remote: SocketAddr,
+    /// The program behind it; null where `unattributed` says why, or while it is looked up.
+    pub app: Option<AppRecord>,
+    /// Further owners of the same socket, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_owners: Vec<AppRecord>,
+    /// Why no program is known.
+    pub unattributed: Option<String>,
+    /// What the remote address is called, and who said so.
+    pub names: Vec<FlowName>,
+    /// What was decided; null before that.
+    pub verdict: Option<Verdict>,
+    /// The rule that decided; null for the default.
+    pub rule: Option<String>,
+    /// The way out; null where the flow was refused.
+    pub egress: Option<String>,
+    /// Payload bytes from the program to the far end.
+    pub bytes_up: u64,
+    /// Payload bytes from the far end to the program.
+    pub bytes_down: u64,
+    /// How far it has come.
+    pub state: FlowState,
+    /// Why it ended or was refused.
+    pub reason: Option<String>,
+}
+
+/// What a record says of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// Executable.
+    pub path: PathBuf,
+    /// File name of the executable.
+    pub name: String,
+    /// Process id in the gateway's pid namespace.
+    pub pid: u32,
+    /// Owner of the socket.
+    pub uid: u32,
+    /// Arguments, the program's own name first.
+    pub command_line: Vec<String>,
+    /// systemd unit.
+    pub unit: Option<String>,
+    /// Container id.
+    pub container: Option<String>,
+}
+
+impl From<&App> for AppRecord {
+    fn from(app: &App) -> Self {
+        Self {
+            path: app.path.clone(),
+            name: app.name.clone(),
+            pid: app.pid,
+            uid: app.uid,
+            command_line: app.command_line.clone(),
+            unit: app.unit.clone(),
+            container: app.container.clone(),
+        }
+    }
+}
+
+/// A name of the far end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowName {
+    /// The name, without a trailing dot.
+    pub name: String,
+    /// Where it was learned.
+    pub source: NameSource,
+}
+
+/// Where a name was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameSource {
+    /// A DNS answer that passed through this gateway.
+    Dns,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// The program behind it is being found.
+    #[default]
+    LookingUp,
+    /// The policy is being asked.
+    Judging,
+    /// The upstream connection is being made.
+    Dialing,
+    /// Payload may pass both ways.
+    Open,
+    /// One side has finished sending.
+    HalfClosed,
+    /// It is over.
+    Closed,
+    /// It was not let through, or the far end did not take it.
+    Refused,
+}
+
+impl From<State> for FlowState {
+    fn from(state: State) -> Self {
+        match state {
+            State::LookingUp => Self::LookingUp,
+            State::Judging => Self::Judging,
+            State::Dialing => Self::Dialing,
+            State::Open => Self::Open,
+            State::HalfClosed => Self::HalfClosed,
+            State::Refused => Self::Refused,
+            State::Closed => Self::Closed,
+        }
+    }
+}
+
+impl fmt::Display for FlowState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LookingUp => "looking-up",
+            Self::Judging => "judging",
+            Self::Dialing => "dialing",
+            Self::Open => "open",
+            Self::HalfClosed => "half-closed",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+mod protocol_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use tidegate_policy::Protocol;
+
+    pub(super) fn serialize<S: Serializer>(
+        protocol: &Protocol,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(protocol)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Protocol, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = || text.strip_prefix("ip/")?.parse().ok();
+        match text.as_str() {
+            "tcp" => Ok(Protocol::Tcp),
+            "udp" => Ok(Protocol::Udp),
+            "icmp" => Ok(Protocol::Icmp),
+            _ => number()
+                .map(Protocol::Other)
+                .ok_or_else(|| de::Error::custom(format!("{text:?} is no protocol"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The gateway's status as text.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidegate_routing::plan::Family;
+
+use super::amount::{bytes, counted, duration, grouped};
+use crate::control::status::{Health, PolicyStatus, Status};
+use crate::record::Timestamp;
+use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, WorkerSnapshot};
+use crate::terminal::printable_lines;
+
+/// Columns before the text of each line.
+const INDENT: usize = 11;
+
+/// The status, each line with its newline.
+pub fn status_text(status: &Status) -> String {
+    text_at(status, Timestamp::now())
+}
+
+fn text_at(status: &Status, now: Timestamp) -> String {
+    let mut page = Page::default();
+    page.section("health", health(status));
+    page.section("running", [running(status, now)]);
+    page.section("capture", capture(&status.capture));
+    page.section("policy", policy(&status.policy));
+    page.section("flows", flows(status.flows_live, &status.counters));
+    page.section("packets", packets(&status.counters));
+    page.section(
+        "workers",
+        status.counters.workers.iter().enumerate().map(worker),
+    );
+    page.section("not seen", status.not_seen.clone());
+    printable_lines(&page.0).into_owned()
+}
+
+/// Sections of lines, with the title before the first.
+#[derive(Debug, Default)]
+struct Page(String);
+
+impl Page {
+    fn section(&mut self, title: &str, lines: impl IntoIterator<Item = String>) {
+        let mut title = title;
+        for text in lines {
+            for line in text.lines() {
+                self.0.push_str(&format!("{title:INDENT$}{line}\n"));
+                title = "";
+            }
+        }
+    }
+}
+
+fn health(status: &Status) -> Vec<String> {
+    let word = match status.health {
+        Health::Good => "good",
+        Health::Degraded => "degraded",
+    };
+    let problems = status.capture.problems.iter().cloned();
+    let reload = status.policy.reload_failure.as_ref().map(|failure| {
+        format!(
+            "the configuration of {} is not in force:\n{}",
+            failure.at, failure.message
+        )
+    });
+    let trial = status.trial_seconds_left.map(|left| {
+        let left = duration(Duration::from_secs(left));
+        format!("on trial: undone in {left} unless `tidegate confirm` comes")
+    });
+    [word.to_owned()]
+        .into_iter()
+        .chain(problems)
+        .chain(reload)
+        .chain(trial)
+        .collect()
+}
+
+fn running(status: &Status, now: Timestamp) -> String {
+    let up = duration(now.since(status.started));
+    format!(
+        "tidegate {}, process {}, for {up}",
+        status.version, status.pid
+    )
+}
+
+fn capture(capture: &CaptureStatus) -> Vec<String> {
+    let what = match capture.kind {
+        CaptureKind::Exec => "one command",
+        CaptureKind::Host => "the whole host",
+    };
+    let uplinks = capture.uplinks.iter().map(|uplink| {
+        let family = match uplink.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        };
+        let source = uplink
+            .source
+            .map(|source| format!(" from {source}"))
+            .unwrap_or_default();
+        format!("{family} leaves through {}{source}", uplink.device)
+    });
+    [format!("{what}, through {}", capture.interface)]
+        .into_iter()
+        .chain(uplinks)
+        .collect()
+}
+
+fn policy(policy: &PolicyStatus) -> [String; 1] {
+    let PolicyStatus {
+        generation,
+        since,
+        file,
+        ..
+    } = policy;
+    [format!(
+        "{} (generation {generation}, since {since})",
+        file.display()
+    )]
+}
+
+fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {
+    let totals = format!(
+        "{} live, {} since the start: {} blocked, {} dropped",
+        live,
+        grouped(counters.flows_opened),
+        grouped(counters.flows_blocked),
+        grouped(counters.flows_dropped),
+    );
+    let unattributed = by_reason("without a program", &counters.unattributed);
+    let failures = by_reason("not connected", &counters.dial_failures);
+    [totals]
+        .into_iter()
+        .chain(unattributed)
+        .chain(failures)
+        .collect()
+}
+
+fn packets(counters: &CountersSnapshot) -> Vec<String> {
+    let moved = |packets, count| format!("{} ({})", grouped(packets), bytes(count));
+    let totals = format!(
+        "{} from programs, {} to programs",
+        moved(counters.packets_in, counters.bytes_in),
+        moved(counters.packets_out, counters.bytes_out),
+    );
+    [totals]
+        .into_iter()
+        .chain(by_reason("thrown away", &counters.packets_dropped))
+        .collect()
+}
+
+fn worker((number, worker): (usize, &WorkerSnapshot)) -> String {
+    format!(
+        "{number}: {}, {} half-open, {} in TIME-WAIT, {} of buffers",
+        counted(worker.flows.try_into().unwrap_or(usize::MAX), "flow"),
+        worker.half_open,
+        worker.time_wait,
+        bytes(worker.ring_bytes),
+    )
+}
+
+/// `what: 3 (timed out 2, refused 1)`; nothing if nothing was counted.
+fn by_reason(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
+    let total: u64 = counts.values().sum();
+    let reasons: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{reason} {}", grouped(*count)))
+        .collect();
+    (total > 0).then(|| format!("{what}: {} ({})", grouped(total), reasons.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::shared::{ReloadFailure, UplinkStatus};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+fn status(kind: CaptureKind) -> Status {
+    let worker = WorkerSnapshot {
+        flows: 3,
+        half_open: 1,
+        time_wait: 2,
+        ring_bytes: 262_144,
+        ..WorkerSnapshot::default()
+    };
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        started: at(1_000),
+        health: Health::Good,
+        capture: CaptureStatus {
+            uplinks: vec![UplinkStatus {
+                family: Family::V4,
+                device: "eth0".to_owned(),
+                source: Some([192, 0, 2, 7].into()),
+            }],
+            ..CaptureStatus::new(kind, "tide0")
+        },
+        not_seen: kind
+            .blind_spots()
+            .iter()
+            .map(|&spot| spot.to_owned())
+            .collect(),
+        policy: PolicyStatus {
+            generation: 2,
+            since: at(2_000),
+            file: "/etc/tidegate/tidegate.toml".into(),
+            reload_failure: None,
+        },
+        trial_seconds_left: None,
+        flows_live: 3,
+        counters: CountersSnapshot {
+            packets_in: 12_345,
+            bytes_in: 67_890_123,
+            packets_out: 2,
+            bytes_out: 80,
+            flows_opened: 1_234,
+            flows_blocked: 5,
+            packets_dropped: [("malformed".to_owned(), 7), ("not IP".to_owned(), 0)].into(),
+            unattributed: [("the socket was gone".to_owned(), 2)].into(),
+            workers: vec![worker],
+            ..CountersSnapshot::default()
+        },
+    }
+}
+
+#[test]
+fn a_gateway_that_is_well() {
+    insta::assert_snapshot!(text_at(&status(CaptureKind::Host), at(9_000)), @"
+        health     good
+        running    tidegate 0.1.0, process 4711, for 2 h 13 min
+        capture    the whole host, through tide0
+                   IPv4 leaves through eth0 from 192.0.2.7
+        policy     /etc/tidegate/tidegate.toml (generation 2, since 1970-01-01T00:33:20.000Z)
+        flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
+                   without a program: 2 (the socket was gone 2)
+        packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs
+                   thrown away: 7 (malformed 7)
+        workers    0: 3 flows, 1 half-open, 2 in TIME-WAIT, 262 kB of buffers
+        not seen   loopback
+                   sockets bound to a physical device (SO_BINDTODEVICE)
+                   packets with another program's mark, unless capture.strict_marks is set
+                   AF_PACKET sockets
+                   other network namespaces, containers among them
+                   UDP that arrives unasked
+                   multicast, limited broadcast, DHCP and IPv6 link-local
+        ");
+}
+
+#[test]
+fn a_gateway_that_is_not_says_what_and_what_next() {
+    let mut status = status(CaptureKind::Exec);
+    status.health = Health::Degraded;
+    status.trial_seconds_left = Some(42);
+    status
+        .capture
+        .problems
+        .push("the uplink is gone: connect one".to_owned());
+    status.policy.reload_failure = Some(ReloadFailure {
+        at: at(5_000),
+        message: "a.toml:1:1: error: unknown key `\u{1b}[2J`\n  hint: known here: rule".to_owned(),
+    });
+    let text = text_at(&status, at(1_005));
+    assert!(!text.contains('\u{1b}'));
+    insta::assert_snapshot!(text, @r#"
+        health     degraded
+                   the uplink is gone: connect one
+                   the configuration of 1970-01-01T01:23:20.000Z is not in force:
+                   a.toml:1:1: error: unknown key `\u{1b}[2J`
+                     hint: known here: rule
+                   on trial: undone in 42 s unless `tidegate confirm` comes
+        running    tidegate 0.1.0, process 4711, for 5 s
+        capture    one command, through tide0
+                   IPv4 leaves through eth0 from 192.0.2.7
+        policy     /etc/tidegate/tidegate.toml (generation 2, since 1970-01-01T00:33:20.000Z)
+        flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
+                   without a program: 2 (the socket was gone 2)
+        packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs
+                   thrown away: 7 (malformed 7)
+        workers    0: 3 flows, 1 half-open, 2 in TIME-WAIT, 262 kB of buffers
+        not seen   traffic over the loopback inside the command's own namespace
+                   path-named UNIX sockets let in with --socket
+        "#);
+}

@@ -1,0 +1,153 @@
+//! What workers, the control socket and the main thread have in common.
+//!
+//! Workers read the policy through an atomic pointer and count with relaxed atomics; nothing here is locked per packet.
+//! The control side swaps the policy, asks for the end, and reads everything for `tidegate status`.
+
+mod capture;
+mod counters;
+mod lifecycle;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tidegate_policy::Policy;
+
+use crate::record::{FlowLog, FlowLogLimits, Timestamp};
+
+pub use capture::{CaptureKind, CaptureStatus, UplinkStatus};
+pub use counters::{Counters, CountersSnapshot, Reasons, WorkerGauges, WorkerSnapshot};
+pub use lifecycle::{ConfirmError, Ending, Lifecycle};
+
+/// The state that the threads of a running gateway share.
+pub struct Shared {
+    /// What decides about flows now.
+    pub policy: ArcSwap<ActivePolicy>,
+    /// Live and recent flows.
+    pub flows: FlowLog,
+    /// Figures.
+    pub counters: Counters,
+    /// How packets reach us, and whether that is well.
+    pub capture: ArcSwap<CaptureStatus>,
+    /// When and why the gateway ends.
+    pub lifecycle: Lifecycle,
+    /// When the gateway started.
+    pub started: Timestamp,
+    last_reload: Mutex<Option<ReloadFailure>>,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+/// Makes one worker look at [`Shared`] again; called from other threads.
+type Waker = Box<dyn Fn() + Send + Sync>;
+
+/// The compiled rules, and which of the policies of this run they are.
+#[derive(Debug)]
+pub struct ActivePolicy {
+    /// The compiled rules.
+    pub policy: Policy,
+    /// 1 for the policy at the start, one more with every reload. A flow judged under an older one is judged again.
+    pub generation: u64,
+    /// When it came into force.
+    pub since: Timestamp,
+}
+
+/// Why the newest configuration is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReloadFailure {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Every problem, one a line.
+    pub message: String,
+}
+
+impl Shared {
+    /// The state of a gateway that starts now under `policy`.
+    pub fn new(policy: Policy, capture: CaptureStatus, limits: FlowLogLimits) -> Arc<Self> {
+        let started = Timestamp::now();
+        let active = ActivePolicy {
+            policy,
+            generation: 1,
+            since: started,
+        };
+        Arc::new(Self {
+            policy: ArcSwap::from_pointee(active),
+            flows: FlowLog::new(limits),
+            counters: Counters::default(),
+            capture: ArcSwap::from_pointee(capture),
+            lifecycle: Lifecycle::default(),
+            started,
+            last_reload: Mutex::default(),
+            wakers: Mutex::default(),
+        })
+    }
+
+    /// Has `waker` called, on another thread, whenever the policy was replaced or the end was asked for. It must not
+    /// block.
+    pub fn on_change(&self, waker: impl Fn() + Send + Sync + 'static) {
+        lock(&self.wakers).push(Box::new(waker));
+    }
+
+    /// Puts a policy in force and has the workers judge their flows again. Returns its generation.
+    pub fn install_policy(&self, policy: Policy) -> u64 {
+        let mut last_reload = lock(&self.last_reload);
+        let generation = self.policy.load().generation + 1;
+        self.policy.store(Arc::new(ActivePolicy {
+            policy,
+            generation,
+            since: Timestamp::now(),
+        }));
+        *last_reload = None;
+        drop(last_reload);
+        self.wake_workers();
+        generation
+    }
+
+    /// Notes that a new configuration could not be put in force.
+    pub fn note_reload_failure(&self, message: String) {
+        *lock(&self.last_reload) = Some(ReloadFailure {
+            at: Timestamp::now(),
+            message,
+        });
+    }
+
+    /// Why the newest configuration is not in force; none if it is.
+    pub fn reload_failure(&self) -> Option<ReloadFailure> {
+        lock(&self.last_reload).clone()
+    }
+
+    /// Asks everything to end; the first reason is kept.
+    pub fn request_shutdown(&self, reason: impl Into<String>) {
+        self.lifecycle.request_shutdown(reason.into());
+        self.wake_workers();
+    }
+
+    /// Changes what is said of the capture.
+    pub fn update_capture(&self, change: impl Fn(&mut CaptureStatus)) {
+        self.capture.rcu(|capture| {
+            let mut capture = CaptureStatus::clone(capture);
+            change(&mut capture);
+            capture
+        });
+    }
+
+    fn wake_workers(&self) {
+        for waker in lock(&self.wakers).iter() {
+            waker();
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("generation", &self.policy.load().generation)
+            .field("flows", &self.flows.live_count())
+            .field("capture", &self.capture.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every holder leaves what it locked whole, so the lock of a thread that panicked is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

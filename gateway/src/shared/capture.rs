@@ -1,0 +1,73 @@
+//! How packets reach the gateway, what it cannot see, and whether all is well.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tidegate_routing::plan::Family;
+
+/// Whose packets are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaptureKind {
+    /// One command in a network namespace of its own.
+    Exec,
+    /// The whole machine, by policy routing.
+    Host,
+}
+
+/// The capture as `tidegate status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureStatus {
+    /// Whose packets are captured.
+    pub kind: CaptureKind,
+    /// Name of the TUN interface.
+    pub interface: String,
+    /// The ways out of the host.
+    pub uplinks: Vec<UplinkStatus>,
+    /// What is wrong now, in words, each with what to do about it; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// A way out of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// Address family.
+    pub family: Family,
+    /// Interface name.
+    pub device: String,
+    /// Source address that the kernel chooses there.
+    pub source: Option<IpAddr>,
+}
+
+impl CaptureStatus {
+    /// A capture that starts well.
+    pub fn new(kind: CaptureKind, interface: impl Into<String>) -> Self {
+        Self {
+            kind,
+            interface: interface.into(),
+            uplinks: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+impl CaptureKind {
+    /// What this capture does not see, one sentence each.
+    pub fn blind_spots(self) -> &'static [&'static str] {
+        match self {
+            Self::Exec => &[
+                "traffic over the loopback inside the command's own namespace",
+                "path-named UNIX sockets let in with --socket",
+            ],
+            Self::Host => &[
+                "loopback",
+                "sockets bound to a physical device (SO_BINDTODEVICE)",
+                "packets with another program's mark, unless capture.strict_marks is set",
+                "AF_PACKET sockets",
+                "other network namespaces, containers among them",
+                "UDP that arrives unasked",
+                "multicast, limited broadcast, DHCP and IPv6 link-local",
+            ],
+        }
+    }
+}

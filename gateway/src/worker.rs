@@ -1,0 +1,433 @@
+//! One data-plane thread: its TUN queue, its stack, its upstream sockets.
+//!
+//! A packet's way through this module: [`Worker::turn`] reads a batch from the device and hands each packet to the
+//! [`Stack`]; a new flow gets an [`Entry`] whose [`Flow`] says what to do next ([`Worker::drive`]): look up the program,
+//! judge, dial, accept or refuse. From then on [`tcp`], [`udp`] and [`echo`] move its bytes. Nothing here waits: the
+//! thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that one flow.
+
+mod echo;
+mod entry;
+mod identify;
+mod inbox;
+mod tcp;
+mod udp;
+mod unknown;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use tidegate_netstack::{
+    CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Stack, StackConfig,
+};
+use tidegate_platform::bypass::Bypass;
+use tidegate_platform::tun::Tun;
+use tidegate_routing::flow::Action;
+use tidegate_routing::target::Translation;
+
+use crate::shared::{ActivePolicy, Shared, WorkerGauges};
+
+pub use self::identify::Identify;
+pub use self::inbox::{Handle, Message};
+pub use self::unknown::Strangers;
+
+use self::echo::EchoSockets;
+use self::entry::{Entry, Path};
+use self::inbox::Inbox;
+use self::udp::Associations;
+
+/// Packets taken from the device before upstream sockets get their turn.
+const BATCH: usize = 64;
+/// The largest packet with room to spare.
+const BUFFER: usize = 65_536 + 128;
+const TUN: Token = Token(usize::MAX);
+const INBOX: Token = Token(usize::MAX - 1);
+
+/// What a worker needs to start.
+pub struct WorkerConfig {
+    /// Limits of the stack.
+    pub stack: StackConfig,
+    /// What the gateway's own addresses mean.
+    pub translation: Translation,
+    /// How our sockets stay out of the capture.
+    pub bypass: Bypass,
+    /// Who made a flow.
+    pub identify: Identify,
+    /// What happens to packets of no flow of ours.
+    pub strangers: Strangers,
+}
+
+/// One data-plane thread.
+pub struct Worker {
+    poll: Poll,
+    tun: Tun,
+    tun_readable: bool,
+    stack: Stack,
+    flows: FxHashMap<FlowId, Entry>,
+    sources: Slab<Source>,
+    /// Flows whose sockets or rings have something to move.
+    ready: VecDeque<FlowId>,
+    retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
+    associations: Associations,
+    echo: EchoSockets,
+    inbox: Inbox,
+    handle: Handle,
+    shared: Arc<Shared>,
+    gauges: Arc<WorkerGauges>,
+    policy: Arc<ActivePolicy>,
+    translation: Translation,
+    bypass: Bypass,
+    identify: Identify,
+    strangers: Strangers,
+    transmit_buffer: Box<[u8]>,
+}
+
+/// Whose an upstream socket is.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Tcp(FlowId),
+    Udp(udp::AssociationId),
+    Echo(echo::SocketId),
+}
+
+impl Worker {
+    /// A worker on this device queue; `Handle` reaches it from other threads.
+    pub fn new(tun: Tun, config: WorkerConfig, shared: Arc<Shared>) -> io::Result<(Self, Handle)> {
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
+        let (inbox, handle) = inbox::open(poll.registry(), INBOX)?;
+        let policy = shared.policy.load_full();
+        let worker = Self {
+            poll,
+            tun,
+            tun_readable: true,
+            stack: Stack::new(config.stack, Instant::now()),
+            flows: FxHashMap::default(),
+            sources: Slab::new(),
+            ready: VecDeque::new(),
+            retries: BinaryHeap::new(),
+            associations: Associations::default(),
+            echo: EchoSockets::default(),
+            inbox,
+            handle: handle.clone(),
+            gauges: shared.counters.add_worker(),
+            shared,
+            policy,
+            translation: config.translation,
+            bypass: config.bypass,
+            identify: config.identify,
+            strangers: config.strangers,
+            transmit_buffer: vec![0; BUFFER].into_boxed_slice(),
+        };
+        Ok((worker, handle))
+    }
+
+    /// Serves until told to stop.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        let mut packet = vec![0; BUFFER].into_boxed_slice();
+        loop {
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let mut messages = false;
+            for event in &events {
+                match event.token() {
+                    TUN => self.tun_readable = true,
+                    INBOX => messages = true,
+                    Token(source) => self.note_ready(source, event),
+                }
+            }
+            if messages && self.read_inbox(Instant::now()).is_break() {
+                self.close_all(Instant::now());
+                return Ok(());
+            }
+            self.turn(&mut packet)?;
+        }
+    }
+
+    /// One round: device, timers, sockets, device.
+    fn turn(&mut self, packet: &mut [u8]) -> io::Result<()> {
+        let now = Instant::now();
+        self.receive(now, packet)?;
+        self.retry(now);
+        self.stack.handle_timeout(now);
+        self.take_events();
+        self.receive_datagrams(now);
+        self.receive_echoes(now);
+        for _ in 0..self.ready.len() {
+            let Some(flow) = self.ready.pop_front() else {
+                break;
+            };
+            self.pump(now, flow);
+            self.transmit(now);
+        }
+        self.transmit(now);
+        self.take_events();
+        self.note_gauges();
+        Ok(())
+    }
+
+    fn timeout(&mut self, now: Instant) -> Option<Duration> {
+        if self.tun_readable
+            || !self.ready.is_empty()
+            || self.associations.is_ready()
+            || self.echo.is_ready()
+        {
+            return Some(Duration::ZERO);
+        }
+        let stack = self.stack.poll_timeout().map(|(at, _)| at);
+        let retry = self.retries.peek().map(|Reverse((at, _))| *at);
+        let next = [stack, retry].into_iter().flatten().min()?;
+        // `epoll` counts in milliseconds, rounded down: a deadline that is closer would spin.
+        Some(
+            next.saturating_duration_since(now)
+                .max(Duration::from_millis(1)),
+        )
+    }
+
+    fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..BATCH {
+            if !self.tun_readable {
+                break;
+            }
+            match self.tun.read(buffer) {
+                Ok((len, offload)) => {
+                    add(&self.gauges.packets_in, 1);
+                    add(&self.gauges.bytes_in, count(len));
+                    let packet = buffer.get(..len).unwrap_or_default();
+                    let input = self.stack.handle_packet(now, packet, offload);
+                    self.act(now, input, offload);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.tun_readable = false
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, now: Instant, input: Input<'_>, offload: Offload) {
+        match input {
+            Input::Handled => {}
+            Input::Dropped(reason) => self.drop_packet(reason),
+            Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
+            Input::Tcp(flow) => self.enqueue(flow),
+            Input::Udp {
+                flow,
+                is,
+                payload,
+                segment,
+                ..
+            } => {
+                if is == FlowIs::New {
+                    self.begin(now, flow, Path::udp());
+                }
+                self.datagram_from_program(flow, payload, segment);
+            }
+            Input::Echo {
+                flow,
+                is,
+                sequence,
+                payload,
+                hop_limit,
+            } => {
+                if is == FlowIs::New {
+                    self.begin(now, flow, Path::echo());
+                }
+                self.echo_from_program(flow, sequence, payload, hop_limit);
+            }
+            Input::Reassembled(packet) => {
+                let input = self.stack.handle_packet(now, &packet, Offload::default());
+                self.act(now, input, Offload::default());
+            }
+            Input::Pass { flow, packet } => self.pass_on(flow, packet, offload),
+            Input::Unknown { class, key, packet } => {
+                self.stranger(now, class, key, packet, offload)
+            }
+        }
+    }
+
+    /// Lets a flow's life go on until it waits for something.
+    fn drive(&mut self, now: Instant, flow: FlowId) {
+        loop {
+            let Some(entry) = self.flows.get_mut(&flow) else {
+                return;
+            };
+            let action = entry.life.poll_action();
+            entry.record.set_state(entry.life.state().into());
+            match action {
+                Some(Action::LookUp) => self.look_up(now, flow),
+                Some(Action::Judge) => self.judge(flow),
+                Some(Action::Dial) => self.dial(flow),
+                Some(Action::Accept) => self.accept(now, flow),
+                Some(Action::Refuse(refusal)) => self.refuse(now, flow, refusal),
+                Some(Action::Cut) => self.cut(now, flow),
+                None => break,
+            }
+        }
+        if let Some(at) = self
+            .flows
+            .get(&flow)
+            .and_then(|entry| entry.life.poll_timeout())
+        {
+            self.retries.push(Reverse((at, flow)));
+        }
+    }
+
+    fn retry(&mut self, now: Instant) {
+        while let Some(Reverse((at, flow))) = self.retries.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.retries.pop();
+            if let Some(entry) = self.flows.get_mut(&flow) {
+                entry.life.handle_timeout(now);
+                self.drive(now, flow);
+            }
+        }
+    }
+
+    fn dial(&mut self, flow: FlowId) {
+        match self.flows.get(&flow).map(|entry| &entry.path) {
+            Some(Path::Tcp(_)) => self.dial_tcp(flow),
+            Some(Path::Udp(_)) => self.open_udp(flow),
+            Some(Path::Echo(_)) => self.open_echo(flow),
+            Some(Path::Pass(_)) => self.open_passed(flow),
+            None => {}
+        }
+    }
+
+    fn accept(&mut self, now: Instant, flow: FlowId) {
+        match self.flows.get(&flow).map(|entry| &entry.path) {
+            Some(Path::Tcp(_)) => self.accept_tcp(now, flow),
+            Some(Path::Udp(_)) => self.release_datagrams(flow),
+            Some(Path::Echo(_)) => self.release_echo(flow),
+            Some(Path::Pass(_)) => self.release_passed(flow),
+            None => {}
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.stack.poll_event() {
+            match event {
+                Event::Tcp(flow) => self.enqueue(flow),
+                Event::Closed(flow, reason) => {
+                    if matches!(reason, CloseReason::ResetByProgram | CloseReason::TimedOut) {
+                        self.reset_upstream(flow);
+                    }
+                    self.end(flow, close_reason(reason));
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        while let Some(transmit) = self.stack.poll_transmit(now, &mut self.transmit_buffer) {
+            let packet = self.transmit_buffer.get(..transmit.len).unwrap_or_default();
+            write(
+                &self.tun,
+                &self.gauges,
+                &self.shared,
+                &[packet],
+                transmit.offload,
+            );
+        }
+    }
+
+    /// Puts one packet into the device.
+    fn write(&self, parts: &[&[u8]], offload: Offload) {
+        write(&self.tun, &self.gauges, &self.shared, parts, offload);
+    }
+
+    fn drop_packet(&self, reason: DropReason) {
+        self.gauges.packets_dropped.add(reason.name());
+    }
+
+    fn upstream_refused(&self, error: &io::Error) {
+        tracing::trace!(%error, "an upstream socket refused a packet");
+        self.shared
+            .counters
+            .packets_dropped
+            .add("refused by an upstream socket");
+    }
+
+    fn note_gauges(&self) {
+        let stack = self.stack.counters();
+        for (gauge, value) in [
+            (&self.gauges.flows, stack.flows),
+            (&self.gauges.half_open, stack.half_open),
+            (&self.gauges.time_wait, stack.time_wait),
+            (&self.gauges.ring_bytes, stack.ring_bytes),
+        ] {
+            gauge.store(count(value), Ordering::Relaxed);
+        }
+    }
+
+    fn enqueue(&mut self, flow: FlowId) {
+        if let Some(entry) = self.flows.get_mut(&flow)
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.ready.push_back(flow);
+        }
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        let mut flows: Vec<FlowId> = self.flows.keys().copied().collect();
+        flows.sort_unstable();
+        for flow in flows {
+            self.cut(now, flow);
+        }
+        self.transmit(now);
+    }
+}
+
+fn write(tun: &Tun, gauges: &WorkerGauges, shared: &Shared, parts: &[&[u8]], offload: Offload) {
+    match tun.write(parts, offload) {
+        Ok(()) => {
+            add(&gauges.packets_out, 1);
+            add(
+                &gauges.bytes_out,
+                count(parts.iter().map(|part| part.len()).sum()),
+            );
+        }
+        Err(error) => {
+            tracing::trace!(%error, "the device refused a packet");
+            shared.counters.packets_dropped.add("refused by the device");
+        }
+    }
+}
+
+/// Only this thread writes the gauge, so it needs no locked instruction.
+fn add(gauge: &AtomicU64, n: u64) {
+    gauge.store(gauge.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
+/// A length as a count of bytes: `usize` is never wider than 64 bits here.
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn close_reason(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Finished => "finished",
+        CloseReason::ResetByProgram => "reset by program",
+        CloseReason::TimedOut => "timed out",
+        CloseReason::Idle => "idle",
+        CloseReason::Evicted => "evicted",
+    }
+}

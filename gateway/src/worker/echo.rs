@@ -1,0 +1,341 @@
+//! ICMP echo: `ping` through the gateway.
+//!
+//! Where raw sockets are allowed one of each family serves all flows, each under an identifier of its own: the program's
+//! would make the kernel hand the reply to the program's own raw socket as well. Where only ping sockets are allowed
+//! (`net.ipv4.ping_group_range`) each flow has one, and the kernel chooses the identifier.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_netstack::ping::{EchoFamily, EchoReply, echo_request};
+use tidegate_netstack::{DropReason, FlowId};
+use tidegate_platform::bypass::Bypass;
+use tidegate_routing::flow::{DialFailure, State};
+use tidegate_routing::target::Target;
+
+use super::entry::Path;
+use super::tcp::dial_failure;
+use super::{Source, Worker, count};
+
+/// Requests that wait for one flow's verdict.
+const WAITING: usize = 16;
+/// Replies taken from one socket before the next gets its turn.
+const BATCH: usize = 64;
+
+/// The upstream side of one echo flow.
+pub(super) struct EchoPath {
+    socket: Option<SocketId>,
+    identifier: u16,
+    target: Option<SocketAddr>,
+    waiting: Vec<Request>,
+}
+
+struct Request {
+    sequence: u16,
+    payload: Vec<u8>,
+    hop_limit: u8,
+}
+
+/// Names one upstream socket of [`EchoSockets`].
+pub(super) type SocketId = usize;
+
+struct EchoSocket {
+    socket: Socket,
+    source: usize,
+    family: EchoFamily,
+    serves: Serves,
+    hop_limit: Option<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Serves {
+    /// A raw socket: replies are told apart by identifier.
+    All,
+    /// A ping socket.
+    One(FlowId),
+}
+
+/// All upstream echo sockets of a worker.
+#[derive(Default)]
+pub(super) struct EchoSockets {
+    all: Slab<EchoSocket>,
+    raw: [Option<SocketId>; 2],
+    by_identifier: FxHashMap<(EchoFamily, u16), FlowId>,
+    last_identifier: u16,
+    readable: Vec<SocketId>,
+    buffer: Vec<u8>,
+}
+
+impl Path {
+    pub(super) fn echo() -> Self {
+        Self::Echo(EchoPath {
+            socket: None,
+            identifier: 0,
+            target: None,
+            waiting: Vec::new(),
+        })
+    }
+}
+
+impl EchoSockets {
+    pub(super) fn note_readable(&mut self, id: SocketId) {
+        if !self.readable.contains(&id) {
+            self.readable.push(id);
+        }
+    }
+
+    /// Whether a socket waits to be read.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    fn claim_identifier(&mut self, family: EchoFamily, flow: FlowId) -> Option<u16> {
+        for _ in 0..=u16::MAX {
+            self.last_identifier = self.last_identifier.wrapping_add(1);
+            let key = (family, self.last_identifier);
+            if !self.by_identifier.contains_key(&key) {
+                self.by_identifier.insert(key, flow);
+                return Some(self.last_identifier);
+            }
+        }
+        None
+    }
+}
+
+impl Worker {
+    /// An echo request came from the program.
+    pub(super) fn echo_from_program(
+        &mut self,
+        flow: FlowId,
+        sequence: u16,
+        payload: &[u8],
+        hop_limit: u8,
+    ) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let open = entry.life.state() == State::Open;
+        let Path::Echo(path) = &mut entry.path else {
+            return;
+        };
+        if open {
+            self.send_echo(flow, sequence, payload, hop_limit);
+        } else if path.waiting.len() < WAITING {
+            path.waiting.push(Request {
+                sequence,
+                payload: payload.to_vec(),
+                hop_limit,
+            });
+        } else {
+            self.drop_packet(DropReason::TooManyHalfOpen);
+        }
+    }
+
+    pub(super) fn open_echo(&mut self, flow: FlowId) {
+        let Some(entry) = self.flows.get(&flow) else {
+            return;
+        };
+        let remote = entry.key.remote.0;
+        let mut failure = None;
+        let outcome = match self.translation.target(remote, 0) {
+            Target::NoService => Err(DialFailure::Refused),
+            Target::To(target) | Target::Resolver(target) => {
+                self.join_echo(flow, target).map_err(|error| {
+                    failure = Some(error.to_string());
+                    dial_failure(&error)
+                })
+            }
+        };
+        if let Err(failure) = outcome {
+            self.shared.counters.dial_failures.add(failure.name());
+        }
+        if let Some(entry) = self.flows.get_mut(&flow) {
+            entry.failure = failure;
+            entry.life.handle_dialed(outcome);
+        }
+    }
+
+    fn join_echo(&mut self, flow: FlowId, target: SocketAddr) -> io::Result<()> {
+        let family = EchoFamily::of(target.ip());
+        let id = match self.echo.raw[family.index()] {
+            Some(id) => id,
+            None => self.open_echo_socket(family, flow)?,
+        };
+        let identifier = self
+            .echo
+            .claim_identifier(family, flow)
+            .ok_or(io::ErrorKind::AddrInUse)?;
+        if let Some(Path::Echo(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) {
+            (path.socket, path.identifier, path.target) = (Some(id), identifier, Some(target));
+        }
+        Ok(())
+    }
+
+    fn open_echo_socket(&mut self, family: EchoFamily, flow: FlowId) -> io::Result<SocketId> {
+        let (socket, serves) = match open(family, Type::RAW, &self.bypass) {
+            Ok(socket) => (socket, Serves::All),
+            Err(_) => (open(family, Type::DGRAM, &self.bypass)?, Serves::One(flow)),
+        };
+        let id = self.echo.all.vacant_key();
+        let source = self.sources.insert(Source::Echo(id));
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Token(source),
+            Interest::READABLE,
+        );
+        if let Err(error) = registered {
+            self.sources.remove(source);
+            return Err(error);
+        }
+        self.echo.all.insert(EchoSocket {
+            socket,
+            source,
+            family,
+            serves,
+            hop_limit: None,
+        });
+        if matches!(serves, Serves::All) {
+            self.echo.raw[family.index()] = Some(id);
+        }
+        Ok(id)
+    }
+
+    /// The verdict is in and the socket stands: sends what waited.
+    pub(super) fn release_echo(&mut self, flow: FlowId) {
+        let Some(Path::Echo(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            return;
+        };
+        for request in std::mem::take(&mut path.waiting) {
+            self.send_echo(flow, request.sequence, &request.payload, request.hop_limit);
+        }
+    }
+
+    fn send_echo(&mut self, flow: FlowId, sequence: u16, payload: &[u8], hop_limit: u8) {
+        let Some(entry) = self.flows.get(&flow) else {
+            return;
+        };
+        let Path::Echo(path) = &entry.path else {
+            return;
+        };
+        let (Some(id), Some(target)) = (path.socket, path.target) else {
+            return;
+        };
+        let Some(echo) = self.echo.all.get_mut(id) else {
+            return;
+        };
+        let request = echo_request(echo.family, path.identifier, sequence, payload);
+        let sent = echo
+            .set_hop_limit(hop_limit)
+            .and_then(|()| echo.socket.send_to(&request, &target.into()));
+        match sent {
+            Ok(_) => entry.record.add_bytes_up(count(payload.len())),
+            Err(error) => {
+                self.upstream_refused(&error);
+            }
+        }
+    }
+
+    /// Takes the replies that have come.
+    pub(super) fn receive_echoes(&mut self, now: Instant) {
+        let mut buffer = std::mem::take(&mut self.echo.buffer);
+        buffer.resize(usize::from(u16::MAX), 0);
+        for id in std::mem::take(&mut self.echo.readable) {
+            for received in 0..=BATCH {
+                let Some(echo) = self.echo.all.get(id) else {
+                    break;
+                };
+                if received == BATCH {
+                    self.echo.note_readable(id);
+                    break;
+                }
+                match (&echo.socket).read(&mut buffer) {
+                    Ok(len) => {
+                        self.echo_from_upstream(now, id, buffer.get(..len).unwrap_or_default())
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => self.upstream_refused(&error),
+                }
+            }
+        }
+        self.echo.buffer = buffer;
+    }
+
+    fn echo_from_upstream(&mut self, now: Instant, id: SocketId, bytes: &[u8]) {
+        let Some(echo) = self.echo.all.get(id) else {
+            return;
+        };
+        let Some(reply) = EchoReply::parse(echo.family, bytes) else {
+            return;
+        };
+        let flow = match echo.serves {
+            Serves::One(flow) => flow,
+            Serves::All => match self
+                .echo
+                .by_identifier
+                .get(&(echo.family, reply.identifier))
+            {
+                Some(flow) => *flow,
+                None => return,
+            },
+        };
+        let Some(entry) = self.flows.get(&flow) else {
+            return;
+        };
+        entry.record.add_bytes_down(count(reply.payload.len()));
+        match self
+            .stack
+            .echo_reply_head(now, flow, reply.sequence, reply.payload)
+        {
+            Ok(head) => self.write(&[head.as_ref(), reply.payload], head.offload),
+            Err(reason) => self.drop_packet(reason),
+        }
+    }
+
+    pub(super) fn release_echo_socket(&mut self, flow: FlowId, path: &EchoPath) {
+        let Some(id) = path.socket else { return };
+        let Some(echo) = self.echo.all.get(id) else {
+            return;
+        };
+        self.echo
+            .by_identifier
+            .remove(&(echo.family, path.identifier));
+        if matches!(echo.serves, Serves::One(owner) if owner == flow) {
+            let echo = self.echo.all.remove(id);
+            self.echo.readable.retain(|waiting| *waiting != id);
+            self.sources.try_remove(echo.source);
+            // Closing the descriptor takes it out of the poll set.
+        }
+    }
+}
+
+impl EchoSocket {
+    fn set_hop_limit(&mut self, hop_limit: u8) -> io::Result<()> {
+        if self.hop_limit == Some(hop_limit) {
+            return Ok(());
+        }
+        match self.family {
+            EchoFamily::V4 => self.socket.set_ttl_v4(hop_limit.into())?,
+            EchoFamily::V6 => self.socket.set_unicast_hops_v6(hop_limit.into())?,
+        }
+        self.hop_limit = Some(hop_limit);
+        Ok(())
+    }
+}
+
+fn open(family: EchoFamily, kind: Type, bypass: &Bypass) -> io::Result<Socket> {
+    let (domain, protocol) = match family {
+        EchoFamily::V4 => (Domain::IPV4, Protocol::ICMPV4),
+        EchoFamily::V6 => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let socket = Socket::new(domain, kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    bypass.apply(&socket)?;
+    Ok(socket)
+}

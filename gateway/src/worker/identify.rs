@@ -1,0 +1,230 @@
+//! Who made a flow, and may it pass.
+//!
+//! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache, or
+//! else by the look-up thread while the flow is held: a search through `/proc` may take milliseconds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use tidegate_netstack::{FlowId, FlowKey, Protocol};
+use tidegate_platform::apps::{AppFinder, Owners, Processes, SocketInfo, Unattributed};
+use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
+use tidegate_routing::flow::{Found, State};
+
+use super::entry::policy_protocol;
+use super::inbox::{Handle, Message};
+use super::{Entry, Worker};
+
+/// The way out of every flow that may pass.
+const DIRECT: &str = "direct";
+
+/// Finds the programs behind a worker's flows.
+#[derive(Debug)]
+pub struct Identify {
+    finder: AppFinder,
+    searches: Sender<Search>,
+}
+
+/// A search for the look-up thread.
+struct Search {
+    flow: FlowId,
+    socket: SocketInfo,
+    reply_to: Handle,
+}
+
+/// What is known without a search.
+enum Known {
+    Now(Result<Owners, Unattributed>),
+    /// The look-up thread will say.
+    Later,
+}
+
+impl Identify {
+    /// Asks `finder` for sockets; a thread of its own searches `processes`, which `finder` shares.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(finder: AppFinder, processes: Arc<Processes>) -> io::Result<Self> {
+        let (searches, inbox) = channel();
+        thread::Builder::new()
+            .name("look-up".to_owned())
+            .spawn(move || serve(&inbox, &processes))?;
+        Ok(Self { finder, searches })
+    }
+
+    fn find(
+        &mut self,
+        flow: FlowId,
+        key: &FlowKey,
+        direction: Direction,
+        handle: &Handle,
+    ) -> Known {
+        let socket = match self.socket(key, direction) {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return Known::Now(Err(Unattributed::NoSocket)),
+            Err(reason) => return Known::Now(Err(reason)),
+        };
+        if let Some(owners) = self.finder.owners_cached(&socket) {
+            return Known::Now(Ok(owners));
+        }
+        match self.searches.send(Search {
+            flow,
+            socket,
+            reply_to: handle.clone(),
+        }) {
+            Ok(()) => Known::Later,
+            Err(_) => Known::Now(Err(Unattributed::Failed)),
+        }
+    }
+
+    fn socket(
+        &mut self,
+        key: &FlowKey,
+        direction: Direction,
+    ) -> Result<Option<SocketInfo>, Unattributed> {
+        let (local, remote) = (key.local.0, key.remote.0);
+        let found = match (direction, key.protocol) {
+            // A half-open connection belongs to no process yet; its listener does.
+            (Direction::In, Protocol::Tcp) => match self.finder.listener(local) {
+                Ok(None) => self
+                    .finder
+                    .find_socket(policy_protocol(key.protocol), local, remote),
+                listener => listener,
+            },
+            _ => self
+                .finder
+                .find_socket(policy_protocol(key.protocol), local, remote),
+        };
+        found.map_err(|error| {
+            tracing::debug!(%error, "a socket could not be looked up");
+            Unattributed::from(&error)
+        })
+    }
+
+    /// Which way the connection of an unknown segment was opened, if a living socket of this host has it.
+    pub(super) fn way_of_segment(&mut self, key: &FlowKey) -> Option<Direction> {
+        let (local, remote) = (key.local.0, key.remote.0);
+        if !self
+            .finder
+            .is_alive(policy_protocol(key.protocol), local, remote)
+            .unwrap_or(false)
+        {
+            return None;
+        }
+        Some(if self.listens(local) {
+            Direction::In
+        } else {
+            Direction::Out
+        })
+    }
+
+    fn listens(&mut self, local: SocketAddr) -> bool {
+        matches!(self.finder.listener(local), Ok(Some(_)))
+    }
+}
+
+fn serve(inbox: &Receiver<Search>, processes: &Processes) {
+    while let Ok(search) = inbox.recv() {
+        let owners = processes.owners(&search.socket);
+        search.reply_to.tell(Message::Owners(search.flow, owners));
+    }
+}
+
+impl Worker {
+    pub(super) fn look_up(&mut self, now: Instant, flow: FlowId) {
+        let Some(entry) = self.flows.get(&flow) else {
+            return;
+        };
+        match self
+            .identify
+            .find(flow, &entry.key, entry.direction, &self.handle)
+        {
+            Known::Now(owners) => self.note_owners(now, flow, owners),
+            Known::Later => {}
+        }
+    }
+
+    /// The look-up thread has an answer.
+    pub(super) fn owners_found(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        owners: Result<Owners, Unattributed>,
+    ) {
+        self.note_owners(now, flow, owners);
+        self.drive(now, flow);
+    }
+
+    fn note_owners(&mut self, now: Instant, flow: FlowId, owners: Result<Owners, Unattributed>) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let found = match &owners {
+            Ok(_) => Found::Owner,
+            Err(Unattributed::NoSocket | Unattributed::NoProcess) => Found::Nobody,
+            Err(_) => Found::Never,
+        };
+        entry.life.handle_looked_up(now, found);
+        if entry.life.state() != State::Judging {
+            return;
+        }
+        match owners {
+            Ok(owners) => {
+                entry.apps = owners.apps.into();
+                entry
+                    .record
+                    .set_apps::<_, String>(Ok(Arc::clone(&entry.apps)));
+            }
+            Err(reason) => {
+                self.shared.counters.unattributed.add(reason.name());
+                entry
+                    .record
+                    .set_apps::<Arc<[_]>, _>(Err(reason.to_string()));
+            }
+        }
+    }
+
+    pub(super) fn judge(&mut self, flow: FlowId) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let policy = &self.policy.policy;
+        let decision = policy.decide(&facts(entry));
+        let rule = match decision.by {
+            DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
+            DecidedBy::Default => None,
+        };
+        let egress = (decision.verdict == Verdict::Allow).then(|| Arc::from(DIRECT));
+        self.shared.counters.count_verdict(decision.verdict);
+        entry.record.set_decision(decision.verdict, rule, egress);
+        let Decision { verdict, .. } = decision;
+        entry.life.handle_judged(verdict);
+    }
+
+    /// A new policy is in force: every flow is judged again.
+    pub(super) fn adopt_policy(&mut self, now: Instant) {
+        self.policy = self.shared.policy.load_full();
+        let mut flows: Vec<FlowId> = self.flows.keys().copied().collect();
+        flows.sort_unstable();
+        for flow in flows {
+            if let Some(entry) = self.flows.get_mut(&flow) {
+                entry.life.handle_policy_changed();
+            }
+            self.drive(now, flow);
+        }
+    }
+}
+
+fn facts(entry: &Entry) -> FlowFacts<'_> {
+    FlowFacts {
+        direction: entry.direction,
+        protocol: policy_protocol(entry.key.protocol),
+        local: entry.key.local.0,
+        remote: entry.key.remote.0,
+        apps: &entry.apps,
+    }
+}

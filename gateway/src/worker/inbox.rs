@@ -1,0 +1,68 @@
+//! What other threads tell a worker, and how they wake it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use mio::{Registry, Token, Waker};
+use tidegate_netstack::FlowId;
+use tidegate_platform::apps::{Owners, Unattributed};
+
+use super::Worker;
+
+/// A word from another thread.
+#[derive(Debug)]
+pub enum Message {
+    /// The look-up thread has searched for this flow's program.
+    Owners(FlowId, Result<Owners, Unattributed>),
+    /// [`Shared`](crate::shared::Shared) has changed: another policy, or the end.
+    Changed,
+}
+
+/// Reaches a worker from other threads.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    sender: Sender<Message>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    /// Says something to the worker; one that has ended does not hear it.
+    pub fn tell(&self, message: Message) {
+        if self.sender.send(message).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a worker could not be woken");
+        }
+    }
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    receiver: Receiver<Message>,
+}
+
+pub(super) fn open(registry: &Registry, token: Token) -> io::Result<(Inbox, Handle)> {
+    let waker = Arc::new(Waker::new(registry, token)?);
+    let (sender, receiver) = channel();
+    Ok((Inbox { receiver }, Handle { sender, waker }))
+}
+
+impl Worker {
+    /// Does what other threads asked for; breaks when one asked to stop.
+    pub(super) fn read_inbox(&mut self, now: Instant) -> ControlFlow<()> {
+        while let Ok(message) = self.inbox.receiver.try_recv() {
+            match message {
+                Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
+                Message::Changed if self.shared.lifecycle.is_stopping() => {
+                    return ControlFlow::Break(());
+                }
+                Message::Changed => self.adopt_policy(now),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,332 @@
+//! TCP: dial first, then move bytes between the flow's rings and the upstream socket.
+//!
+//! Up, bytes go from the ring into `send`; down, `recv` fills the ring: no buffer of our own in between. mio reports
+//! readiness once per change, so what is known of the socket is kept in [`TcpPath`] and a short read or write clears it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+use socket2::{Domain, SockRef, Socket, Type};
+use tidegate_netstack::FlowId;
+use tidegate_platform::bypass::{Bypass, begin_connect};
+use tidegate_routing::flow::DialFailure;
+use tidegate_routing::target::Target;
+
+use super::entry::Path;
+use super::{Source, Worker, count};
+
+/// Bytes one flow may move in one direction before the next flow gets its turn.
+const TURN: usize = 1 << 20;
+/// The hop limit that needs no word: what hosts send with.
+const USUAL_HOP_LIMIT: u8 = 64;
+
+/// The upstream side of one TCP flow.
+pub(super) struct TcpPath {
+    hop_limit: u8,
+    socket: Option<Upstream>,
+}
+
+struct Upstream {
+    stream: TcpStream,
+    source: usize,
+    connected: bool,
+    readable: bool,
+    writable: bool,
+    /// Upstream has sent FIN.
+    read_finished: bool,
+    /// We have sent FIN upstream.
+    write_finished: bool,
+}
+
+impl Path {
+    pub(super) fn tcp(hop_limit: u8) -> Self {
+        Self::Tcp(TcpPath {
+            hop_limit,
+            socket: None,
+        })
+    }
+}
+
+/// What one turn left.
+enum Pumped {
+    /// Nothing more to move for now.
+    Idle,
+    /// More to move, but others first.
+    More,
+    /// The upstream connection broke.
+    Broken(io::Error),
+}
+
+impl Worker {
+    pub(super) fn dial_tcp(&mut self, flow: FlowId) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let Path::Tcp(path) = &mut entry.path else {
+            return;
+        };
+        let target = match self.translation.target(entry.key.remote.0, 0) {
+            Target::To(address) | Target::Resolver(address) => address,
+            Target::NoService => return entry.life.handle_dialed(Err(DialFailure::Refused)),
+        };
+        let slot = self.sources.vacant_entry();
+        let mut stream = match connect(target, path.hop_limit, &self.bypass) {
+            Ok(stream) => stream,
+            Err(error) => {
+                entry.failure = Some(error.to_string());
+                return entry.life.handle_dialed(Err(dial_failure(&error)));
+            }
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut stream, Token(slot.key()), interest)
+        {
+            entry.failure = Some(error.to_string());
+            return entry.life.handle_dialed(Err(DialFailure::Exhausted));
+        }
+        path.socket = Some(Upstream {
+            stream,
+            source: slot.key(),
+            connected: false,
+            readable: false,
+            writable: false,
+            read_finished: false,
+            write_finished: false,
+        });
+        slot.insert(Source::Tcp(flow));
+    }
+
+    /// The socket of `source` is ready for what `event` says.
+    pub(super) fn note_ready(&mut self, source: usize, event: &Event) {
+        match self.sources.get(source).copied() {
+            Some(Source::Tcp(flow)) => {
+                if let Some(upstream) = self.upstream(flow) {
+                    upstream.readable |=
+                        event.is_readable() || event.is_read_closed() || event.is_error();
+                    upstream.writable |= event.is_writable() || event.is_error();
+                }
+                self.enqueue(flow);
+            }
+            Some(Source::Udp(association)) => self.associations.note_readable(association),
+            Some(Source::Echo(socket)) => self.echo.note_readable(socket),
+            None => {}
+        }
+    }
+
+    /// Moves what can be moved for one flow.
+    pub(super) fn pump(&mut self, now: Instant, flow: FlowId) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        entry.queued = false;
+        let Path::Tcp(TcpPath {
+            socket: Some(upstream),
+            ..
+        }) = &mut entry.path
+        else {
+            return;
+        };
+        if !upstream.connected {
+            return self.finish_dial(now, flow);
+        }
+        let Some(mut accepted) = self.stack.tcp(flow) else {
+            return;
+        };
+        let up = pump_up(&mut accepted, upstream, |n| entry.record.add_bytes_up(n));
+        let down = pump_down(&mut accepted, upstream, |n| entry.record.add_bytes_down(n));
+        if upstream.read_finished || upstream.write_finished {
+            entry.life.handle_half_closed();
+            entry.record.set_state(entry.life.state().into());
+        }
+        match (up, down) {
+            (Pumped::Broken(error), _) | (_, Pumped::Broken(error)) => {
+                accepted.abort();
+                let reason = format!("upstream: {error}");
+                self.end(flow, reason);
+            }
+            (Pumped::More, _) | (_, Pumped::More) => self.enqueue(flow),
+            (Pumped::Idle, Pumped::Idle) => {}
+        }
+    }
+
+    fn finish_dial(&mut self, now: Instant, flow: FlowId) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let Path::Tcp(TcpPath {
+            socket: Some(upstream),
+            ..
+        }) = &mut entry.path
+        else {
+            return;
+        };
+        let outcome = match upstream.stream.take_error() {
+            Ok(Some(error)) | Err(error) => Err(error),
+            Ok(None) => match upstream.stream.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
+                Err(error) => Err(error),
+                Ok(_) => Ok(()),
+            },
+        };
+        match outcome {
+            Ok(()) => {
+                upstream.connected = true;
+                upstream.writable = true;
+                entry.life.handle_dialed(Ok(()));
+            }
+            Err(error) => {
+                let failure = dial_failure(&error);
+                entry.failure = Some(error.to_string());
+                self.shared.counters.dial_failures.add(failure.name());
+                entry.life.handle_dialed(Err(failure));
+            }
+        }
+        self.drive(now, flow);
+    }
+
+    pub(super) fn accept_tcp(&mut self, now: Instant, flow: FlowId) {
+        if self.stack.tcp_accept(now, flow) {
+            // The server may have spoken before the program hears that the connection stands.
+            self.enqueue(flow);
+        } else {
+            self.reset_upstream(flow);
+            self.end(flow, "given up by program");
+        }
+    }
+
+    /// Makes the upstream connection end with RST instead of FIN when its socket is dropped.
+    pub(super) fn reset_upstream(&mut self, flow: FlowId) {
+        if let Some(upstream) = self.upstream(flow)
+            && let Err(error) = SockRef::from(&upstream.stream).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!(%error, "an upstream socket could not be told to reset");
+        }
+    }
+
+    pub(super) fn release_tcp(&mut self, path: TcpPath) {
+        if let Some(upstream) = path.socket {
+            self.sources.try_remove(upstream.source);
+        }
+    }
+
+    fn upstream(&mut self, flow: FlowId) -> Option<&mut Upstream> {
+        match &mut self.flows.get_mut(&flow)?.path {
+            Path::Tcp(path) => path.socket.as_mut(),
+            Path::Udp(_) | Path::Echo(_) | Path::Pass(_) => None,
+        }
+    }
+}
+
+fn connect(target: SocketAddr, hop_limit: u8, bypass: &Bypass) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(target),
+        Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    bypass.apply(&socket)?;
+    socket.set_tcp_nodelay(true)?;
+    if hop_limit != USUAL_HOP_LIMIT {
+        match target {
+            SocketAddr::V4(_) => socket.set_ttl_v4(hop_limit.into())?,
+            SocketAddr::V6(_) => socket.set_unicast_hops_v6(hop_limit.into())?,
+        }
+    }
+    begin_connect(&socket, target)?;
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// Program to upstream.
+fn pump_up(
+    flow: &mut tidegate_netstack::TcpFlow<'_>,
+    upstream: &mut Upstream,
+    moved: impl Fn(u64),
+) -> Pumped {
+    let mut budget = TURN;
+    while upstream.writable {
+        let bytes = flow.readable();
+        let wanted = bytes.len();
+        if wanted == 0 {
+            break;
+        }
+        if budget == 0 {
+            return Pumped::More;
+        }
+        match upstream.stream.write(bytes) {
+            Ok(sent) => {
+                flow.consume(sent);
+                moved(count(sent));
+                budget = budget.saturating_sub(sent);
+                upstream.writable = sent == wanted;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.writable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Pumped::Broken(error),
+        }
+    }
+    if flow.read_finished() && !upstream.write_finished {
+        upstream.write_finished = true;
+        if let Err(error) = upstream.stream.shutdown(Shutdown::Write)
+            && error.kind() != io::ErrorKind::NotConnected
+        {
+            return Pumped::Broken(error);
+        }
+    }
+    Pumped::Idle
+}
+
+/// Upstream to program.
+fn pump_down(
+    flow: &mut tidegate_netstack::TcpFlow<'_>,
+    upstream: &mut Upstream,
+    moved: impl Fn(u64),
+) -> Pumped {
+    let mut budget = TURN;
+    while upstream.readable && !upstream.read_finished {
+        let room = flow.writable();
+        if room.is_empty() {
+            break;
+        }
+        if budget == 0 {
+            return Pumped::More;
+        }
+        let wanted = room.len();
+        match upstream.stream.read(room) {
+            Ok(0) => {
+                upstream.read_finished = true;
+                flow.finish();
+            }
+            Ok(received) => {
+                flow.commit(received);
+                moved(count(received));
+                budget = budget.saturating_sub(received);
+                // A short read has emptied the socket; what comes later, FIN included, is a new event (epoll(7)).
+                upstream.readable = received == wanted;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Pumped::Broken(error),
+        }
+    }
+    Pumped::Idle
+}
+
+/// What a failed dial means to the program.
+pub(super) fn dial_failure(error: &io::Error) -> DialFailure {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,
+        io::ErrorKind::HostUnreachable => DialFailure::HostUnreachable,
+        io::ErrorKind::PermissionDenied => DialFailure::Prohibited,
+        io::ErrorKind::TimedOut => DialFailure::TimedOut,
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse | io::ErrorKind::OutOfMemory => {
+            DialFailure::Exhausted
+        }
+        _ => DialFailure::Refused,
+    }
+}

@@ -1,0 +1,200 @@
+//! Packets of no flow of ours: services of this host, connections older than us, and what is left.
+//!
+//! The stack says what such a packet is ([`UnknownClass`]); here it is judged, and re-emitted as it is or refused. A flow
+//! that passes stays with the stack as `pass`, so that only its first packet takes this way.
+
+use std::time::Instant;
+
+use tidegate_netstack::emit::{Segments, reset_in_place_of};
+use tidegate_netstack::{DropReason, FlowId, FlowKey, Offload, Refusal, UnknownClass};
+use tidegate_platform::emit::RawEmitter;
+use tidegate_policy::Direction;
+use tidegate_routing::flow::State;
+
+use super::entry::Path;
+use super::{Worker, count};
+
+/// Packets that wait for one flow's verdict; TCP sends again what is over.
+const WAITING: usize = 16;
+
+/// What happens to packets of no flow of ours.
+#[derive(Debug)]
+pub enum Strangers {
+    /// Nothing inside an exec capture can be reached from outside or is older than the capture: refused.
+    Refuse,
+    /// Under host capture they belong to services and to connections older than us.
+    Host {
+        /// Sends them on.
+        emitter: RawEmitter,
+        /// MTU of the uplink.
+        mtu: usize,
+        /// Where super-packets are cut.
+        scratch: Vec<u8>,
+        /// What happens to connections older than us.
+        existing: Existing,
+    },
+}
+
+/// What happens to connections older than our start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Judged, and carried on.
+    Pass,
+    /// Reset.
+    Reset,
+}
+
+/// A flow whose packets are re-emitted.
+pub(super) struct PassPath {
+    waiting: Vec<(Vec<u8>, Offload)>,
+}
+
+impl Worker {
+    pub(super) fn stranger(
+        &mut self,
+        now: Instant,
+        class: UnknownClass,
+        key: FlowKey,
+        packet: &[u8],
+        offload: Offload,
+    ) {
+        let Strangers::Host { existing, .. } = &self.strangers else {
+            return self.refuse_stranger(now, class, packet);
+        };
+        match class {
+            UnknownClass::Reset | UnknownClass::EchoReplyOrError => self.emit(packet, offload),
+            UnknownClass::SynAck | UnknownClass::ServiceDatagram => {
+                self.begin_pass(now, key, Direction::In, packet, offload);
+            }
+            UnknownClass::OtherProtocol => {
+                self.begin_pass(now, key, Direction::Out, packet, offload)
+            }
+            UnknownClass::Segment => match (existing, self.identify.way_of_segment(&key)) {
+                (Existing::Pass, Some(direction)) => {
+                    self.begin_pass(now, key, direction, packet, offload)
+                }
+                (Existing::Reset, _) | (Existing::Pass, None) => {
+                    self.answer(now, packet, Refusal::Reset)
+                }
+            },
+        }
+    }
+
+    fn refuse_stranger(&mut self, now: Instant, class: UnknownClass, packet: &[u8]) {
+        match class {
+            UnknownClass::Reset | UnknownClass::EchoReplyOrError => {}
+            UnknownClass::SynAck | UnknownClass::Segment => {
+                self.answer(now, packet, Refusal::Reset)
+            }
+            UnknownClass::ServiceDatagram | UnknownClass::OtherProtocol => {
+                self.answer(now, packet, Refusal::Prohibited);
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Instant, packet: &[u8], refusal: Refusal) {
+        if let Err(reason) = self.stack.reject(now, packet, refusal) {
+            self.drop_packet(reason);
+        }
+    }
+
+    fn begin_pass(
+        &mut self,
+        now: Instant,
+        key: FlowKey,
+        direction: Direction,
+        packet: &[u8],
+        offload: Offload,
+    ) {
+        match self.stack.pass(now, key) {
+            Ok(flow) => {
+                let path = Path::Pass(PassPath {
+                    waiting: vec![(packet.to_vec(), offload)],
+                });
+                let entry = self.entry(key, direction, path);
+                self.flows.insert(flow, entry);
+                self.drive(now, flow);
+            }
+            Err(reason) => self.drop_packet(reason),
+        }
+    }
+
+    /// A packet of a flow that passes came out of the device.
+    pub(super) fn pass_on(&mut self, flow: FlowId, packet: &[u8], offload: Offload) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let Path::Pass(path) = &mut entry.path else {
+            return;
+        };
+        if entry.life.state() == State::Open {
+            entry.record.add_bytes_up(count(packet.len()));
+            self.emit(packet, offload);
+        } else if path.waiting.len() < WAITING {
+            path.waiting.push((packet.to_vec(), offload));
+        } else {
+            self.drop_packet(DropReason::TooManyHalfOpen);
+        }
+    }
+
+    pub(super) fn open_passed(&mut self, flow: FlowId) {
+        if let Some(entry) = self.flows.get_mut(&flow) {
+            entry.life.handle_dialed(Ok(()));
+        }
+    }
+
+    /// The verdict is in: what waited goes on.
+    pub(super) fn release_passed(&mut self, flow: FlowId) {
+        let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            return;
+        };
+        for (packet, offload) in std::mem::take(&mut path.waiting) {
+            self.pass_on(flow, &packet, offload);
+        }
+    }
+
+    /// The verdict is in: both sides of the connection are told, or nobody is.
+    pub(super) fn refuse_passed(&mut self, now: Instant, flow: FlowId, refusal: Refusal) {
+        let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut path.waiting);
+        if refusal != Refusal::Silence
+            && let Some((packet, _)) = waiting.first()
+        {
+            if let Some(reset) = reset_in_place_of(packet) {
+                self.answer(now, packet, refusal);
+                self.emit(&reset, Offload::default());
+            }
+        }
+        self.stack.forget(flow);
+    }
+
+    fn emit(&mut self, packet: &[u8], offload: Offload) {
+        let Strangers::Host {
+            emitter,
+            mtu,
+            scratch,
+            ..
+        } = &mut self.strangers
+        else {
+            return;
+        };
+        let mut refused = None;
+        match Segments::new(packet, offload, *mtu, scratch) {
+            Ok(mut segments) => {
+                while let Some(segment) = segments.next_packet() {
+                    refused = refused.or(emitter.send(segment).err());
+                }
+            }
+            Err(reason) => self.drop_packet(reason),
+        }
+        if let Some(error) = refused {
+            tracing::trace!(%error, "a packet could not be re-emitted");
+            self.shared
+                .counters
+                .packets_dropped
+                .add("refused by the raw socket");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a stack gives back: events, deadlines, packets to transmit, figures.
+
+use crate::flow::FlowId;
+use crate::packet::Offload;
+
+/// Why a flow ended without the caller asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Both sides finished.
+    Finished,
+    /// The program reset the connection.
+    ResetByProgram,
+    /// The program stopped answering.
+    TimedOut,
+    /// Nothing moved for as long as flows of this kind may idle.
+    Idle,
+    /// Made room for a younger flow.
+    Evicted,
+}
+
+/// Something that happened without a packet of that flow at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The flow is gone; its id will not come back.
+    Closed(FlowId, CloseReason),
+}
+
+/// Why [`Stack::poll_timeout`](crate::Stack::poll_timeout) wants to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReason {
+    /// Retransmission, delayed ACK, zero-window probe or keep-alive of a TCP flow.
+    Tcp,
+    /// A flow has idled long enough.
+    Idle,
+    /// A TIME-WAIT record or a silenced flow ends.
+    TimeWait,
+    /// An incomplete datagram is given up.
+    Reassembly,
+}
+
+/// A packet that [`Stack::poll_transmit`](crate::Stack::poll_transmit) wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Length of the IP packet in the caller's buffer.
+    pub len: usize,
+    /// What the device has to complete.
+    pub offload: Offload,
+}
+
+/// How full a [`Stack`](crate::Stack) is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackGauges {
+    /// Live flows.
+    pub flows: usize,
+    /// TCP flows that wait for a verdict or their upstream connection.
+    pub half_open: usize,
+    /// Records of flows that are gone but whose packets may still come: TIME-WAIT, resets, silence.
+    pub time_wait: usize,
+    /// Bytes of TCP rings handed out.
+    pub ring_bytes: usize,
+}

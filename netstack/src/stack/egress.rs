@@ -1,0 +1,174 @@
+//! What goes into the device, what happened without a packet, and when to come back.
+
+use std::time::Instant;
+
+use super::Stack;
+use crate::flow::FlowId;
+use crate::output::{CloseReason, Event, TimeoutReason, Transmit};
+use crate::table::FlowKind;
+use crate::tcp::segment::{BareSegment, MAX_BARE_SEGMENT};
+use crate::tcp::{PENDING_LIMIT, Turn, UNANSWERED_LIMIT};
+
+impl Stack {
+    /// Smallest buffer for [`poll_transmit`](Self::poll_transmit): an IPv6 packet as large as its length field allows.
+    pub const MIN_TRANSMIT_BUFFER: usize = 65_600;
+
+    /// Writes the next packet for the device into `buffer`.
+    ///
+    /// # Panics
+    ///
+    /// If `buffer` is shorter than [`MIN_TRANSMIT_BUFFER`](Self::MIN_TRANSMIT_BUFFER).
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
+        assert!(
+            buffer.len() >= Self::MIN_TRANSMIT_BUFFER,
+            "the transmit buffer must hold a whole packet"
+        );
+        if let Some(answer) = self.answers.pop(buffer) {
+            return Some(answer);
+        }
+        while let Some(id) = self.turns.pop_front() {
+            if let Some(transmit) = self.take_turn(now, id, buffer) {
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
+    /// One packet of this flow, which then waits for its next turn; or nothing, and it rests until something changes.
+    fn take_turn(&mut self, now: Instant, id: FlowId, buffer: &mut [u8]) -> Option<Transmit> {
+        let flow = self.table.get_mut(id)?;
+        let FlowKind::Tcp(tcp) = &mut flow.kind else {
+            return None;
+        };
+        let transmit = tcp.engine.transmit(&mut self.link, now, buffer);
+        if tcp.aborted {
+            self.bury(now, id);
+            return transmit;
+        }
+        if transmit.is_some() {
+            self.turns.push_back(id);
+            return transmit;
+        }
+        tcp.turn = Turn::None;
+        if tcp.is_over() {
+            self.end(now, id, CloseReason::Finished);
+            return None;
+        }
+        let idle = flow.active + self.config.idle.tcp;
+        let unanswered = tcp.engine.awaits_program().then(|| {
+            let since = *tcp.unanswered_since.get_or_insert(now);
+            since + UNANSWERED_LIMIT
+        });
+        let poll = tcp.engine.next_poll(&mut self.link, now);
+        let at = [poll, unanswered]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min);
+        self.table.set_deadline(id, Some(at));
+        None
+    }
+
+    /// The next thing that happened without a packet of that flow at hand.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, and why. Valid until the next mutator; cheap. `None`
+    /// while nothing waits for time to pass.
+    pub fn poll_timeout(&mut self) -> Option<(Instant, TimeoutReason)> {
+        let flow = self
+            .table
+            .next_deadline()
+            .map(|(at, id)| (at, self.reason_of(id)));
+        let departed = self
+            .departed
+            .all_over_at()
+            .map(|at| (at, TimeoutReason::TimeWait));
+        let reassembly = self
+            .reassembly
+            .next_deadline()
+            .map(|at| (at, TimeoutReason::Reassembly));
+        [flow, departed, reassembly]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn reason_of(&self, id: FlowId) -> TimeoutReason {
+        match self.table.get(id).map(|flow| &flow.kind) {
+            Some(FlowKind::Tcp(_) | FlowKind::Pending(_)) => TimeoutReason::Tcp,
+            Some(FlowKind::Udp(_) | FlowKind::Echo(_) | FlowKind::Pass) | None => {
+                TimeoutReason::Idle
+            }
+        }
+    }
+
+    /// Lets timers run whose deadline has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.reassembly.expire(now);
+        self.departed.sweep(now);
+        while let Some(id) = self.table.take_due(now) {
+            self.flow_is_due(now, id);
+        }
+    }
+
+    fn flow_is_due(&mut self, now: Instant, id: FlowId) {
+        let idle = self.config.idle;
+        let Some(flow) = self.table.get_mut(id) else {
+            return;
+        };
+        match &mut flow.kind {
+            FlowKind::Pending(_) if flow.active + PENDING_LIMIT <= now => {
+                self.end(now, id, CloseReason::TimedOut)
+            }
+            FlowKind::Pending(_) => {
+                let until = flow.active + PENDING_LIMIT;
+                self.table.set_deadline(id, Some(until));
+            }
+            FlowKind::Tcp(tcp) => {
+                let unanswered = tcp
+                    .unanswered_since
+                    .is_some_and(|since| since + UNANSWERED_LIMIT <= now);
+                if unanswered || flow.active + idle.tcp <= now {
+                    let reason = if unanswered {
+                        CloseReason::TimedOut
+                    } else {
+                        CloseReason::Idle
+                    };
+                    self.send_reset(now, id);
+                    self.events.push_back(Event::Closed(id, reason));
+                } else {
+                    tcp.queue(id, &mut self.turns);
+                }
+            }
+            // Activity moves their deadlines: these have passed.
+            FlowKind::Udp(_) | FlowKind::Echo(_) | FlowKind::Pass => {
+                self.end(now, id, CloseReason::Idle)
+            }
+        }
+    }
+
+    /// Resets an accepted TCP flow at once: the RST waits with the other answers, the flow is gone.
+    pub(super) fn send_reset(&mut self, now: Instant, id: FlowId) {
+        let Some(flow) = self.table.get_mut(id) else {
+            return;
+        };
+        let FlowKind::Tcp(tcp) = &mut flow.kind else {
+            return;
+        };
+        tcp.aborted = true;
+        tcp.engine.abort();
+        let mut buffer = [0; MAX_BARE_SEGMENT];
+        if let Some(reset) = tcp.engine.transmit(&mut self.link, now, &mut buffer) {
+            self.answers
+                .push(buffer.get(..reset.len).unwrap_or_default(), reset.offload);
+        }
+        self.bury(now, id);
+    }
+
+    pub(super) fn answer(&mut self, segment: BareSegment) {
+        let (packet, len) = segment.to_packet();
+        self.answers
+            .push(packet.get(..len).unwrap_or_default(), BareSegment::OFFLOAD);
+    }
+}

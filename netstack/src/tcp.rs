@@ -1,0 +1,176 @@
+//! TCP flows: the SYN that waits, the connection that stands, and the handle by which the caller moves its bytes.
+
+pub(crate) mod engine;
+pub(crate) mod rings;
+pub(crate) mod segment;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::flow::FlowId;
+use crate::ip::{IpHeader, IpPacket, protocol};
+use crate::tcp::engine::{Engine, Phase};
+use crate::tcp::rings::RingClass;
+use crate::tcp::segment::{MAX_BARE_SEGMENT, Segment};
+
+/// How long a SYN may wait for its verdict and upstream connection after its last retransmission: two of Linux's longest
+/// retransmission intervals, after which the program has given up.
+pub(crate) const PENDING_LIMIT: Duration = Duration::from_secs(130);
+/// How long the program may leave something unacknowledged (RFC 5482's default order of magnitude).
+pub(crate) const UNANSWERED_LIMIT: Duration = Duration::from_secs(120);
+
+/// A SYN that waits for a verdict and an upstream connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    syn: [u8; MAX_BARE_SEGMENT],
+    len: usize,
+    /// Its sequence number: the program's initial one.
+    pub(crate) sequence: u32,
+}
+
+impl Pending {
+    /// Keeps a SYN: its header with options, without payload (nothing is accepted before the handshake), IP options and
+    /// extension headers.
+    pub(crate) fn new(packet: &IpPacket<'_>, segment: &Segment) -> Option<Self> {
+        let header = packet.payload().get(..segment.header_len)?;
+        let mut syn = [0; MAX_BARE_SEGMENT];
+        let ip = IpHeader {
+            hop_limit: packet.hop_limit,
+            ..IpHeader::new(packet.source, packet.destination, protocol::TCP)
+        };
+        let at = ip.write(&mut syn, header.len())?;
+        syn.get_mut(at..at + header.len())?.copy_from_slice(header);
+        Some(Self {
+            syn,
+            len: at + header.len(),
+            sequence: segment.sequence,
+        })
+    }
+
+    /// The SYN as a whole IP packet.
+    pub(crate) fn packet(&self) -> &[u8] {
+        self.syn.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A connection that this stack terminates.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) engine: Engine,
+    pub(crate) rings: RingClass,
+    /// Whether the flow waits in the list of those that may have something to transmit.
+    pub(crate) turn: Turn,
+    /// Whether the caller reset it: it is gone for the caller, its RST is still to be written.
+    pub(crate) aborted: bool,
+    /// Since when the program owes an acknowledgement.
+    pub(crate) unanswered_since: Option<Instant>,
+    /// When a SYN on this live connection was last challenged (RFC 5961 section 4).
+    pub(crate) challenged: Option<Instant>,
+}
+
+/// Whether a flow waits for its turn to transmit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    None,
+    Queued,
+}
+
+impl Accepted {
+    pub(crate) fn new(engine: Engine, rings: RingClass) -> Self {
+        Self {
+            engine,
+            rings,
+            turn: Turn::None,
+            aborted: false,
+            unanswered_since: None,
+            challenged: None,
+        }
+    }
+
+    /// Puts the flow into the list of those that may have something to transmit.
+    pub(crate) fn queue(&mut self, id: FlowId, turns: &mut VecDeque<FlowId>) {
+        if self.turn == Turn::None {
+            self.turn = Turn::Queued;
+            turns.push_back(id);
+        }
+    }
+
+    /// Whether both directions ended and nothing is left to read: nothing but a record of it needs to stay.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.engine.phase() {
+            Phase::Handshake | Phase::Open => false,
+            Phase::TimeWait | Phase::Finished => self.engine.is_drained(),
+            Phase::Reset => true,
+        }
+    }
+}
+
+/// An accepted TCP flow, borrowed from its [`Stack`](crate::Stack).
+///
+/// Changes go out with the next [`Stack::poll_transmit`](crate::Stack::poll_transmit). The slices it lends are the
+/// engine's rings: receive upstream bytes straight into [`writable`](Self::writable), send
+/// [`readable`](Self::readable) upstream from where it lies. What is not consumed closes the program's window, what finds
+/// no room waits upstream: that is all there is to backpressure.
+#[derive(Debug)]
+pub struct TcpFlow<'s> {
+    pub(crate) id: FlowId,
+    pub(crate) tcp: &'s mut Accepted,
+    pub(crate) turns: &'s mut VecDeque<FlowId>,
+}
+
+impl TcpFlow<'_> {
+    /// Bytes from the program, in order, as one contiguous slice. There may be more behind it: consume, ask again.
+    pub fn readable(&mut self) -> &[u8] {
+        self.tcp.engine.readable()
+    }
+
+    /// The same in as many parts as the engine lends at once, for a vectored write: today the second is empty.
+    pub fn readable_parts(&mut self) -> [&[u8]; 2] {
+        [self.tcp.engine.readable(), &[]]
+    }
+
+    /// The first `n` bytes of [`readable`](Self::readable) are upstream: gives their room back to the program's window.
+    pub fn consume(&mut self, n: usize) {
+        self.tcp.engine.consume(n);
+        self.changed();
+    }
+
+    /// The program sent FIN, and every byte before it is consumed.
+    pub fn read_finished(&self) -> bool {
+        self.tcp.engine.fin_received() && self.tcp.engine.is_drained()
+    }
+
+    /// Room for bytes to the program, contiguous: receive into it, then [`commit`](Self::commit). Empty while the
+    /// handshake lasts, after [`finish`](Self::finish), and while the ring is full.
+    pub fn writable(&mut self) -> &mut [u8] {
+        self.tcp.engine.writable()
+    }
+
+    /// The first `n` bytes of [`writable`](Self::writable) are filled: sends them.
+    pub fn commit(&mut self, n: usize) {
+        self.tcp.engine.commit(n);
+        self.changed();
+    }
+
+    /// Sends FIN after what is committed. The program may go on sending.
+    pub fn finish(&mut self) {
+        self.tcp.engine.close();
+        self.changed();
+    }
+
+    /// Resets the program's connection. The flow is gone; no event follows.
+    pub fn abort(self) {
+        self.tcp.aborted = true;
+        self.tcp.engine.abort();
+        self.tcp.queue(self.id, self.turns);
+    }
+
+    /// The connection to the program is established (SYN-ACK acknowledged).
+    pub fn established(&self) -> bool {
+        self.tcp.engine.established()
+    }
+
+    fn changed(&mut self) {
+        self.tcp.queue(self.id, self.turns);
+    }
+}

@@ -1,0 +1,490 @@
+//! The two ends and the clock.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use tidegate_netstack::{CloseReason, Event, FlowId, Input, Offload, Stack, StackConfig};
+
+use crate::link::{Link, Weather};
+
+const MTU: usize = 1_500;
+const CLIENT_PORT: u16 = 40_000;
+/// Virtual time after which a run is stuck.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Who ends the connection, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Each side finishes when it has sent everything.
+    Both,
+    /// Our side finishes first, the client sends only then.
+    ServerFirst,
+    /// The client finishes first, our side sends only then.
+    ClientFirst,
+    ClientAborts,
+    ServerAborts,
+    ClientVanishes,
+}
+
+/// What happens in a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) weather: Weather,
+    pub(crate) offload: bool,
+    pub v6: bool,
+    /// Bytes from the program.
+    pub(crate) up: usize,
+    /// Bytes to the program.
+    pub(crate) down: usize,
+    /// Most bytes that upstream takes at a time.
+    pub(crate) upstream_per_turn: usize,
+    pub(crate) ending: Ending,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            weather: Weather::default(),
+            offload: false,
+            v6: false,
+            up: 300_000,
+            down: 300_000,
+            upstream_per_turn: usize::MAX,
+            ending: Ending::Both,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    plan: Plan,
+    received_up: usize,
+    received_down: usize,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) client_was_reset: bool,
+    pub(crate) flows: usize,
+    pub(crate) ring_bytes: usize,
+    pub(crate) time_wait: usize,
+    pub(crate) largest_packet: usize,
+}
+
+impl Outcome {
+    pub(crate) fn assert_everything_arrived(&self) {
+        assert_eq!(self.received_up, self.plan.up, "{self:?}");
+        assert_eq!(self.received_down, self.plan.down, "{self:?}");
+        assert_eq!(self.closed, Some(CloseReason::Finished), "{self:?}");
+        assert_eq!((self.flows, self.ring_bytes), (0, 0), "{self:?}");
+    }
+}
+
+/// Byte `at` of the stream `salt`: so that a byte in the wrong place is seen.
+fn pattern(salt: u64, at: usize) -> u8 {
+    let mixed = u64::try_from(at)
+        .unwrap()
+        .wrapping_add(salt)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed.to_be_bytes()[0]
+}
+
+/// Both ends, the link and the clock.
+pub(crate) struct World {
+    plan: Plan,
+    start: Instant,
+    now: Instant,
+    stack: Stack,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    to_stack: Link,
+    to_client: Link,
+    client: Client,
+    flow: Option<FlowId>,
+    received_up: usize,
+    /// Whether the worker would be woken by its upstream socket.
+    upstream_is_behind: bool,
+    sent_down: usize,
+    server_finished: bool,
+    closed: Option<CloseReason>,
+    largest_packet: usize,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let start = Instant::now();
+        let config = StackConfig {
+            segmentation_offload: plan.offload,
+            seed: plan.seed,
+            ..StackConfig::default()
+        };
+        Self {
+            plan,
+            start,
+            now: start,
+            stack: Stack::new(config, start),
+            buffer: vec![0; Stack::MIN_TRANSMIT_BUFFER],
+            scratch: Vec::new(),
+            to_stack: Link::new(plan.weather, plan.seed.wrapping_mul(2) + 1),
+            to_client: Link::new(plan.weather, plan.seed.wrapping_mul(2) + 2),
+            client: Client::new(&plan),
+            flow: None,
+            received_up: 0,
+            upstream_is_behind: false,
+            sent_down: 0,
+            server_finished: false,
+            closed: None,
+            largest_packet: 0,
+        }
+    }
+
+    /// Runs until nothing is left to happen.
+    pub(crate) fn run(mut self) -> Outcome {
+        loop {
+            let micros = i64::try_from((self.now - self.start).as_micros()).unwrap();
+            if !self.has_vanished() {
+                self.client.turn(&self.plan, micros, self.server_finished);
+                while let Some(packet) = self.client.device.outbox.pop_front() {
+                    self.to_stack.send(self.now, &packet);
+                }
+            }
+            self.stack_turn();
+            let Some(next) = self.next_moment(micros) else {
+                break;
+            };
+            self.now = next.max(self.now + Duration::from_micros(1));
+            assert!(self.now - self.start < LIMIT, "stuck: {:?}", self.outcome());
+            while let Some(packet) = self.to_client.receive(self.now) {
+                self.client.device.inbox.push_back(packet);
+            }
+        }
+        self.outcome()
+    }
+
+    fn has_vanished(&self) -> bool {
+        self.plan.ending == Ending::ClientVanishes && self.received_up > 0
+    }
+
+    /// When something is due: the run is over when only records and idle limits are left.
+    fn next_moment(&mut self, micros: i64) -> Option<Instant> {
+        let timeout = self
+            .stack
+            .poll_timeout()
+            .map(|(at, _)| at)
+            .filter(|at| *at < self.now + LIMIT);
+        let flows_left = self.stack.gauges().flows > 0;
+        let client = if self.has_vanished() {
+            None
+        } else {
+            self.client.next_at(micros)
+        };
+        let client = client.map(|delay| self.now + delay);
+        let upstream = self
+            .upstream_is_behind
+            .then(|| self.now + Duration::from_millis(1));
+        let moments = [
+            upstream,
+            self.to_stack.next_at(),
+            self.to_client.next_at(),
+            client,
+            timeout.filter(|_| flows_left),
+        ];
+        moments.into_iter().flatten().min()
+    }
+
+    fn stack_turn(&mut self) {
+        while let Some(packet) = self.to_stack.receive(self.now) {
+            match self
+                .stack
+                .handle_packet(self.now, &packet, Offload::default())
+            {
+                Input::TcpSyn { flow, .. } => {
+                    assert!(self.stack.tcp_accept(self.now, flow));
+                    self.flow = Some(flow);
+                }
+                Input::Tcp(_) | Input::Handled => {}
+                // What a reset client or an aborted flow leaves behind.
+                Input::Unknown { packet, .. } => {
+                    let _ = self
+                        .stack
+                        .reject(self.now, packet, tidegate_netstack::Refusal::Reset);
+                }
+                other @ (Input::Udp { .. }
+                | Input::Echo { .. }
+                | Input::Reassembled(_)
+                | Input::Pass { .. }
+                | Input::Dropped(_)) => panic!("unexpected {other:?}"),
+            }
+        }
+        if self
+            .stack
+            .poll_timeout()
+            .is_some_and(|(at, _)| at <= self.now)
+        {
+            self.stack.handle_timeout(self.now);
+        }
+        self.move_bytes();
+        while let Some(sent) = self.stack.poll_transmit(self.now, &mut self.buffer) {
+            self.largest_packet = self.largest_packet.max(sent.len);
+            let packet = &self.buffer[..sent.len];
+            let mut segments = tidegate_netstack::emit::Segments::new(
+                packet,
+                sent.offload,
+                MTU,
+                &mut self.scratch,
+            )
+            .unwrap();
+            while let Some(segment) = segments.next_packet() {
+                self.to_client.send(self.now, segment);
+            }
+        }
+        while let Some(event) = self.stack.poll_event() {
+            let Event::Closed(flow, reason) = event;
+            assert_eq!(Some(flow), self.flow);
+            assert_eq!(self.closed.replace(reason), None, "closed twice");
+        }
+    }
+
+    /// What a worker does with a flow: upstream takes what it may, and gives what fits.
+    fn move_bytes(&mut self) {
+        let Some(mut tcp) = self.flow.and_then(|flow| self.stack.tcp(flow)) else {
+            return;
+        };
+        let mut allowance = self.plan.upstream_per_turn;
+        while allowance > 0 {
+            let readable = tcp.readable();
+            let taken = readable.len().min(allowance);
+            if taken == 0 {
+                break;
+            }
+            for (at, byte) in readable[..taken].iter().enumerate() {
+                assert_eq!(
+                    *byte,
+                    pattern(1, self.received_up + at),
+                    "wrong byte up at {}",
+                    self.received_up + at
+                );
+            }
+            tcp.consume(taken);
+            self.received_up += taken;
+            allowance -= taken;
+        }
+        self.upstream_is_behind = !tcp.readable().is_empty();
+        if self.plan.ending == Ending::ServerAborts && self.received_up > self.plan.up / 2 {
+            return tcp.abort();
+        }
+        if self.plan.ending == Ending::ClientFirst && !tcp.read_finished() {
+            return;
+        }
+        while self.sent_down < self.plan.down {
+            let room = tcp.writable();
+            let filled = room.len().min(self.plan.down - self.sent_down);
+            if filled == 0 {
+                break;
+            }
+            for (at, byte) in room[..filled].iter_mut().enumerate() {
+                *byte = pattern(2, self.sent_down + at);
+            }
+            tcp.commit(filled);
+            self.sent_down += filled;
+        }
+        if self.sent_down == self.plan.down
+            && !self.server_finished
+            && self.plan.ending != Ending::ServerAborts
+        {
+            tcp.finish();
+            self.server_finished = true;
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let gauges = self.stack.gauges();
+        Outcome {
+            plan: self.plan,
+            received_up: self.received_up,
+            received_down: self.client.received,
+            closed: self.closed,
+            client_was_reset: self.client.was_reset(),
+            flows: gauges.flows,
+            ring_bytes: gauges.ring_bytes,
+            time_wait: gauges.time_wait,
+            largest_packet: self.largest_packet,
+        }
+    }
+}
+
+/// The program: a smoltcp client.
+struct Client {
+    interface: Interface,
+    device: Queues,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    sent: usize,
+    received: usize,
+    saw_fin: bool,
+    finished: bool,
+}
+
+impl Client {
+    fn new(plan: &Plan) -> Self {
+        let mut device = Queues::default();
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = plan.seed;
+        let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
+        let (own, far): (IpAddr, IpAddr) = if plan.v6 {
+            (
+                Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(),
+                Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into(),
+            )
+        } else {
+            (
+                Ipv4Addr::new(10, 0, 0, 1).into(),
+                Ipv4Addr::new(203, 0, 113, 9).into(),
+            )
+        };
+        interface.update_ip_addrs(|addresses| {
+            // A prefix of 0 puts every destination on the link: smoltcp is built without routes here.
+            addresses
+                .push(IpCidr::new(IpAddress::from(own), 0))
+                .unwrap();
+        });
+        let mut socket = Socket::new(
+            SocketBuffer::new(vec![0; 200_000]),
+            SocketBuffer::new(vec![0; 200_000]),
+        );
+        socket.set_nagle_enabled(false);
+        let mut sockets = SocketSet::new(vec![]);
+        socket
+            .connect(
+                interface.context(),
+                (IpAddress::from(far), 443),
+                CLIENT_PORT,
+            )
+            .unwrap();
+        let handle = sockets.add(socket);
+        Self {
+            interface,
+            device,
+            sockets,
+            handle,
+            sent: 0,
+            received: 0,
+            saw_fin: false,
+            finished: false,
+        }
+    }
+
+    fn turn(&mut self, plan: &Plan, micros: i64, server_finished: bool) {
+        let now = smoltcp::time::Instant::from_micros(micros);
+        self.interface
+            .poll(now, &mut self.device, &mut self.sockets);
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        while socket.can_recv() {
+            let received = &mut self.received;
+            socket
+                .recv(|bytes| {
+                    for (at, byte) in bytes.iter().enumerate() {
+                        assert_eq!(
+                            *byte,
+                            pattern(2, *received + at),
+                            "wrong byte down at {}",
+                            *received + at
+                        );
+                    }
+                    *received += bytes.len();
+                    (bytes.len(), ())
+                })
+                .unwrap();
+        }
+        self.saw_fin |= matches!(
+            socket.recv_slice(&mut [0]),
+            Err(smoltcp::socket::tcp::RecvError::Finished)
+        );
+        let may_send = plan.ending != Ending::ServerFirst || self.saw_fin && server_finished;
+        while may_send && self.sent < plan.up && socket.can_send() {
+            let sent = &mut self.sent;
+            socket
+                .send(|room| {
+                    let filled = room.len().min(plan.up - *sent);
+                    for (at, byte) in room[..filled].iter_mut().enumerate() {
+                        *byte = pattern(1, *sent + at);
+                    }
+                    *sent += filled;
+                    (filled, ())
+                })
+                .unwrap();
+        }
+        if plan.ending == Ending::ClientAborts && self.received > plan.down / 2 {
+            socket.abort();
+        } else if self.sent == plan.up && may_send && !self.finished {
+            socket.close();
+            self.finished = true;
+        }
+        self.interface
+            .poll(now, &mut self.device, &mut self.sockets);
+    }
+
+    fn was_reset(&self) -> bool {
+        let socket = self.sockets.get::<Socket<'_>>(self.handle);
+        socket.state() == State::Closed && !self.saw_fin
+    }
+
+    fn next_at(&mut self, micros: i64) -> Option<Duration> {
+        let now = smoltcp::time::Instant::from_micros(micros);
+        if self.sockets.get::<Socket<'_>>(self.handle).state() == State::TimeWait {
+            return None;
+        }
+        let delay = self.interface.poll_delay(now, &self.sockets)?;
+        Some(Duration::from_micros(delay.total_micros()))
+    }
+}
+
+/// A device made of two queues.
+#[derive(Default)]
+struct Queues {
+    inbox: VecDeque<Vec<u8>>,
+    outbox: VecDeque<Vec<u8>>,
+}
+
+struct Inbound(Vec<u8>);
+struct Outbound<'q>(&'q mut VecDeque<Vec<u8>>);
+
+impl Device for Queues {
+    type RxToken<'a> = Inbound;
+    type TxToken<'a> = Outbound<'a>;
+
+    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Inbound, Outbound<'_>)> {
+        Some((Inbound(self.inbox.pop_front()?), Outbound(&mut self.outbox)))
+    }
+
+    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Outbound<'_>> {
+        Some(Outbound(&mut self.outbox))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = MTU;
+        capabilities
+    }
+}
+
+impl RxToken for Inbound {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl TxToken for Outbound<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut packet = vec![0; len];
+        let result = f(&mut packet);
+        self.0.push_back(packet);
+        result
+    }
+}

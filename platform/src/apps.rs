@@ -1,0 +1,177 @@
+//! Who made this flow: from a flow's addresses to its socket, and from the socket to the programs that hold it.
+//!
+//! The look-up has two stages, because their costs differ by two orders of magnitude. [`AppFinder::find_socket`] asks the
+//! kernel for exactly one socket and takes microseconds: a worker may do it inline. [`AppFinder::owners`] reads `/proc`
+//! and belongs on a look-up thread; [`AppFinder::owners_cached`] is its part that may run inline.
+//!
+//! Nothing is guessed. The kernel's answer is compared with the question, a process is compared with what it was when it
+//! was found, and what remains unknown says why ([`Unattributed`]). While a SYN is unanswered its program waits in
+//! `connect`, so its socket and process are there to be found.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tidegate_policy::App;
+
+mod cgroup;
+#[cfg(any(target_os = "linux", test))]
+mod diag_message;
+#[cfg(any(target_os = "linux", test))]
+mod inet_table;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(any(target_os = "linux", test))]
+mod process_stat;
+
+#[cfg(target_os = "linux")]
+pub use linux::{AppFinder, DiagSocket, Processes};
+
+/// A socket that the kernel knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketInfo {
+    /// Owner: the user who created it.
+    pub uid: u32,
+    /// Number of the socket's file; 0 if no process holds it any more, or the kernel owns it.
+    pub inode: u32,
+    /// Names this socket and no later one of its network namespace; 0 if the kernel did not tell.
+    pub cookie: u64,
+    /// State of the connection.
+    pub state: SocketState,
+    /// Its mark, if the kernel told: it does so to `CAP_NET_ADMIN`.
+    pub mark: Option<u32>,
+    /// Index of the interface that it is bound to.
+    pub device: Option<u32>,
+}
+
+impl SocketInfo {
+    /// Whether segments of this socket still mean something: not a listener, not a closed socket.
+    pub fn is_connection(&self) -> bool {
+        !matches!(
+            self.state,
+            SocketState::Listen | SocketState::Closed | SocketState::Unconnected
+        )
+    }
+}
+
+/// State of a socket. UDP sockets are `Established` when connected, else `Unconnected`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketState {
+    /// Both directions are open.
+    Established,
+    /// Our SYN is unanswered.
+    SynSent,
+    /// Their SYN is answered.
+    SynReceived,
+    /// Closed on our side.
+    FinWait,
+    /// Closed on both sides, remembered for a while.
+    TimeWait,
+    /// Closed on their side.
+    CloseWait,
+    /// Closed on both sides, our FIN unanswered.
+    LastAck,
+    /// Waits for connections.
+    Listen,
+    /// A datagram socket without a peer.
+    Unconnected,
+    /// Neither open nor listening.
+    Closed,
+}
+
+/// The programs that hold a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owners {
+    /// At least one. Several share the socket by `fork` or because one passed it to another: the strictest verdict holds.
+    pub apps: Vec<App>,
+    /// Whether there may be more: a limit ended the search.
+    pub truncated: bool,
+}
+
+/// Why a flow's program is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Unattributed {
+    /// The kernel has no socket with these addresses: it is closed already, or was never in this network namespace.
+    #[error("no socket with these addresses")]
+    NoSocket,
+    /// There is a socket but no process holds it: its program has ended, or it is the kernel's own.
+    #[error("no process holds the socket")]
+    NoProcess,
+    /// Some processes could not be looked into, and none of the others holds the socket.
+    #[error("not allowed to look into every process")]
+    PermissionDenied,
+    /// Several sockets may have sent this, of different programs.
+    #[error("several sockets may have sent this")]
+    Ambiguous,
+    /// The system has no means to tell for this protocol.
+    #[error("the system does not tell for this protocol")]
+    Unsupported,
+    /// The search was given up at a limit.
+    #[error("too many processes or descriptors to search")]
+    TooMany,
+    /// The system failed; the log says how.
+    #[error("the look-up failed")]
+    Failed,
+}
+
+impl Unattributed {
+    /// The reason's name in counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSocket => "no socket",
+            Self::NoProcess => "no process",
+            Self::PermissionDenied => "permission denied",
+            Self::Ambiguous => "ambiguous",
+            Self::Unsupported => "unsupported",
+            Self::TooMany => "too many",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The kernel could not be asked about a socket.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DiagError {
+    /// The netlink socket failed.
+    #[error(
+        "cannot ask the kernel about sockets: {0}; is NETLINK_SOCK_DIAG allowed here (seccomp, container)?"
+    )]
+    Socket(#[source] io::Error),
+    /// The kernel refused the question.
+    #[error("the kernel refuses to tell about sockets: {0}; is INET_DIAG built for this protocol?")]
+    Refused(#[source] io::Error),
+    /// An answer contradicts the protocol.
+    #[error("malformed answer about a socket")]
+    Malformed,
+    /// A table of `/proc` could not be read.
+    #[error("cannot read {table}: {source}")]
+    Table {
+        /// Which one.
+        table: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Several sockets may have sent this.
+    #[error("several sockets may have sent this")]
+    Ambiguous,
+    /// The system has no means to tell for this protocol.
+    #[error("the system does not tell for this protocol")]
+    Unsupported,
+}
+
+impl From<&DiagError> for Unattributed {
+    fn from(error: &DiagError) -> Self {
+        match error {
+            DiagError::Ambiguous => Self::Ambiguous,
+            DiagError::Unsupported => Self::Unsupported,
+            DiagError::Socket(_)
+            | DiagError::Refused(_)
+            | DiagError::Malformed
+            | DiagError::Table { .. } => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! From a flow's addresses to its programs on Linux: `sock_diag`, then `/proc`.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_policy::Protocol;
+
+use super::diag_message::{Found, IPPROTO_TCP, IPPROTO_UDP};
+use super::inet_table::{self, TableRow};
+use super::{DiagError, Owners, SocketInfo, SocketState, Unattributed};
+
+mod descriptors;
+mod diag;
+mod process;
+mod processes;
+
+pub use diag::DiagSocket;
+pub use processes::Processes;
+
+/// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
+const IPPROTO_ICMP: u16 = 1;
+const IPPROTO_ICMPV6: u16 = 58;
+
+/// Finds the programs behind flows of one network namespace. Each thread has its own; they share [`Processes`].
+#[derive(Debug)]
+pub struct AppFinder {
+    diag: DiagSocket,
+    /// Index of the interface that flows come out of.
+    device: u32,
+    /// The namespace's tables, e.g. `/proc/self/net`.
+    tables: PathBuf,
+    processes: Arc<Processes>,
+}
+
+impl AppFinder {
+    /// Finds programs in the network namespace of `diag`. `device` is the index of the TUN device there: with it, sockets
+    /// that are bound to it are found too. `tables` is the `net` directory in `/proc` of a process in that namespace.
+    pub fn new(diag: DiagSocket, device: u32, tables: PathBuf, processes: Arc<Processes>) -> Self {
+        Self {
+            diag,
+            device,
+            tables,
+            processes,
+        }
+    }
+
+    /// The one socket of a flow, or `None` if the kernel has none. Two system calls for TCP and UDP; for ICMP a table of
+    /// `/proc` is read.
+    ///
+    /// `local` and `remote` are the program's and the far end; for ICMP the local port is the echo identifier.
+    ///
+    /// # Errors
+    /// See [`DiagError`].
+    pub fn find_socket(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let (local, remote) = (canonical(local), canonical(remote));
+        match protocol {
+            Protocol::Tcp => self.find_tcp(local, remote),
+            Protocol::Udp => self.find_udp(local, remote),
+            Protocol::Icmp => self.find_icmp(local, remote),
+            Protocol::Other(number) => self.find_raw(u16::from(number), local.ip(), remote.ip()),
+        }
+    }
+
+    /// Whether segments between these addresses still mean something to a socket of this host: what tells a connection
+    /// that is older than the gateway from a stray segment. Remembered ones (TIME-WAIT) count.
+    ///
+    /// # Errors
+    /// See [`DiagError`].
+    pub fn is_alive(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<bool, DiagError> {
+        let socket = self.find_socket(protocol, local, remote)?;
+        Ok(socket.is_some_and(|socket| protocol != Protocol::Tcp || socket.is_connection()))
+    }
+
+    /// The TCP socket that takes connections to `local`.
+    ///
+    /// # Errors
+    /// See [`DiagError`].
+    pub fn listener(&mut self, local: SocketAddr) -> Result<Option<SocketInfo>, DiagError> {
+        let local = canonical(local);
+        let nobody = SocketAddr::new(unspecified(local.ip()), 0);
+        let found = self.diag.ask(IPPROTO_TCP, local, nobody, self.device)?;
+        Ok(found
+            .filter(|found| found.info.state == SocketState::Listen && is_at(found, local))
+            .map(|found| found.info))
+    }
+
+    /// The programs that hold the socket, by a search through `/proc`: microseconds to milliseconds.
+    ///
+    /// # Errors
+    /// [`Unattributed`]: why none is known.
+    pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
+        self.processes.owners(socket)
+    }
+
+    /// The programs that held the socket when it was last searched for, if that was a moment ago and all of them still do.
+    /// Takes a few system calls and never searches.
+    pub fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
+        self.processes.owners_cached(socket)
+    }
+
+    fn find_tcp(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        // The kernel finds IPv6 sockets with mapped addresses by their IPv4 form.
+        let found = self.diag.ask(IPPROTO_TCP, local, remote, self.device)?;
+        // Where there is no connection it answers with the listener.
+        Ok(found
+            .filter(|found| found.source == local && found.destination == remote)
+            .map(|found| found.info))
+    }
+
+    fn find_udp(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        // The kernel looks a datagram socket up as for a datagram that arrives: the far end is its source.
+        let mut found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+        if found.is_none()
+            && let (Some(local), Some(remote)) = (mapped(local), mapped(remote))
+        {
+            found = self.diag.ask(IPPROTO_UDP, remote, local, self.device)?;
+        }
+        Ok(found
+            .filter(|found| is_at(found, local) && sends_to(found, remote))
+            .map(|found| datagram_info(&found)))
+    }
+
+    fn find_icmp(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let (table, protocol) = if local.is_ipv4() {
+            ("icmp", IPPROTO_ICMP)
+        } else {
+            ("icmp6", IPPROTO_ICMPV6)
+        };
+        let mut ping_sockets = self.table(table)?;
+        ping_sockets.retain(|row| {
+            row.local_port == local.port() && row_matches(row, local.ip(), remote.ip())
+        });
+        match ping_sockets.first() {
+            Some(row) => Ok(Some(table_info(row))),
+            None => self.find_raw(protocol, local.ip(), remote.ip()),
+        }
+    }
+
+    /// A raw socket shows its protocol and perhaps addresses, and no identifier: only if there is just one, it is the one.
+    fn find_raw(
+        &self,
+        protocol: u16,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        const IPPROTO_RAW: u16 = 255; // sends any protocol
+        let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
+        sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
+        sockets.retain(|row| row_matches(row, local, remote));
+        match sockets.as_slice() {
+            [] => Ok(None),
+            [row] => Ok(Some(table_info(row))),
+            _ => Err(DiagError::Ambiguous),
+        }
+    }
+
+    fn table(&self, name: &str) -> Result<Vec<TableRow>, DiagError> {
+        let path = self.tables.join(name);
+        let text = fs::read_to_string(&path).map_err(|source| DiagError::Table {
+            table: path.display().to_string(),
+            source,
+        })?;
+        Ok(inet_table::rows(&text).collect())
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn mapped(address: SocketAddr) -> Option<SocketAddr> {
+    match address.ip() {
+        IpAddr::V4(ip) => Some(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
+}
+
+/// Whether the socket is bound to this address, or to its port on every address.
+fn is_at(found: &Found, local: SocketAddr) -> bool {
+    found.source.port() == local.port()
+        && (found.source.ip().is_unspecified() || found.source.ip() == local.ip())
+}
+
+/// Whether the socket is connected to this address, or to none.
+fn sends_to(found: &Found, remote: SocketAddr) -> bool {
+    found.destination == remote
+        || (found.destination.port() == 0 && found.destination.ip().is_unspecified())
+}
+
+/// UDP has TCP's state numbers: a socket without a peer is "closed".
+fn datagram_info(found: &Found) -> SocketInfo {
+    let state = if found.destination.port() == 0 {
+        SocketState::Unconnected
+    } else {
+        SocketState::Established
+    };
+    SocketInfo {
+        state,
+        ..found.info
+    }
+}
+
+fn row_matches(row: &TableRow, local: IpAddr, remote: IpAddr) -> bool {
+    (row.local.is_unspecified() || row.local == local)
+        && (row.remote.is_unspecified() || row.remote == remote)
+}
+
+fn table_info(row: &TableRow) -> SocketInfo {
+    let state = if row.remote.is_unspecified() {
+        SocketState::Unconnected
+    } else {
+        SocketState::Established
+    };
+    SocketInfo {
+        uid: row.uid,
+        inode: row.inode,
+        cookie: 0,
+        state,
+        mark: None,
+        device: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

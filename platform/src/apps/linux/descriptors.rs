@@ -1,0 +1,167 @@
+//! Reading `/proc` with as few system calls as it takes: this is where a look-up's time goes.
+//!
+//! A [`ProcessDirectory`] is an open `/proc/PID`. What is read through it belongs to that process and to no later one with
+//! the same id: once the process has ended, everything fails with `ESRCH` or `ENOENT`.
+
+use std::ffi::CStr;
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir};
+
+use crate::apps::process_stat::{self, ProcessStat};
+
+/// Longest `/proc` file that is read: a command line may be megabytes long and is not needed whole.
+const LONGEST_FILE: usize = 64 << 10;
+/// `socket:[4294967295]` is the longest link of interest.
+const LINK: usize = 32;
+
+/// An open `/proc/PID`.
+#[derive(Debug)]
+pub(super) struct ProcessDirectory {
+    directory: OwnedFd,
+    pub(super) pid: u32,
+}
+
+/// Ids of all processes, newest first as far as ids tell.
+pub(super) fn process_ids() -> io::Result<Vec<u32>> {
+    let proc = rustix::fs::open(
+        c"/proc",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut ids = Vec::with_capacity(256);
+    for_each_number(&proc, |id, _| {
+        ids.push(id);
+        Continue::On
+    })?;
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(ids)
+}
+
+/// Whether to go on with the next entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Continue {
+    On,
+    Stop,
+}
+
+/// Calls `each` with every entry whose name is a number.
+fn for_each_number(
+    directory: &OwnedFd,
+    mut each: impl FnMut(u32, &CStr) -> Continue,
+) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok())
+            && each(number, name) == Continue::Stop
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a path without allocating. Numbers are short, so it always fits.
+fn path<const N: usize>(arguments: std::fmt::Arguments<'_>) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let (_, text) = bytes.split_last_mut().ok_or(io::ErrorKind::InvalidInput)?;
+    (&mut *text).write_fmt(arguments)?;
+    Ok(bytes)
+}
+
+fn c_str(bytes: &[u8]) -> io::Result<&CStr> {
+    CStr::from_bytes_until_nul(bytes).map_err(io::Error::other)
+}
+
+impl ProcessDirectory {
+    pub(super) fn open(pid: u32) -> io::Result<Self> {
+        let path = path::<24>(format_args!("/proc/{pid}"))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, c_str(&path)?, flags, Mode::empty())?;
+        Ok(Self { directory, pid })
+    }
+
+    /// Its effective user; root's for programs that do not let others look.
+    pub(super) fn user(&self) -> io::Result<u32> {
+        Ok(rustix::fs::fstat(&self.directory)?.st_uid)
+    }
+
+    pub(super) fn stat(&self) -> io::Result<ProcessStat> {
+        let text = self.read(c"stat")?;
+        process_stat::parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// The bytes of one of its files, up to a limit.
+    pub(super) fn read(&self, name: &CStr) -> io::Result<Vec<u8>> {
+        let file = rustix::fs::openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mut bytes = Vec::with_capacity(1024);
+        loop {
+            let room = LONGEST_FILE.saturating_sub(bytes.len());
+            if room == 0 {
+                return Ok(bytes);
+            }
+            bytes.reserve(room.min(4096));
+            if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? == 0 {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Where one of its links points.
+    pub(super) fn link(&self, name: &CStr) -> io::Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(&self.directory, name, Vec::with_capacity(256))?.into_bytes())
+    }
+
+    /// Whether the file behind one of its links has a name any more.
+    pub(super) fn is_unlinked(&self, name: &CStr) -> io::Result<bool> {
+        Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?.st_nlink == 0)
+    }
+
+    /// The first of its descriptors that is the socket `inode`, and how many were looked at.
+    pub(super) fn find_socket(&self, inode: u32) -> io::Result<(Option<u32>, usize)> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&self.directory, c"fd", flags, Mode::empty())?;
+        let wanted = path::<LINK>(format_args!("socket:[{inode}]"))?;
+        let wanted = c_str(&wanted)?.to_bytes();
+        let (mut found, mut looked) = (None, 0);
+        for_each_number(&directory, |number, name| {
+            looked += 1;
+            if links_to(&directory, name, wanted) {
+                found = Some(number);
+                return Continue::Stop;
+            }
+            Continue::On
+        })?;
+        Ok((found, looked))
+    }
+
+    /// Whether its descriptor `number` still is the socket `inode`.
+    pub(super) fn holds(&self, number: u32, inode: u32) -> bool {
+        let holds = || {
+            let name = path::<16>(format_args!("fd/{number}"))?;
+            let wanted = path::<LINK>(format_args!("socket:[{inode}]"))?;
+            Ok::<_, io::Error>(links_to(
+                &self.directory,
+                c_str(&name)?,
+                c_str(&wanted)?.to_bytes(),
+            ))
+        };
+        holds().unwrap_or(false)
+    }
+}
+
+fn links_to(directory: impl AsFd, name: &CStr, wanted: &[u8]) -> bool {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); LINK];
+    rustix::fs::readlinkat_raw(directory, name, &mut buffer)
+        .is_ok_and(|(target, _)| *target == *wanted)
+}

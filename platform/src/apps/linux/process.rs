@@ -1,0 +1,141 @@
+//! What identifies a program, read from its open `/proc/PID`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::descriptors::ProcessDirectory;
+use crate::apps::cgroup;
+use crate::apps::process_stat::ProcessStat;
+
+/// How far up ancestors are named.
+const MOST_PARENTS: usize = 16;
+/// How many arguments are kept, and how long each may be.
+const MOST_ARGUMENTS: usize = 64;
+const LONGEST_ARGUMENT: usize = 4096;
+
+/// A program as it was read: all that is known of it but whose socket it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+    pub(super) command_line: Vec<String>,
+    pub(super) parents: Vec<PathBuf>,
+    pub(super) unit: Option<String>,
+    pub(super) container: Option<String>,
+}
+
+/// What changes when a process becomes another program: `exec` keeps its id and start time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    executable: Vec<u8>,
+    command_line: Vec<u8>,
+}
+
+impl Image {
+    pub(super) fn read(process: &ProcessDirectory) -> io::Result<Self> {
+        Ok(Self {
+            executable: process.link(c"exe")?,
+            command_line: process.read(c"cmdline")?,
+        })
+    }
+}
+
+impl Program {
+    /// Reads the rest around `image`.
+    pub(super) fn read(process: &ProcessDirectory, stat: ProcessStat, image: &Image) -> Self {
+        let path = executable_path(process, image.executable.clone());
+        let membership = process
+            .read(c"cgroup")
+            .map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
+        let membership = membership.unwrap_or_default();
+        Self {
+            name: path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
+            path,
+            command_line: arguments(&image.command_line),
+            parents: parents(stat.parent),
+            unit: membership.unit,
+            container: membership.container,
+        }
+    }
+}
+
+/// The kernel appends ` (deleted)` to the name of a file that has none any more; a file may also be called so.
+fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
+    const DELETED: &[u8] = b" (deleted)";
+    if link.ends_with(DELETED) && process.is_unlinked(c"exe").unwrap_or(true) {
+        link.truncate(link.len() - DELETED.len());
+    }
+    OsString::from_vec(link).into()
+}
+
+fn arguments(command_line: &[u8]) -> Vec<String> {
+    let command_line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
+    if command_line.is_empty() {
+        return Vec::new();
+    }
+    let bounded = |argument: &[u8]| {
+        String::from_utf8_lossy(argument.get(..LONGEST_ARGUMENT).unwrap_or(argument)).into_owned()
+    };
+    command_line
+        .split(|byte| *byte == 0)
+        .take(MOST_ARGUMENTS)
+        .map(bounded)
+        .collect()
+}
+
+/// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the
+/// kernel's own.
+fn parents(mut parent: u32) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    while parent != 0 && paths.len() < MOST_PARENTS {
+        let read = || {
+            let process = ProcessDirectory::open(parent)?;
+            let link = process.link(c"exe")?;
+            Ok::<_, io::Error>((executable_path(&process, link), process.stat()?.parent))
+        };
+        let Ok((path, next)) = read() else { break };
+        paths.push(path);
+        parent = next;
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_split_at_nul_and_bounded() {
+        assert_eq!(arguments(b"curl\0-s\0\0x\0"), ["curl", "-s", "", "x"]);
+        assert_eq!(arguments(b""), Vec::<String>::new());
+        assert_eq!(arguments(b"title without nul"), ["title without nul"]);
+        assert_eq!(
+            arguments(&[b'a'; 10_000])
+                .iter()
+                .map(String::len)
+                .sum::<usize>(),
+            LONGEST_ARGUMENT
+        );
+        assert_eq!(arguments(&b"x\0".repeat(1000)).len(), MOST_ARGUMENTS);
+    }
+
+    #[test]
+    fn this_test_knows_itself_and_who_started_it() {
+        let process = ProcessDirectory::open(std::process::id()).unwrap();
+        let image = Image::read(&process).unwrap();
+        let program = Program::read(&process, process.stat().unwrap(), &image);
+        assert_eq!(program.path, std::env::current_exe().unwrap());
+        let arguments: Vec<_> = std::env::args().collect();
+        assert_eq!(program.command_line, arguments);
+        let parent =
+            std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id()))
+                .unwrap();
+        assert_eq!(program.parents.first(), Some(&parent));
+    }
+}

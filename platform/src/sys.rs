@@ -1,0 +1,12 @@
+//! System calls that no safe crate offers, each behind a safe function.
+
+pub(crate) mod descriptor;
+pub(crate) mod interface;
+#[cfg(target_os = "linux")]
+pub(crate) mod spawn;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod test_network;
+#[cfg(target_os = "linux")]
+pub(crate) mod tun_ioctl;
+#[cfg(target_os = "macos")]
+pub(crate) mod utun;

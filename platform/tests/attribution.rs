@@ -1,0 +1,242 @@
+//! Many short-lived programs at once: every one under its right name.
+//!
+//! 300 copies of one program under different names, 20 at a time. Each opens one TCP connection whose SYN nobody answers,
+//! and is ended as soon as its flow is attributed, while unrelated processes come and go. Needs root: it makes a network
+//! namespace and a TUN device in it. Starts itself again as the many programs, and so has a `main` of its own.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test program fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program reports on its standard streams"
+)]
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::thread::UnshareFlags;
+use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
+use tidegate_platform::link::{LinkSettings, configure};
+use tidegate_platform::tun::{OffloadWish, open_raw};
+use tidegate_policy::Protocol;
+
+const COPIES: u16 = 300;
+const AT_A_TIME: usize = 20;
+/// The copy with number N connects to this port plus N.
+const FIRST_PORT: u16 = 20_000;
+
+fn main() {
+    let mut arguments = std::env::args();
+    let _program = arguments.next();
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some("connect"), Some(port)) => connect(port.parse().unwrap()),
+        _ => attribute_all(),
+    }
+}
+
+/// One of the many programs: alternately TCP, and UDP from an unconnected socket.
+fn connect(port: u16) {
+    let remote = SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), port));
+    if port.is_multiple_of(2) {
+        let _ = TcpStream::connect(remote);
+    } else {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"x", remote).unwrap();
+        // Lives until it is ended.
+        let _ = socket.recv(&mut [0; 1]);
+    }
+}
+
+struct Copies {
+    directory: PathBuf,
+}
+
+impl Copies {
+    fn make() -> Self {
+        let directory = PathBuf::from(format!("/var/tmp/tidegate-copies-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let copies = Self { directory };
+        let first = copies.path(0);
+        std::fs::copy(std::env::current_exe().unwrap(), &first).unwrap();
+        for number in 1..COPIES {
+            // The kernel names the path that was executed, so links are as good as copies.
+            std::fs::hard_link(&first, copies.path(number)).unwrap();
+        }
+        copies
+    }
+
+    fn path(&self, number: u16) -> PathBuf {
+        self.directory.join(format!("copy-{number}"))
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Enters a network namespace with a device that takes every packet and answers none.
+fn silent_network() -> std::fs::File {
+    // SAFETY: the descriptor table is not unshared, the only thing that could break ownership of descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+        .expect("this test runs as root");
+    let (device, _) = open_raw("silent0", &OffloadWish::nothing()).unwrap();
+    configure(
+        "lo",
+        &LinkSettings {
+            up: true,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    configure(
+        "silent0",
+        &LinkSettings {
+            up: true,
+            unnumbered: true,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    for arguments in [
+        ["addr", "add", "192.0.2.1/32", "dev", "silent0"],
+        ["route", "add", "default", "dev", "silent0"],
+    ] {
+        assert!(
+            Command::new("ip")
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    device.into()
+}
+
+/// Protocol, local and remote address of an IPv4 packet, if it is one of ours.
+fn flow_of(packet: &[u8]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
+    let protocol = match (packet.first()? >> 4, packet.get(9)?) {
+        (4, 6) => Protocol::Tcp,
+        (4, 17) => Protocol::Udp,
+        _ => return None,
+    };
+    let octets = |at: usize| packet.get(at..at + 4)?.first_chunk::<4>().copied();
+    let port = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
+    let local = SocketAddrV4::new(octets(12)?.into(), port(20)?);
+    let remote = SocketAddrV4::new(octets(16)?.into(), port(22)?);
+    (remote.port() >= FIRST_PORT).then(|| (protocol, local.into(), remote.into()))
+}
+
+fn attribute_all() {
+    let mut device = silent_network();
+    let copies = Copies::make();
+    let finder = AppFinder::new(
+        DiagSocket::open().unwrap(),
+        0,
+        "/proc/self/net".into(),
+        Arc::new(Processes::default()),
+    );
+    let done = AtomicBool::new(false);
+    let forks = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| fork_unrelated(&done, &forks));
+        }
+        scope.spawn(|| {
+            run_copies(&mut device, &copies, finder);
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+    assert!(
+        forks.load(Ordering::Relaxed) > 10,
+        "unrelated processes were forked meanwhile"
+    );
+}
+
+fn fork_unrelated(done: &AtomicBool, forks: &AtomicUsize) {
+    while !done.load(Ordering::Relaxed) {
+        assert!(Command::new("/bin/true").status().unwrap().success());
+        forks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn run_copies(device: &mut std::fs::File, copies: &Copies, mut finder: AppFinder) {
+    let mut waiting = (0..COPIES).rev().collect::<Vec<_>>();
+    let mut running: HashMap<u16, Child> = HashMap::new();
+    let mut times = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !(waiting.is_empty() && running.is_empty()) {
+        while running.len() < AT_A_TIME
+            && let Some(number) = waiting.pop()
+        {
+            let port = (FIRST_PORT + number).to_string();
+            running.insert(
+                number,
+                Command::new(copies.path(number))
+                    .args(["connect", &port])
+                    .spawn()
+                    .unwrap(),
+            );
+        }
+        let mut packet = [0; 2048];
+        let length = device.read(&mut packet).unwrap();
+        assert!(
+            Instant::now() < deadline,
+            "{} programs sent nothing",
+            running.len()
+        );
+        let Some((protocol, local, remote)) = packet.get(..length).and_then(flow_of) else {
+            continue;
+        };
+        let number = remote.port() - FIRST_PORT;
+        // A packet that was sent again, of a program that has been ended.
+        let Some(child) = running.get_mut(&number) else {
+            continue;
+        };
+        let begun = Instant::now();
+        check(
+            &mut finder,
+            child.id(),
+            &copies.path(number),
+            (protocol, local, remote),
+        );
+        times.push(begun.elapsed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        running.remove(&number);
+    }
+    times.sort_unstable();
+    assert_eq!(times.len(), usize::from(COPIES));
+    println!(
+        "test {COPIES} copies ... ok; look-up p50 {:?}, p99 {:?}",
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
+}
+
+fn check(
+    finder: &mut AppFinder,
+    pid: u32,
+    path: &Path,
+    (protocol, local, remote): (Protocol, SocketAddr, SocketAddr),
+) {
+    let socket = finder
+        .find_socket(protocol, local, remote)
+        .unwrap()
+        .expect("the program waits, so its socket is there");
+    let owners = finder
+        .owners(&socket)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let found: Vec<_> = owners
+        .apps
+        .iter()
+        .map(|app| (app.pid, app.path.as_path()))
+        .collect();
+    assert_eq!(found, [(pid, path)], "{protocol:?} {local} {remote}");
+}

@@ -1,0 +1,178 @@
+//! Why a flow gets its verdict: the rules that were tried, in order, and what each one missed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::facts::{App, FlowFacts};
+use crate::policy::{Policy, stricter};
+use crate::rule::{Mismatch, Origin, Rule};
+use crate::verdict::{DecidedBy, Decision, Verdict};
+
+/// A trace of up to this many rules is given whole.
+const MOST: usize = 100;
+
+/// Why a flow gets its verdict. Displayed as text of several lines, serialised for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// What happens to the flow: what [`Policy::decide`] answers.
+    pub verdict: Verdict,
+    /// The rule that gave it, or none: the default did.
+    pub rule: Option<RuleRef>,
+    /// The owner of the flow's socket for whom it was given; of several, one with the strictest verdict.
+    pub app: Option<PathBuf>,
+    /// Owners of the flow's socket.
+    pub owners: usize,
+    /// Rules tried for that owner, in order; the last is the one that matched, where one did.
+    pub tried: Vec<Tried>,
+    /// Rules tried that are left out of `tried` to keep it short: the ones furthest from matching.
+    pub omitted: usize,
+}
+
+/// A rule, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleRef {
+    /// Position in the order in which rules are tried, counted from 1.
+    pub number: usize,
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// One rule that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tried {
+    /// The rule.
+    pub rule: RuleRef,
+    /// The first condition that does not hold, as a sentence; absent: the rule matches.
+    pub missed: Option<String>,
+}
+
+impl Policy {
+    /// Why this flow gets its verdict. Tries the rules one by one: for people, not for the data plane.
+    pub fn explain(&self, facts: &FlowFacts<'_>) -> Explanation {
+        let owners = facts.apps.iter().map(Some);
+        let judged = owners.map(|app| (app, self.first_in_order(facts, app)));
+        let (app, decision) = judged
+            .reduce(|a, b| if stricter(a.1, b.1) == a.1 { a } else { b })
+            .unwrap_or_else(|| (None, self.first_in_order(facts, None)));
+        let end = match decision.by {
+            DecidedBy::Rule(index) => index + 1,
+            DecidedBy::Default => self.len(),
+        };
+        let (tried, omitted) = self.trace(facts, app, end);
+        Explanation {
+            verdict: decision.verdict,
+            rule: match decision.by {
+                DecidedBy::Rule(index) => self
+                    .rules()
+                    .get(index)
+                    .map(|rule| RuleRef::new(index, rule)),
+                DecidedBy::Default => None,
+            },
+            app: app.map(|app| app.path.clone()),
+            owners: facts.apps.len(),
+            tried,
+            omitted,
+        }
+    }
+
+    fn first_in_order(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Decision {
+        let first = self
+            .rules()
+            .iter()
+            .position(|rule| rule.matches(facts, app));
+        first.map_or(self.by_default(), |index| self.by_rule(index))
+    }
+
+    /// The rules before `end`; where they are too many, those nearest to matching, in order.
+    fn trace(&self, facts: &FlowFacts<'_>, app: Option<&App>, end: usize) -> (Vec<Tried>, usize) {
+        let mut tried: Vec<(usize, &Rule, Option<Mismatch>)> = self
+            .rules()
+            .iter()
+            .enumerate()
+            .take(end)
+            .map(|(index, rule)| (index, rule, rule.first_mismatch(facts, app)))
+            .collect();
+        let omitted = tried.len().saturating_sub(MOST);
+        if omitted > 0 {
+            tried.sort_by_key(|(_, rule, mismatch)| distance(rule, *mismatch));
+            tried.truncate(MOST);
+            tried.sort_by_key(|(index, _, _)| *index);
+        }
+        let tried = tried
+            .into_iter()
+            .map(|(index, rule, mismatch)| Tried {
+                rule: RuleRef::new(index, rule),
+                missed: mismatch.map(|mismatch| rule.mismatch_reason(mismatch, facts, app)),
+            })
+            .collect();
+        (tried, omitted)
+    }
+}
+
+/// How far a rule is from matching: a rule that names the flow's app or destination is of more interest than one that
+/// only names its port.
+fn distance(rule: &Rule, mismatch: Option<Mismatch>) -> u8 {
+    match mismatch {
+        None => 0,
+        Some(Mismatch::Port) => 1,
+        Some(Mismatch::Destination) if rule.app.is_some() => 2,
+        Some(Mismatch::App(_) | Mismatch::AppUnknown | Mismatch::Destination) => 3,
+        Some(Mismatch::Direction) => 4,
+    }
+}
+
+impl RuleRef {
+    fn new(index: usize, rule: &Rule) -> Self {
+        Self {
+            number: index + 1,
+            name: rule.info.name.clone(),
+            origin: rule.origin().clone(),
+        }
+    }
+}
+
+impl fmt::Display for RuleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "rule {} \"{name}\" ({})", self.number, self.origin),
+            None => write!(f, "rule {} ({})", self.number, self.origin),
+        }
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missed = self.missed.as_deref().unwrap_or("matches");
+        write!(f, "{}: {missed}", self.rule)
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (2.., Some(app)) = (self.owners, &self.app) {
+            writeln!(
+                f,
+                "{} programs own the socket; strictest for {}",
+                self.owners,
+                app.display()
+            )?;
+        }
+        for tried in &self.tried {
+            writeln!(f, "{tried}")?;
+        }
+        if self.omitted > 0 {
+            writeln!(f, "({} more rules tried that do not match)", self.omitted)?;
+        }
+        match &self.rule {
+            Some(rule) => write!(f, "{} by {rule}", self.verdict),
+            None => write!(f, "{} by default: no rule matches", self.verdict),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

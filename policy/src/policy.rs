@@ -1,0 +1,140 @@
+//! Compiled rules: facts in, decision out.
+
+mod app_index;
+mod bucket;
+mod destination_index;
+mod index;
+mod nested;
+mod text_index;
+
+use crate::facts::{App, Direction, FlowFacts};
+use crate::rule::{Rule, RuleInfo};
+use crate::source::PolicySource;
+use crate::verdict::{DecidedBy, Decision, Verdict};
+
+use index::Index;
+
+/// Compiled rules.
+///
+/// A decision allocates nothing, and costs the same with ten rules or a hundred thousand: it looks at the rules that
+/// name the flow's app and destination and at no others.
+#[derive(Debug)]
+pub struct Policy {
+    default: Verdict,
+    rules: Vec<Rule>,
+    /// What each rule does, apart from the rules: small enough to stay in the cache.
+    actions: Box<[Verdict]>,
+    outgoing: Index,
+    incoming: Index,
+}
+
+impl Policy {
+    /// Indexes the rules.
+    pub fn compile(source: PolicySource) -> Self {
+        let PolicySource { default, rules } = source;
+        let outgoing = Index::new(&rules, Direction::Out);
+        let actions = rules.iter().map(|rule| rule.info.action).collect();
+        let incoming = Index::new(&rules, Direction::In);
+        Self {
+            default,
+            rules,
+            actions,
+            outgoing,
+            incoming,
+        }
+    }
+
+    /// No rules; everything is allowed. What holds where there is no configuration.
+    pub fn allow_all() -> Self {
+        Self::compile(PolicySource::default())
+    }
+
+    /// What happens to this flow.
+    ///
+    /// Of several owners the strictest verdict holds, and of equal ones that of the first rule. Without a known owner
+    /// no rule with an app condition matches.
+    pub fn decide(&self, facts: &FlowFacts<'_>) -> Decision {
+        match facts.apps {
+            [] => self.decide_for(facts, None),
+            [only] => self.decide_for(facts, Some(only)),
+            owners => owners
+                .iter()
+                .map(|owner| self.decide_for(facts, Some(owner)))
+                .reduce(stricter)
+                .unwrap_or(self.by_default()),
+        }
+    }
+
+    /// Name, place and action of the rule at this position, counted from 0, as [`DecidedBy::Rule`] gives it.
+    pub fn rule(&self, index: usize) -> Option<&RuleInfo> {
+        self.rules.get(index).map(|rule| &rule.info)
+    }
+
+    /// The rules in the order in which they are tried.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What happens to a flow that no rule matches.
+    pub fn default_verdict(&self) -> Verdict {
+        self.default
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule: the default decides everything.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    fn decide_for(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Decision {
+        let index = match facts.direction {
+            Direction::Out => &self.outgoing,
+            Direction::In => &self.incoming,
+        };
+        let first = index
+            .first_match(facts, app)
+            .and_then(|number| usize::try_from(number).ok());
+        first.map_or(self.by_default(), |index| self.by_rule(index))
+    }
+
+    pub(crate) fn by_rule(&self, index: usize) -> Decision {
+        let verdict = self.actions.get(index).copied().unwrap_or(self.default);
+        Decision {
+            verdict,
+            by: DecidedBy::Rule(index),
+        }
+    }
+
+    pub(crate) fn by_default(&self) -> Decision {
+        Decision {
+            verdict: self.default,
+            by: DecidedBy::Default,
+        }
+    }
+}
+
+/// The decision that holds of two owners' of one socket.
+pub(crate) fn stricter(a: Decision, b: Decision) -> Decision {
+    let position = |decision: Decision| match decision.by {
+        DecidedBy::Rule(index) => index,
+        DecidedBy::Default => usize::MAX,
+    };
+    match a.verdict.cmp(&b.verdict) {
+        std::cmp::Ordering::Greater => a,
+        std::cmp::Ordering::Less => b,
+        std::cmp::Ordering::Equal => {
+            if position(b) < position(a) {
+                b
+            } else {
+                a
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::document::Document;
+use crate::facts::Protocol;
+
+fn policy(text: &str) -> Policy {
+    let document = Document::parse("t.toml", text).unwrap();
+    let mut source = PolicySource::default();
+    source.read_main(&document);
+    let problems = document.finish();
+    assert!(
+        problems.iter().all(|p| !p.is_error()),
+        "{problems:?}\n{text}"
+    );
+    Policy::compile(source)
+}
+
+/// What the compiled policy must agree with: every rule for every owner, in order.
+fn naive(policy: &Policy, facts: &FlowFacts<'_>) -> Decision {
+    let owners: Vec<Option<&App>> = match facts.apps {
+        [] => vec![None],
+        apps => apps.iter().map(Some).collect(),
+    };
+    let mut all: Vec<Decision> = Vec::new();
+    for owner in owners {
+        let first = policy
+            .rules()
+            .iter()
+            .position(|rule| rule.matches(facts, owner));
+        all.push(match first {
+            Some(index) => Decision {
+                verdict: policy.rules()[index].info.action,
+                by: DecidedBy::Rule(index),
+            },
+            None => Decision {
+                verdict: policy.default_verdict(),
+                by: DecidedBy::Default,
+            },
+        });
+    }
+    let strictest = all.iter().map(|decision| decision.verdict).max().unwrap();
+    *all.iter()
+        .filter(|decision| decision.verdict == strictest)
+        .min_by_key(|decision| match decision.by {
+            DecidedBy::Rule(index) => index,
+            DecidedBy::Default => usize::MAX,
+        })
+        .unwrap()
+}
+
+const PATHS: [&str; 8] = [
+    "/usr/bin/curl",
+    "/usr/bin/ssh",
+    "/usr/share/code/code",
+    "/usr/share/code/bin/helper",
+    "/opt/app/run",
+    "/init",
+    "/sbin/init",
+    "/usr/bin/python3.11",
+];
+const PATH_PATTERNS: [&str; 14] = [
+    "/usr/bin/curl",
+    "/usr/bin/*",
+    "/usr/**",
+    "/usr/share/code/*",
+    "/usr/share/code/**",
+    "**/curl",
+    "/*",
+    "/{opt/app,sbin}/*",
+    "/**/bin/*",
+    "/usr/bin/python3.[0-9]*",
+    "/usr/bin/???",
+    "/init",
+    "{/init,**/run}",
+    "/**",
+];
+const CONTAINERS: [&str; 2] = [
+    "0123456789abcdef0123456789abcdef",
+    "0123456789ababab0000000000000000",
+];
+const CONTAINER_PREFIXES: [&str; 4] = [
+    "0123456789ab",
+    "0123456789abcd",
+    "0123456789abab",
+    "ffffffffffff",
+];
+const UNITS: [&str; 3] = ["ssh.service", "ssh@1.service", "cron.service"];
+const UNIT_PATTERNS: [&str; 4] = [
+    "ssh.service",
+    "ssh@*.service",
+    "*.service",
+    "nobody.service",
+];
+const ADDRESSES: [&str; 14] = [
+    "10.0.0.1",
+    "10.0.1.9",
+    "10.255.255.255",
+    "192.168.1.1",
+    "127.0.0.1",
+    "8.8.8.8",
+    "8.8.4.4",
+    "224.0.0.1",
+    "169.254.169.254",
+    "::ffff:10.0.0.1",
+    "2001:db8::1",
+    "2001:db8:1::1",
+    "fe80::1",
+    "::1",
+];
+const DESTINATIONS: [&str; 20] = [
+    "*",
+    "loopback",
+    "link-local",
+    "lan",
+    "multicast",
+    "internet",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "10.0.0.0/16",
+    "10.0.0.0/31",
+    "8.8.8.8",
+    "8.8.0.0/16",
+    "0.0.0.0/0",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8::1",
+    "10.0.0.0-10.0.1.8",
+    "8.8.4.3-224.0.0.1",
+    "2001:db8::-2001:db8:1::",
+    "::ffff:10.0.0.0/104",
+];
+const PORTS: [&str; 13] = [
+    "tcp/443",
+    "udp/443",
+    "443",
+    "tcp/*",
+    "udp/*",
+    "*",
+    "icmp",
+    "ip/47",
+    "tcp/0-1023",
+    "udp/8000-9000",
+    "53",
+    "tcp/8080-8081",
+    "440-450",
+];
+
+prop_compose! {
+    fn app()(
+        path in select(&PATHS[..]),
+        uid in 1000_u32..1003,
+        user in select(vec![None, Some("alice"), Some("bob")]),
+        parents in proptest::collection::vec(select(&PATHS[..]), 0..3),
+        unit in proptest::option::of(select(&UNITS[..])),
+        container in proptest::option::of(select(&CONTAINERS[..])),
+    ) -> App {
+        App {
+            path: PathBuf::from(path),
+            name: path.rsplit('/').next().unwrap().to_owned(),
+            pid: 7,
+            uid,
+            user: user.map(str::to_owned),
+            command_line: Vec::new(),
+            parents: parents.into_iter().map(PathBuf::from).collect(),
+            unit: unit.map(str::to_owned),
+            container: container.map(str::to_owned),
+        }
+    }
+}
+
+fn quoted(values: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+    proptest::collection::vec(select(values), 1..=most)
+        .prop_map(|values| format!("[\"{}\"]", values.join("\", \"")))
+}
+
+fn app_condition() -> impl Strategy<Value = String> {
+    let field = |key: &'static str, values: &'static [&'static str]| {
+        proptest::option::weighted(0.3, quoted(values, 2))
+            .prop_map(move |list| list.map(|list| format!("{key} = {list}")))
+    };
+    let table = (
+        field("path", &PATH_PATTERNS),
+        field("name", &["curl", "python*", "init", "c?rl"]),
+        proptest::option::weighted(0.3, 1000_u32..1004)
+            .prop_map(|uid| uid.map(|uid| format!("uid = {uid}"))),
+        field("user", &["alice", "carol"]),
+        field("unit", &UNIT_PATTERNS),
+        field("container", &CONTAINER_PREFIXES),
+        field("parent", &PATH_PATTERNS),
+    )
+        .prop_map(|(a, b, c, d, e, f, g)| {
+            [a, b, c, d, e, f, g]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+        })
+        .prop_filter_map("an empty table names no app", |fields| {
+            (!fields.is_empty()).then(|| format!("app = {{ {} }}\n", fields.join(", ")))
+        });
+    prop_oneof![
+        3 => Just(String::new()),
+        3 => quoted(&PATH_PATTERNS, 2).prop_map(|list| format!("app = {list}\n")),
+        4 => table,
+    ]
+}
+
+fn rule() -> impl Strategy<Value = String> {
+    let to = prop_oneof![
+        Just(String::new()),
+        quoted(&DESTINATIONS, 3).prop_map(|list| format!("to = {list}\n"))
+    ];
+    let port = prop_oneof![
+        Just(String::new()),
+        quoted(&PORTS, 3).prop_map(|list| format!("port = {list}\n"))
+    ];
+    (
+        app_condition(),
+        to,
+        port,
+        select(vec!["out", "out", "out", "in"]),
+        select(vec!["allow", "block", "drop"]),
+    )
+        .prop_map(|(app, to, port, direction, action)| {
+            format!("[[rule]]\n{app}{to}{port}direction = \"{direction}\"\naction = \"{action}\"\n")
+        })
+}
+
+type Flow = (Direction, Protocol, SocketAddr, SocketAddr, Vec<App>);
+
+fn flow() -> impl Strategy<Value = Flow> {
+    let address = || select(&ADDRESSES[..]).prop_map(|text| text.parse::<IpAddr>().unwrap());
+    let port = || select(vec![0_u16, 53, 80, 443, 445, 8080, 8500, 40000]);
+    let protocol = select(vec![
+        Protocol::Tcp,
+        Protocol::Tcp,
+        Protocol::Udp,
+        Protocol::Icmp,
+        Protocol::Other(47),
+        Protocol::Other(255),
+    ]);
+    let direction = select(vec![Direction::Out, Direction::Out, Direction::In]);
+    (
+        direction,
+        protocol,
+        (address(), port()),
+        (address(), port()),
+        proptest::collection::vec(app(), 0..3),
+    )
+        .prop_map(|(direction, protocol, local, remote, apps)| {
+            (direction, protocol, local.into(), remote.into(), apps)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn compiled_rules_decide_and_explain_as_a_scan_in_order_does(
+        rules in proptest::collection::vec(rule(), 0..60),
+        default in select(vec!["allow", "block", "drop"]),
+        flows in proptest::collection::vec(flow(), 1..20),
+    ) {
+        let policy = policy(&format!("[policy]\ndefault = \"{default}\"\n{}", rules.concat()));
+        for (direction, protocol, local, remote, apps) in &flows {
+            let facts = FlowFacts {
+                direction: *direction,
+                protocol: *protocol,
+                local: *local,
+                remote: *remote,
+                apps,
+            };
+            let decision = policy.decide(&facts);
+            prop_assert_eq!(decision, naive(&policy, &facts));
+            let explanation = policy.explain(&facts);
+            prop_assert_eq!(explanation.verdict, decision.verdict);
+            let number = match decision.by {
+                DecidedBy::Rule(index) => Some(index + 1),
+                DecidedBy::Default => None,
+            };
+            prop_assert_eq!(explanation.rule.map(|rule| rule.number), number);
+            let last = explanation.tried.last();
+            prop_assert_eq!(last.is_some_and(|tried| tried.missed.is_none()), number.is_some());
+        }
+    }
+}

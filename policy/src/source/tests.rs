@@ -1,0 +1,291 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+fn read(text: &str) -> (PolicySource, String) {
+    let document = Document::parse("tidegate.toml", text).unwrap();
+    let mut source = PolicySource::default();
+    source.read_main(&document);
+    let mut problems = document.finish();
+    if !problems.iter().any(Problem::is_error) {
+        problems.extend(source.warnings());
+    }
+    let found = problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    (source, found)
+}
+
+#[test]
+fn the_rule_of_the_manual_is_read() {
+    let (source, problems) = read(
+        r#"
+[policy]
+default = "block"
+
+[[rule]]
+name = "no updates from the editor"
+app = "/usr/share/code/*"
+to = ["203.0.113.0/24", "2001:db8::/32"]
+port = ["tcp/443", "udp/8000-9000"]
+direction = "out"
+action = "drop"
+
+[[rule]]
+app = { path = ["/a", "/b"], name = "x", uid = [0, 1000], user = "alice", unit = "ssh@*.service", container = "0123456789AB", parent = "/bin/sh" }
+to = "lan"
+direction = "in"
+action = "allow"
+"#,
+    );
+    assert_eq!(problems, "");
+    assert_eq!(source.default, Verdict::Block);
+    let [editor, other] = &source.rules[..] else {
+        panic!("two rules: {source:?}")
+    };
+    assert_eq!(
+        editor.info.name.as_deref(),
+        Some("no updates from the editor")
+    );
+    assert_eq!(editor.origin().to_string(), "tidegate.toml:5");
+    assert_eq!(editor.info.action, Verdict::Drop);
+    assert_eq!(editor.direction, Direction::Out);
+    assert_eq!(
+        editor.port,
+        Some(vec![Port::Tcp(443, 443), Port::Udp(8000, 9000)])
+    );
+    let to: Vec<_> = editor
+        .to
+        .iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(to, ["203.0.113.0/24", "2001:db8::/32"]);
+    let app = other.app.as_ref().unwrap();
+    assert_eq!(
+        (
+            app.path.len(),
+            &app.uid[..],
+            app.user.len(),
+            app.parent.len()
+        ),
+        (2, &[0, 1000][..], 1, 1)
+    );
+    assert_eq!(app.container[0].to_string(), "0123456789ab");
+    assert_eq!(other.direction, Direction::In);
+    assert_eq!(other.info.label(), "tidegate.toml:13");
+}
+
+#[test]
+fn everything_wrong_with_the_rules_is_said_at_once() {
+    let (_, problems) = read(
+        r#"
+[policy]
+default = "alow"
+defualt = "block"
+
+[[rule]]
+nmae = "x"
+app = { paht = "/usr/bin/curl", uid = -1, user = 3, unit = "[", container = "abc", parent = "" }
+to = ["10.0.0.1/8", "example.com", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "fe80::1%eth0", "10.0.0.300", 7]
+port = ["tcp/99999", "https", "udp/90-80", "tcp", "icmp/8", "ip/6", "ip/300", "tcp/", "tcp/+5", "/80", 443]
+direction = "inbound"
+action = "reject"
+
+[[rule]]
+app = {}
+to = []
+port = []
+
+[[rule]]
+app = ["/usr/bin/*", "/usr/{a"]
+action = 1
+
+[rules]
+"#,
+    );
+    assert_snapshot!(problems, @r#"
+tidegate.toml:3:11: error: unknown value "alow"
+  hint: did you mean "allow"?
+tidegate.toml:4:1: error: unknown key `defualt`
+  hint: did you mean `default`?
+tidegate.toml:7:1: error: unknown key `nmae`
+  hint: did you mean `name`?
+tidegate.toml:8:9: error: unknown key `paht`
+  hint: did you mean `path`?
+tidegate.toml:8:39: error: the number is out of range
+tidegate.toml:8:50: error: expected a string, found an integer
+tidegate.toml:8:60: error: `[` without `]`
+  hint: write [[] for the character itself
+tidegate.toml:8:77: error: "abc" is no container id
+  hint: write the id, or its first 12 or more hexadecimal digits, as `docker ps` shows it
+tidegate.toml:8:93: error: empty text matches nothing
+  hint: leave the key out to match everything
+tidegate.toml:9:7: error: "10.0.0.1/8" is a network with host bits set
+  hint: write "10.0.0.0/8" for the network, or the address alone
+tidegate.toml:9:21: error: "example.com" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), `*`, or one of loopback, link-local, lan, multicast, internet
+tidegate.toml:9:36: error: "10.0.0.9-10.0.0.1" runs backwards
+  hint: write "10.0.0.1-10.0.0.9"
+tidegate.toml:9:57: error: "10.0.0.1-::1" mixes IPv4 and IPv6
+  hint: write one range for each
+tidegate.toml:9:73: error: "fe80::1%eth0" names an interface
+  hint: leave out the part from `%` on
+tidegate.toml:9:89: error: "10.0.0.300" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), `*`, or one of loopback, link-local, lan, multicast, internet
+tidegate.toml:9:103: error: expected a string, found an integer
+tidegate.toml:10:9: error: 99999 is no port
+  hint: ports end at 65535
+tidegate.toml:10:22: error: "https" is no port
+  hint: write "tcp/443", "udp/8000-9000", "443" (TCP or UDP), "tcp/*", "icmp" or "ip/47"
+tidegate.toml:10:31: error: the range 90-80 runs backwards
+  hint: write 80-90
+tidegate.toml:10:44: error: "tcp" is no port
+  hint: write "tcp/443", "udp/8000-9000", "443" (TCP or UDP), "tcp/*", "icmp" or "ip/47"
+tidegate.toml:10:51: error: ICMP has no ports
+  hint: write "icmp"
+tidegate.toml:10:61: error: IP protocol 6 is TCP
+  hint: write "tcp/*"
+tidegate.toml:10:69: error: "300" is no IP protocol number
+  hint: write ip/0 to ip/255
+tidegate.toml:10:79: error: "tcp/" is no port
+  hint: write "tcp/443", "udp/8000-9000", "443" (TCP or UDP), "tcp/*", "icmp" or "ip/47"
+tidegate.toml:10:87: error: "tcp/+5" is no port
+  hint: write "tcp/443", "udp/8000-9000", "443" (TCP or UDP), "tcp/*", "icmp" or "ip/47"
+tidegate.toml:10:97: error: "/80" is no port
+  hint: write "tcp/443", "udp/8000-9000", "443" (TCP or UDP), "tcp/*", "icmp" or "ip/47"
+tidegate.toml:10:104: error: expected a string, found an integer
+tidegate.toml:11:13: error: unknown value "inbound"
+  hint: write one of "out", "in"
+tidegate.toml:12:10: error: unknown value "reject"
+  hint: write one of "allow", "block", "drop"
+tidegate.toml:14:1: error: the rule has no `action`
+  hint: add action = "allow", "block" or "drop"
+tidegate.toml:15:7: error: an empty table names no app
+  hint: leave `app` out for every app
+tidegate.toml:16:6: error: an empty list matches nothing
+  hint: leave the key out to match everything
+tidegate.toml:17:8: error: an empty list matches nothing
+  hint: leave the key out to match everything
+tidegate.toml:20:22: error: `{` without `}`
+  hint: write [{] for the character itself
+tidegate.toml:21:10: error: expected a string, found an integer
+tidegate.toml:23:2: error: unknown key `rules`
+  hint: did you mean `rule`?
+"#);
+}
+
+#[test]
+fn rules_that_hardly_do_what_was_meant_are_warned_about() {
+    let (source, problems) = read(
+        r#"
+[[rule]]
+name = "a"
+app = ["firefox", "*", "bin/*", "/usr//bin/x", "/usr/bin/", "/usr/../x", "**/ok", "/ok/**", "**", "{/ok,/fine}/*"]
+action = "block"
+
+[[rule]]
+name = "a"
+app = { name = "bin/x", unit = "a/b" }
+action = "block"
+
+[[rule]]
+name = "everything"
+to = ["lan", "*"]
+action = "allow"
+
+[[rule]]
+action = "block"
+
+[[rule]]
+direction = "in"
+action = "block"
+
+[[rule]]
+name = "never"
+direction = "in"
+to = "lan"
+action = "allow"
+"#,
+    );
+    assert_eq!(source.rules.len(), 6);
+    assert_snapshot!(problems, @r#"
+tidegate.toml:4:8: warning: the path is not absolute, so no app matches
+  hint: write a path from `/` on, or app = { name = "firefox" } for the file name
+tidegate.toml:4:19: warning: `*` does not cross a `/`, so no path matches
+  hint: leave `app` out for every app, or write "/**" for every app that is known
+tidegate.toml:4:24: warning: the path is not absolute, so no app matches
+  hint: write a path from `/` on, or app = { name = "bin/*" } for the file name
+tidegate.toml:4:33: warning: the path is not in its plain form, so no app matches
+  hint: write the path as /proc/PID/exe shows it; all beneath a folder is "/folder/**"
+tidegate.toml:4:48: warning: the path is not in its plain form, so no app matches
+  hint: write the path as /proc/PID/exe shows it; all beneath a folder is "/folder/**"
+tidegate.toml:4:61: warning: the path is not in its plain form, so no app matches
+  hint: write the path as /proc/PID/exe shows it; all beneath a folder is "/folder/**"
+tidegate.toml:9:16: warning: a name holds no `/`, so no app matches
+  hint: write a path under `path`
+tidegate.toml:9:32: warning: a name holds no `/`, so no app matches
+  hint: write a path under `path`
+tidegate.toml:7:1: warning: the name "a" is used before, at tidegate.toml:2
+  hint: flow records show the name: give each rule its own
+tidegate.toml:17:1: warning: the rule is never reached: rule "everything" (tidegate.toml:12) before it matches everything
+  hint: the first rule that matches decides: move this one up, or remove it
+tidegate.toml:24:1: warning: the rule is never reached: rule (tidegate.toml:20) before it matches everything
+  hint: the first rule that matches decides: move this one up, or remove it
+"#);
+}
+
+#[test]
+fn a_single_rule_table_is_told_its_brackets() {
+    let (_, problems) = read("[rule]\naction = \"block\"\n");
+    assert_snapshot!(problems, @r#"
+tidegate.toml:1:1: error: expected a list of tables, found a table
+  hint: write [[rule]], with two brackets: there may be several
+"#);
+}
+
+#[test]
+fn further_files_append_rules_and_hold_nothing_else() {
+    let main = Document::parse(
+        "tidegate.toml",
+        "[[rule]]\naction = \"allow\"\nto = \"lan\"\n",
+    )
+    .unwrap();
+    let first = Document::parse(
+        "rules.d/10.toml",
+        "[[rule]]\naction = \"block\"\nport = \"53\"\n",
+    )
+    .unwrap();
+    let text = "[policy]\ndefault = \"drop\"\n[capture]\ntun = \"x\"\n[other]\n[[rule]]\naction = \"drop\"\nport = \"80\"\n";
+    let second = Document::parse("rules.d/20.toml", text).unwrap();
+    let mut source = PolicySource::default();
+    source.read_main(&main);
+    source.read_rules(&first);
+    source.read_rules(&second);
+    let origins: Vec<_> = source
+        .rules
+        .iter()
+        .map(|rule| rule.origin().to_string())
+        .collect();
+    assert_eq!(
+        origins,
+        ["tidegate.toml:1", "rules.d/10.toml:1", "rules.d/20.toml:6"]
+    );
+    assert_eq!(source.default, Verdict::Allow);
+    assert!(main.finish().is_empty());
+    assert!(first.finish().is_empty());
+    let problems: String = second
+        .finish()
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    assert_snapshot!(problems, @r#"
+rules.d/20.toml:1:2: error: only the main configuration file may hold this table
+  hint: move it there; files in rules.d hold [[rule]] tables
+rules.d/20.toml:3:2: error: only the main configuration file may hold this table
+  hint: move it there; files in rules.d hold [[rule]] tables
+rules.d/20.toml:5:2: error: unknown key `other`
+  hint: known here: rule
+"#);
+}

@@ -1,0 +1,184 @@
+//! Who takes part, and how each starts: in a lab of its own, so that none is in another's way.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use tidegate_lab::{Background, Lab, User};
+
+use crate::process::{self, Process};
+use crate::session::{LOOP, Session};
+
+/// Programs on a contender's client side: theirs is not the gateway's time.
+const CLIENTS: [&str; 2] = ["bash", "iperf3"];
+
+/// One way for a program to reach the server, ready to be measured.
+///
+/// Fields end in this order: the client, the gateway, the server, the network.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    name: &'static str,
+    session: Session,
+    daemon: Option<Background>,
+    _server: Background,
+    lab: Lab,
+}
+
+/// Everybody who could take part.
+const NAMES: [&str; 4] = ["link", "exec", "host", "pasta"];
+
+/// The contenders named; without names all of them, except for peers that are not installed.
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<Contender>> {
+    if names.is_empty() {
+        let present = NAMES
+            .iter()
+            .filter(|name| **name != "pasta" || is_installed("pasta"));
+        return present.map(|name| Contender::named(name)).collect();
+    }
+    names.iter().map(|name| Contender::named(name)).collect()
+}
+
+impl Contender {
+    fn named(name: &str) -> Result<Self> {
+        match name {
+            "link" => Self::link(),
+            "exec" => Self::exec(),
+            "host" => Self::host(),
+            "pasta" => Self::pasta(),
+            unknown => bail!(
+                "there is no contender {unknown}; there are {}",
+                NAMES.join(", ")
+            ),
+        }
+    }
+
+    /// No gateway at all: what is possible.
+    fn link() -> Result<Self> {
+        Self::start("link", |lab| {
+            Ok((
+                Session::start(lab.host.command("bash").args(["-c", LOOP]))?,
+                None,
+            ))
+        })
+    }
+
+    fn exec() -> Result<Self> {
+        let contender = Self::start("exec", |lab| {
+            Ok((
+                Session::start(&mut lab.exec().command(&["bash", "-c", LOOP])?)?,
+                None,
+            ))
+        })?;
+        contender.pin_congestion_control()?;
+        Ok(contender)
+    }
+
+    fn host() -> Result<Self> {
+        Self::start("host", |lab| {
+            let daemon = lab.tidegate("")?.into_process();
+            Ok((
+                Session::start(lab.host.command("bash").args(["-c", LOOP]))?,
+                Some(daemon),
+            ))
+        })
+    }
+
+    fn pasta() -> Result<Self> {
+        let contender = Self::start("pasta", |lab| {
+            // As root it would become another user and fail to map identities.
+            let mut pasta = lab.host.command_as(User::ALICE, "pasta");
+            pasta.args([
+                "--config-net",
+                "--quiet",
+                "--foreground",
+                "--",
+                "bash",
+                "-c",
+                LOOP,
+            ]);
+            Ok((Session::start(&mut pasta)?, None))
+        })?;
+        contender.pin_congestion_control()?;
+        Ok(contender)
+    }
+
+    fn start(
+        name: &'static str,
+        client: impl FnOnce(&Lab) -> Result<(Session, Option<Background>)>,
+    ) -> Result<Self> {
+        let lab = Lab::new()?;
+        let server = lab.server.background("exec iperf3 --server --forceflush")?;
+        server.wait_for_output("Server listening")?;
+        let (session, daemon) = client(&lab).with_context(|| format!("cannot start {name}"))?;
+        Ok(Self {
+            name,
+            session,
+            daemon,
+            _server: server,
+            lab,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs one line of bash behind the gateway.
+    pub(crate) fn run(&mut self, line: &str) -> Result<String> {
+        self.session.run(line)
+    }
+
+    /// Processor time that the gateway has taken until now.
+    pub(crate) fn gateway_seconds(&self) -> Result<f64> {
+        Ok(self
+            .gateway()?
+            .iter()
+            .map(|process| process.cpu_seconds)
+            .sum())
+    }
+
+    fn gateway(&self) -> Result<Vec<Process>> {
+        let mut gateway = process::tree(
+            self.daemon
+                .as_ref()
+                .map_or(self.session.pid(), Background::pid),
+        )?;
+        gateway.retain(|process| !CLIENTS.contains(&process.name.as_str()));
+        Ok(gateway)
+    }
+
+    /// Pins the client's side of a gateway that made a network namespace. From outside: inside one may not.
+    fn pin_congestion_control(&self) -> Result<()> {
+        let shell = process::tree(self.session.pid())?
+            .into_iter()
+            .find(|process| process.name == "bash");
+        let shell = shell.context("there is no shell behind the gateway")?.pid;
+        let script = format!(
+            "ip() {{ nsenter --net=/proc/{shell}/ns/net ip $@; }}
+             for family in -4 -6; do
+                 ip $family route show default | while read -r route; do
+                     ip $family route change $route congctl cubic || exit
+                 done
+             done"
+        );
+        self.lab
+            .host
+            .bash(&script)?
+            .success()
+            .context("cannot pin the congestion control")?;
+        ensure!(
+            self.lab
+                .host
+                .bash(&format!("nsenter --net=/proc/{shell}/ns/net ip route"))?
+                .success()?
+                .contains("cubic")
+        );
+        Ok(())
+    }
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new("which")
+        .arg(program)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

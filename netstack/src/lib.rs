@@ -38,12 +38,5 @@ pub use icmp::Refusal;
 pub use input::{FlowIs, Input};
 pub use output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 pub use packet::{DropReason, Offload, PacketHead, Segmentation};
-<<<<<<< HEAD
-pub use stack::{
-    CloseReason, Event, Input, Refusal, Stack, StackConfig, StackCounters, TcpFlow, TimeoutReason,
-    Transmit,
-};
-=======
 pub use stack::Stack;
 pub use tcp::TcpFlow;
->>>>>>> main

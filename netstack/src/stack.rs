@@ -68,40 +68,6 @@ pub struct Stack {
     dropped: Vec<(DropReason, u64)>,
 }
 
-<<<<<<< HEAD
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::unused_self,
-    reason = "seam, filled in by the next commit"
-)]
-impl Stack {
-    /// An empty stack.
-    pub fn new(config: StackConfig, now: Instant) -> Self {
-        Self {}
-    }
-    /// Takes one packet that came out of the device. The payload of what comes back borrows from `packet` only.
-    pub fn handle_packet<'p>(
-        &mut self,
-        now: Instant,
-        packet: &'p [u8],
-        offload: Offload,
-    ) -> Input<'p> {
-        unimplemented!()
-    }
-    /// Lets timers run whose deadline has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {}
-    /// Writes the next packet for the device into `buffer` (at least 65,600 bytes).
-    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
-        None
-    }
-    pub fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-    /// When to call `handle_timeout` next, and why. Valid until the next mutator; cheap.
-    pub fn poll_timeout(&mut self) -> Option<(Instant, TimeoutReason)> {
-        None
-=======
 impl Stack {
     /// An empty stack.
     pub fn new(config: StackConfig, now: Instant) -> Self {
@@ -124,7 +90,6 @@ impl Stack {
             dropped: Vec::new(),
             config,
         }
->>>>>>> main
     }
 
     /// The flow's key, while it lives.
@@ -134,71 +99,7 @@ impl Stack {
 
     /// The flow of a tuple, while it lives.
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
-<<<<<<< HEAD
-        None
-    }
-    /// The upstream connection stands: SYN-ACK goes out. False if the program gave up meanwhile (or the flow is gone).
-    pub fn tcp_accept(&mut self, now: Instant, flow: FlowId) -> bool {
-        false
-    }
-    /// Ends a flow of any kind that was not accepted, with the answer that tells the program why; also ends an accepted
-    /// UDP or echo flow. `Silence` absorbs this tuple's retransmissions for a while. An accepted TCP flow: `TcpFlow::abort`.
-    pub fn refuse(&mut self, now: Instant, flow: FlowId, refusal: Refusal) {}
-    /// A TCP flow that was accepted and is not gone.
-    pub fn tcp(&mut self, flow: FlowId) -> Option<TcpFlow<'_>> {
-        None
-    }
-    /// From now on packets of this tuple are `Input::Pass`: an inbound service's flow, or one older than us.
-    pub fn pass(&mut self, now: Instant, key: FlowKey) -> Result<FlowId, DropReason> {
-        Err(DropReason::FlowTableFull)
-    }
-    /// Answers an unknown packet with the RST or ICMP error that `refusal` says (rate-limited) through the device.
-    pub fn reject(
-        &mut self,
-        now: Instant,
-        packet: &[u8],
-        refusal: Refusal,
-    ) -> Result<(), DropReason> {
-        Ok(())
-    }
-    /// Forgets a flow without a word (UDP, echo, pass).
-    pub fn forget(&mut self, flow: FlowId) {}
-    /// The head of a datagram (or, with `segment`, several) from the flow's far end to its program; counts as activity.
-    pub fn udp_head(
-        &mut self,
-        now: Instant,
-        flow: FlowId,
-        payload: &[u8],
-        segment: Option<NonZeroU16>,
-    ) -> Result<PacketHead, DropReason> {
-        Err(DropReason::TooLarge)
-    }
-    /// Fragments one datagram larger than the MTU into packets that `poll_transmit` gives out (udp_head says TooLarge then).
-    pub fn udp_send_fragmented(
-        &mut self,
-        now: Instant,
-        flow: FlowId,
-        payload: &[u8],
-    ) -> Result<(), DropReason> {
-        Ok(())
-    }
-    /// The head (IP and ICMP, sums done) of an echo reply from the flow's far end.
-    pub fn echo_reply_head(
-        &mut self,
-        now: Instant,
-        flow: FlowId,
-        sequence: u16,
-        payload: &[u8],
-    ) -> Result<PacketHead, DropReason> {
-        Err(DropReason::TooLarge)
-    }
-    /// Tells the program of an ICMP error that its flow met upstream; `from` is the router that said it.
-    pub fn icmp_error(&mut self, now: Instant, flow: FlowId, from: IpAddr, refusal: Refusal) {}
-    pub fn counters(&self) -> StackCounters {
-        StackCounters::default()
-=======
         self.table.find(key)
->>>>>>> main
     }
 
     /// Every live flow of this local address: to reset them at once when the address goes away.
@@ -247,22 +148,9 @@ impl Stack {
         }
     }
 
-<<<<<<< HEAD
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::unused_self,
-    reason = "seam, filled in by the next commit"
-)]
-impl TcpFlow<'_> {
-    /// Bytes from the program, in order, as one contiguous slice (there may be more behind it: consume, ask again).
-    pub fn readable(&mut self) -> &[u8] {
-        &[]
-=======
     /// Packets thrown away so far, by reason.
     pub fn drops(&self) -> &[(DropReason, u64)] {
         &self.dropped
->>>>>>> main
     }
 
     fn count_drop(&mut self, reason: DropReason) {

@@ -5,11 +5,14 @@
 //! do: 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
 
 mod arguments;
+#[cfg(capture)]
+mod capture;
 mod check;
 mod confirm;
 mod explain;
 mod flows;
 mod logging;
+#[cfg(capture)]
 mod recover;
 mod status;
 
@@ -23,7 +26,8 @@ use crate::control::client::ClientError;
 use crate::terminal;
 use arguments::{Cli, Command};
 
-pub use arguments::{ExecArgs, RunArgs};
+#[cfg(capture)]
+pub use capture::{ExecArgs, RunArgs};
 
 /// First argument of the child that `exec` starts inside its namespaces; not for people.
 pub const CONTAIN: &str = "__contain";
@@ -33,14 +37,15 @@ pub const EXEC_FAILED: u8 = 125;
 
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments = arguments.into_iter();
-    let program = arguments.next();
-    let first = arguments.next();
-    if first.as_deref() == Some(CONTAIN.as_ref()) {
-        return finish(crate::exec::contain(arguments), EXEC_FAILED);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    #[cfg(capture)]
+    if arguments.get(1).is_some_and(|first| first == CONTAIN) {
+        return finish(
+            crate::exec::contain(arguments.into_iter().skip(2)),
+            EXEC_FAILED,
+        );
     }
-    let all = program.into_iter().chain(first).chain(arguments);
-    match Cli::try_parse_from(all) {
+    match Cli::try_parse_from(arguments) {
         Ok(cli) => dispatch(cli),
         // Help that was asked for goes to standard output with status 0, complaints to standard error with status 2.
         Err(error) => {
@@ -58,13 +63,16 @@ fn dispatch(cli: Cli) -> ExitCode {
     };
     logging::init(&command);
     match command {
+        #[cfg(capture)]
         Command::Run(args) => finish(crate::run::main(RunArgs { control, ..args }), 1),
+        #[cfg(capture)]
         Command::Exec(args) => finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED),
         Command::Confirm => finish(confirm::main(control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),
         Command::Flows(args) => finish(flows::main(args, control), 1),
         Command::Status(args) => finish(status::main(args, control), 1),
+        #[cfg(capture)]
         Command::Recover => finish(recover::main(), 1),
     }
 }

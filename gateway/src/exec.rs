@@ -126,7 +126,7 @@ fn open_control(
         path,
         Arc::clone(shared),
         reloader,
-        HostGroup::default(),
+        HostGroup,
     )?))
 }
 
@@ -150,6 +150,7 @@ fn start_worker(
         bypass: Bypass::none(),
         identify: Identify::start(finder, processes)?,
         strangers: Strangers::Refuse,
+        probe: Arc::default(),
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(worker::Message::Changed));

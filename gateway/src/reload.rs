@@ -61,12 +61,9 @@ impl Reloader {
         if config.capture != self.capture {
             tracing::warn!("[capture] was changed: that takes effect at the next start");
         }
+        let rules = config.policy.len();
         let generation = self.shared.install_policy(config.policy);
-        tracing::info!(
-            generation,
-            rules = config.files.len(),
-            "new policy in force"
-        );
+        tracing::info!(generation, rules, "new policy in force");
         Ok(generation)
     }
 }

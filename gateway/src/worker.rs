@@ -33,11 +33,12 @@ use tidegate_platform::tun::Tun;
 use tidegate_routing::flow::Action;
 use tidegate_routing::target::Translation;
 
+use crate::probe::Probe;
 use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
 pub use self::identify::Identify;
 pub use self::inbox::{Handle, Message};
-pub use self::unknown::Strangers;
+pub use self::unknown::{Existing, Strangers};
 
 use self::echo::EchoSockets;
 use self::entry::{Entry, Path};
@@ -52,6 +53,7 @@ const TUN: Token = Token(usize::MAX);
 const INBOX: Token = Token(usize::MAX - 1);
 
 /// What a worker needs to start.
+#[derive(Debug)]
 pub struct WorkerConfig {
     /// Limits of the stack.
     pub stack: StackConfig,
@@ -63,9 +65,12 @@ pub struct WorkerConfig {
     pub identify: Identify,
     /// What happens to packets of no flow of ours.
     pub strangers: Strangers,
+    /// The datagrams that prove the capture.
+    pub probe: Arc<Probe>,
 }
 
 /// One data-plane thread.
+#[expect(missing_debug_implementations, reason = "sockets and buffers say nothing to a reader")]
 pub struct Worker {
     poll: Poll,
     tun: Tun,
@@ -87,6 +92,7 @@ pub struct Worker {
     bypass: Bypass,
     identify: Identify,
     strangers: Strangers,
+    probe: Arc<Probe>,
     transmit_buffer: Box<[u8]>,
 }
 
@@ -126,6 +132,7 @@ impl Worker {
             bypass: config.bypass,
             identify: config.identify,
             strangers: config.strangers,
+            probe: config.probe,
             transmit_buffer: vec![0; BUFFER].into_boxed_slice(),
         };
         Ok((worker, handle))
@@ -226,6 +233,9 @@ impl Worker {
             Input::Dropped(reason) => self.drop_packet(reason),
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
             Input::Tcp(flow) => self.enqueue(flow),
+            Input::Udp { flow, is: FlowIs::New, payload, .. } if self.probe.takes(payload) => {
+                self.stack.forget(flow);
+            }
             Input::Udp {
                 flow,
                 is,
@@ -324,7 +334,6 @@ impl Worker {
     fn take_events(&mut self) {
         while let Some(event) = self.stack.poll_event() {
             match event {
-                Event::Tcp(flow) => self.enqueue(flow),
                 Event::Closed(flow, reason) => {
                     if matches!(reason, CloseReason::ResetByProgram | CloseReason::TimedOut) {
                         self.reset_upstream(flow);
@@ -366,7 +375,7 @@ impl Worker {
     }
 
     fn note_gauges(&self) {
-        let stack = self.stack.counters();
+        let stack = self.stack.gauges();
         for (gauge, value) in [
             (&self.gauges.flows, stack.flows),
             (&self.gauges.half_open, stack.half_open),

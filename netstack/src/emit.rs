@@ -286,3 +286,6 @@ fn complete_checksum(packet: &mut [u8]) -> Option<()> {
         .copy_from_slice(&sum.to_be_bytes());
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,56 @@
 //! packets to put into the device. It never reads a clock, opens a socket or starts a thread: `now` is an argument, and
 //! the caller moves the bytes.
 //!
-//! What this crate is *not*: it knows no rules, no programs and no operating system.
+//! ```
+//! use std::time::Instant;
+//! use tidegate_netstack::{Input, Offload, Stack, StackConfig};
+//!
+//! let now = Instant::now();
+//! let mut stack = Stack::new(StackConfig { seed: 42, ..StackConfig::default() }, now);
+//! let mut buffer = vec![0; Stack::MIN_TRANSMIT_BUFFER];
+//!
+//! // A program wants to connect: its SYN comes out of the device.
+//! let mut syn = Vec::new();
+//! etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [203, 0, 113, 9], 64)
+//!     .tcp(40_000, 443, 1_000, 64_240)
+//!     .syn()
+//!     .write(&mut syn, &[])
+//!     .unwrap();
+//! let Input::TcpSyn { flow, .. } = stack.handle_packet(now, &syn, Offload::default()) else { panic!() };
+//! assert_eq!(stack.key(flow).unwrap().remote.0, "203.0.113.9:443".parse().unwrap());
+//!
+//! // Nothing is answered until the caller has judged the flow and dialled its far end.
+//! assert!(stack.poll_transmit(now, &mut buffer).is_none());
+//! assert!(stack.tcp_accept(now, flow));
+//!
+//! // The answer is a packet for the device.
+//! let transmit = stack.poll_transmit(now, &mut buffer).unwrap();
+//! let (_, answer) = etherparse::IpHeaders::from_slice(&buffer[..transmit.len]).unwrap();
+//! let (syn_ack, _) = etherparse::TcpHeader::from_slice(answer.payload).unwrap();
+//! assert!(syn_ack.syn && syn_ack.ack);
+//! assert_eq!(syn_ack.acknowledgment_number, 1_001);
+//!
+//! // The program's next segment carries bytes; here they go straight back.
+//! let mut segment = Vec::new();
+//! etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [203, 0, 113, 9], 64)
+//!     .tcp(40_000, 443, 1_001, 64_240)
+//!     .ack(syn_ack.sequence_number + 1)
+//!     .write(&mut segment, b"hello")
+//!     .unwrap();
+//! assert!(matches!(stack.handle_packet(now, &segment, Offload::default()), Input::Tcp(_)));
+//! let mut tcp = stack.tcp(flow).unwrap();
+//! let bytes = tcp.readable().to_vec();
+//! tcp.consume(bytes.len());
+//! tcp.writable()[..bytes.len()].copy_from_slice(&bytes);
+//! tcp.commit(bytes.len());
+//! let transmit = stack.poll_transmit(now, &mut buffer).unwrap();
+//! assert!(buffer[..transmit.len].ends_with(b"hello"));
+//! ```
+//!
+//! The contract, in what order to call what, is on [`Stack`]; [`emit`] cuts packets for a raw socket.
+//!
+//! What this crate is *not*: it knows no rules, no programs and no operating system. It is no router (nothing is forwarded
+//! between devices), and it opens no connections towards the program.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

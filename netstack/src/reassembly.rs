@@ -199,3 +199,159 @@ impl Pieces {
         Ok(packet.into_boxed_slice())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ip::protocol;
+
+    /// A fragment of UDP from one host to another.
+    fn fragment(identification: u16, offset: usize, more: bool, bytes: &[u8]) -> Vec<u8> {
+        let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(203, 0, 113, 9));
+        let mut packet = vec![0; 20];
+        let header = IpHeader {
+            identification,
+            fragmentation: Fragmentation::Allowed,
+            ..IpHeader::new(source.into(), destination.into(), protocol::UDP)
+        };
+        header.write(&mut packet, bytes.len()).unwrap();
+        let field = u16::try_from(offset / 8).unwrap() | if more { 0x2000 } else { 0 };
+        packet[6..8].copy_from_slice(&field.to_be_bytes());
+        packet[10..12].fill(0);
+        let sum = crate::checksum::Sum::default().bytes(&packet).finish();
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet.extend_from_slice(bytes);
+        packet
+    }
+
+    fn add(
+        reassembly: &mut Reassembly,
+        now: Instant,
+        packet: &[u8],
+    ) -> Result<Option<Box<[u8]>>, DropReason> {
+        let packet = IpPacket::parse(packet).unwrap();
+        reassembly.add(now, &packet, packet.fragment.unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_with_repetitions_gives_the_datagram_once(
+            payload in prop::collection::vec(any::<u8>(), 9..4_000),
+            size in 1usize..60,
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let size = (size * 8).max(payload.len() / 100 / 8 * 8 + 8);
+            let count = payload.len().div_ceil(size);
+            prop_assume!(count > 1);
+            let piece = |n: usize| {
+                let bytes = payload.chunks(size).nth(n).unwrap();
+                fragment(7, n * size, n + 1 < count, bytes)
+            };
+            let mut reassembly = Reassembly::new(0);
+            let now = Instant::now();
+            let mut missing: Vec<usize> = (0..count).collect();
+            for index in order {
+                if missing.len() == 1 {
+                    break;
+                }
+                let n = index.index(count);
+                if missing != [n] {
+                    missing.retain(|other| *other != n);
+                    prop_assert_eq!(add(&mut reassembly, now, &piece(n)), Ok(None));
+                }
+            }
+            let last = missing.pop().unwrap();
+            for n in missing {
+                prop_assert_eq!(add(&mut reassembly, now, &piece(n)), Ok(None));
+            }
+            let whole = add(&mut reassembly, now, &piece(last)).unwrap().unwrap();
+            prop_assert_eq!(&whole[20..], &payload[..]);
+            prop_assert!(IpPacket::parse(&whole).unwrap().fragment.is_none());
+            prop_assert!(reassembly.datagrams.is_empty() && reassembly.order.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_overlap_condemns_the_datagram() {
+        let mut reassembly = Reassembly::new(0);
+        let now = Instant::now();
+        add(&mut reassembly, now, &fragment(7, 0, true, &[1; 64])).unwrap();
+        let overlap = add(&mut reassembly, now, &fragment(7, 56, true, &[2; 64]));
+        assert_eq!(overlap, Err(DropReason::FragmentOverlap));
+        let rest = add(&mut reassembly, now, &fragment(7, 64, false, &[1; 8]));
+        assert_eq!(rest, Err(DropReason::FragmentOverlap));
+        // Another datagram is another matter, and so is this one after its time.
+        add(&mut reassembly, now, &fragment(8, 0, true, &[1; 64])).unwrap();
+        add(
+            &mut reassembly,
+            now + TIMEOUT,
+            &fragment(7, 0, true, &[1; 64]),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn two_ends_are_an_overlap() {
+        let mut reassembly = Reassembly::new(0);
+        let now = Instant::now();
+        add(&mut reassembly, now, &fragment(7, 64, false, &[1; 8])).unwrap();
+        assert_eq!(
+            add(&mut reassembly, now, &fragment(7, 128, false, &[1; 8])),
+            Err(DropReason::FragmentOverlap)
+        );
+        add(&mut reassembly, now, &fragment(9, 128, true, &[1; 8])).unwrap();
+        assert_eq!(
+            add(&mut reassembly, now, &fragment(9, 64, false, &[1; 8])),
+            Err(DropReason::FragmentOverlap)
+        );
+    }
+
+    #[test]
+    fn incomplete_datagrams_are_capped_and_given_up() {
+        let mut reassembly = Reassembly::new(0);
+        let now = Instant::now();
+        for identification in 0..256 {
+            add(
+                &mut reassembly,
+                now,
+                &fragment(identification, 0, true, &[1; 8]),
+            )
+            .unwrap();
+        }
+        let one_more = add(&mut reassembly, now, &fragment(300, 0, true, &[1; 8]));
+        assert_eq!(one_more, Err(DropReason::FragmentTableFull));
+        assert_eq!(reassembly.next_deadline(), Some(now + TIMEOUT));
+        reassembly.expire(now + TIMEOUT);
+        assert_eq!(reassembly.next_deadline(), None);
+        add(
+            &mut reassembly,
+            now + TIMEOUT,
+            &fragment(300, 0, true, &[1; 8]),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_datagram_cannot_be_larger_than_a_packet() {
+        let mut reassembly = Reassembly::new(0);
+        let beyond = fragment(7, 65_528, false, &[1; 100]);
+        assert_eq!(
+            add(&mut reassembly, Instant::now(), &beyond),
+            Err(DropReason::FragmentTableFull)
+        );
+    }
+
+    #[test]
+    fn fragments_that_are_no_multiple_of_8_are_malformed() {
+        let mut reassembly = Reassembly::new(0);
+        let odd = fragment(7, 0, true, &[1; 13]);
+        assert_eq!(
+            add(&mut reassembly, Instant::now(), &odd),
+            Err(DropReason::Malformed)
+        );
+    }
+}

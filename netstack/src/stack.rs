@@ -6,6 +6,9 @@ mod egress;
 mod ingress;
 mod verdicts;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
@@ -19,7 +22,8 @@ use crate::packet::DropReason;
 use crate::reassembly::Reassembly;
 use crate::table::{Flow, FlowKind, FlowTable};
 use crate::tcp::TcpFlow;
-use crate::tcp::engine::{Link, Offloads, Phase};
+use crate::tcp::engine::Phase;
+use crate::tcp::link::{Link, Offloads};
 use crate::tcp::rings::Rings;
 
 pub use crate::config::{IdleLimits, StackConfig};

@@ -237,3 +237,23 @@ impl Deadlines for Slab<Flow> {
             .map(|flow| &mut flow.deadline)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::segment::MAX_BARE_SEGMENT;
+
+    /// What a flow holds, so that growth is noticed. Rings come on top, as their pages are touched.
+    #[test]
+    fn a_flow_holds_little_besides_its_rings() {
+        let slot = size_of::<Flow>() + size_of::<(FlowKey, usize)>() + 4 * size_of::<usize>();
+        let tcp = size_of::<Accepted>() + size_of::<smoltcp::iface::SocketStorage<'_>>();
+        println!(
+            "a slot: {slot} B; an accepted TCP flow: {tcp} B more; a waiting SYN: {} B more",
+            size_of::<Pending>()
+        );
+        assert!(slot <= 400, "{slot}");
+        assert!(tcp <= 1_400, "{tcp}");
+        assert!(size_of::<Pending>() <= MAX_BARE_SEGMENT + 24);
+    }
+}

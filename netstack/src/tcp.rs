@@ -1,6 +1,7 @@
 //! TCP flows: the SYN that waits, the connection that stands, and the handle by which the caller moves its bytes.
 
 pub(crate) mod engine;
+pub(crate) mod link;
 pub(crate) mod rings;
 pub(crate) mod segment;
 

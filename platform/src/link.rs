@@ -39,6 +39,17 @@ pub enum LinkError {
     },
 }
 
+/// Index of the link `name` in the calling thread's network namespace.
+///
+/// # Errors
+/// [`LinkError::Missing`].
+pub fn index(name: &str) -> Result<u32, LinkError> {
+    match crate::sys::interface::index(name) {
+        Ok(index) => Ok(index.into()),
+        Err(_) => Err(LinkError::Missing(name.to_owned())),
+    }
+}
+
 /// Configures the link `name` of the calling thread's network namespace, in one request.
 ///
 /// # Errors

@@ -87,6 +87,9 @@ fn first_process(mut arguments: Vec<OsString>) -> ExitCode {
             eprintln!("warning: {warning}");
         }
         contained.command.start()?;
+        // As every program that waits for another in its terminal does, or Ctrl-C would end it first.
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
         if attribute {
             let program = attribute_first_syn(&mut contained);
             println!("{program}");

@@ -8,6 +8,7 @@ mod nested;
 mod text_index;
 
 use crate::facts::{App, Direction, FlowFacts};
+use crate::port::Port;
 use crate::rule::{Rule, RuleInfo};
 use crate::source::PolicySource;
 use crate::verdict::{DecidedBy, Decision, Verdict};
@@ -61,7 +62,7 @@ impl Policy {
                 .iter()
                 .map(|owner| self.decide_for(facts, Some(owner)))
                 .reduce(stricter)
-                .unwrap_or(self.by_default()),
+                .unwrap_or(self.by_default(facts.direction)),
         }
     }
 
@@ -75,7 +76,18 @@ impl Policy {
         &self.rules
     }
 
-    /// What happens to a flow that no rule matches.
+    /// The TCP ports of services of this host that some rule judges, as ranges in the order of the rules.
+    pub fn judged_services(&self) -> Vec<(u16, u16)> {
+        let incoming = self.rules.iter().filter(|rule| rule.direction == Direction::In);
+        incoming
+            .flat_map(|rule| match &rule.port {
+                None => vec![(0, u16::MAX)],
+                Some(ports) => ports.iter().filter_map(Port::tcp_range).collect(),
+            })
+            .collect()
+    }
+
+    /// What happens to a flow that a program opens and no rule matches.
     pub fn default_verdict(&self) -> Verdict {
         self.default
     }
@@ -98,7 +110,7 @@ impl Policy {
         let first = index
             .first_match(facts, app)
             .and_then(|number| usize::try_from(number).ok());
-        first.map_or(self.by_default(), |index| self.by_rule(index))
+        first.map_or(self.by_default(facts.direction), |index| self.by_rule(index))
     }
 
     pub(crate) fn by_rule(&self, index: usize) -> Decision {
@@ -109,9 +121,13 @@ impl Policy {
         }
     }
 
-    pub(crate) fn by_default(&self) -> Decision {
+    /// The default holds for what programs open; services keep their clients unless a rule says otherwise.
+    pub(crate) fn by_default(&self, direction: Direction) -> Decision {
         Decision {
-            verdict: self.default,
+            verdict: match direction {
+                Direction::Out => self.default,
+                Direction::In => Verdict::Allow,
+            },
             by: DecidedBy::Default,
         }
     }

@@ -44,6 +44,14 @@ impl Port {
         Ok(make(*ports.start(), *ports.end()))
     }
 
+    /// The ports of TCP that are meant, `first..=last`.
+    pub fn tcp_range(&self) -> Option<(u16, u16)> {
+        match *self {
+            Self::Tcp(first, last) | Self::TcpOrUdp(first, last) => Some((first, last)),
+            Self::Udp(..) | Self::Icmp | Self::Other(_) => None,
+        }
+    }
+
     /// Whether a flow of `protocol` to `port` is meant.
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
         match (*self, protocol) {

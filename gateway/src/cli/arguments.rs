@@ -1,13 +1,13 @@
 //! What each command takes.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_policy::{Direction, Port, Protocol, Verdict};
 
+#[cfg(capture)]
+use super::capture::{ExecArgs, RunArgs};
 use crate::control::DEFAULT_SOCKET;
 
 /// See and control every connection of every program.
@@ -19,7 +19,7 @@ use crate::control::DEFAULT_SOCKET;
     disable_help_subcommand = true
 )]
 pub(super) struct Cli {
-    /// Control socket [default: /run/tidegate/control.sock]
+    /// Control socket [default: /run/tidegate/control.sock; none for exec]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) control: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,10 +29,12 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Capture the whole host's traffic, in the foreground (needs root)
+    #[cfg(capture)]
     Run(RunArgs),
     /// Make a trial (run --try) permanent
     Confirm,
     /// Run one command with its traffic captured; no root, nothing on the host changes
+    #[cfg(capture)]
     Exec(ExecArgs),
     /// Report every problem of the configuration
     Check(CheckArgs),
@@ -43,48 +45,8 @@ pub(super) enum Command {
     /// Show capture, workers, counters, coverage and health
     Status(StatusArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
+    #[cfg(capture)]
     Recover,
-}
-
-/// `tidegate run`.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Undo everything after this long, e.g. 60s, unless `tidegate confirm` comes
-    #[arg(long = "try", value_name = "TIME", value_parser = duration)]
-    pub trial: Option<Duration>,
-    /// Control socket, of the option that all commands have; absent: the default.
-    #[arg(skip)]
-    pub control: Option<PathBuf>,
-}
-
-/// `tidegate exec`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Exit status: the command's; 125 if tidegate failed, 126 if the command \
-    cannot be run, 127 if it was not found, 128+N if signal N ended it."
-)]
-pub struct ExecArgs {
-    /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Let the command reach this host's loopback at the gateway's address
-    #[arg(long)]
-    pub host_loopback: bool,
-    /// Let the command reach this UNIX socket; may be given several times
-    #[arg(long = "socket", value_name = "PATH")]
-    pub sockets: Vec<PathBuf>,
-    /// Print a table of the flows on standard error when the command has ended
-    #[arg(long)]
-    pub summary: bool,
-    /// Control socket, of the option that all commands have; absent: none is opened.
-    #[arg(skip)]
-    pub control: Option<PathBuf>,
-    /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -211,27 +173,6 @@ fn executable(text: &str) -> Result<PathBuf, String> {
     Err("not the full path of an executable, such as /usr/bin/curl".to_owned())
 }
 
-/// A time with its unit: `500ms`, `60s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "write a time such as 60s or 5m".to_owned())?;
-    let time = match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        "h" => number.checked_mul(3600).map(Duration::from_secs),
-        "" => return Err(format!("the unit is missing: write {number}s or {number}m")),
-        _ => return Err(format!("{unit:?} is no unit: use ms, s, m or h")),
-    };
-    time.filter(|time| !time.is_zero())
-        .ok_or_else(|| "must be longer than nothing".to_owned())
-}
-
 /// The control socket that a command talks to.
 pub(super) fn socket(control: Option<PathBuf>) -> PathBuf {
     control.unwrap_or_else(|| DEFAULT_SOCKET.into())
@@ -240,26 +181,6 @@ pub(super) fn socket(control: Option<PathBuf>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_need_a_unit_and_are_never_zero() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in [
-            "",
-            "s",
-            "60",
-            "0s",
-            "-1s",
-            "1d",
-            "1.5s",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_service_is_one_port_of_one_protocol() {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tidegate_platform::users::Users;
 use tidegate_policy::{App, Direction, Explanation, FlowFacts};
 
 use super::arguments::ExplainArgs;
@@ -23,7 +24,10 @@ pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
     let config = Config::load(&ConfigSource::new(args.config))?;
-    let app = args.app.map(|path| app(path, args.uid.unwrap_or_default()));
+    let uid = args
+        .uid
+        .unwrap_or_else(|| rustix::process::getuid().as_raw());
+    let app = args.app.map(|path| app(path, uid));
     let direction = Direction::from(args.direction);
     let (local, remote) = ends(direction, args.to, args.port.port);
     Ok(config.policy.explain(&FlowFacts {
@@ -48,7 +52,7 @@ fn app(path: PathBuf, uid: u32) -> App {
         path,
         pid: 0,
         uid,
-        user: None,
+        user: Users::default().name(uid).map(str::to_owned),
         parents: Vec::new(),
         unit: None,
         container: None,

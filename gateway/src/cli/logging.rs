@@ -9,17 +9,20 @@ use super::arguments::Command;
 /// Environment variable with the filter.
 const VARIABLE: &str = "TIDEGATE_LOG";
 
+/// The filter of commands whose output, or whose child's, is what the user wants to see.
+const QUIET: &str = "warn";
+
 pub(super) fn init(command: &Command) {
     let usual = match command {
+        #[cfg(capture)]
         Command::Run(_) => "info",
-        // What the command prints, or `exec`'s child, is what the user wants to see.
-        Command::Exec(_)
-        | Command::Confirm
+        #[cfg(capture)]
+        Command::Exec(_) | Command::Recover => QUIET,
+        Command::Confirm
         | Command::Check(_)
         | Command::Explain(_)
         | Command::Flows(_)
-        | Command::Status(_)
-        | Command::Recover => "warn",
+        | Command::Status(_) => QUIET,
     };
     let wanted = std::env::var(VARIABLE)
         .ok()

@@ -2,6 +2,18 @@
 
 use std::process::ExitCode;
 
+use tidegate_platform::host::{HostNetwork, Journal};
+
+use crate::report::counted;
+use crate::run::{JOURNAL, recover};
+use crate::terminal;
+
 pub(super) fn main() -> anyhow::Result<ExitCode> {
-    anyhow::bail!("the host plan is not part of this branch")
+    let Some(journal) = Journal::load(JOURNAL)? else {
+        terminal::print_line("nothing to undo")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let undone = recover(&mut HostNetwork::open()?, journal)?;
+    terminal::print_line(&format!("undone: {}", counted(undone, "change")))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -95,6 +95,18 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn the_example_has_no_fault() {
+    let folder = TestFolder::new();
+    folder.write(
+        "tidegate.toml",
+        include_str!("../../docs/examples/tidegate.toml"),
+    );
+    let config = load(&folder).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.capture, Capture::default());
+}
+
+#[test]
 fn an_unknown_key_is_refused_wherever_it_stands() {
     let tables = ["[capture]\n", "[policy]\n", "[[rule]]\n", "app = { ", ""];
     for table in tables {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidegate_policy::Verdict;
 
 use crate::record::Timestamp;
 use crate::shared::{CaptureStatus, CountersSnapshot, ReloadFailure, Shared};
@@ -50,6 +51,10 @@ pub struct PolicyStatus {
     pub generation: u64,
     /// When it came into force.
     pub since: Timestamp,
+    /// How many rules it has.
+    pub rules: usize,
+    /// What happens to a flow that no rule matches.
+    pub default: Verdict,
     /// The main configuration file.
     pub file: PathBuf,
     /// Why a newer configuration is not in force.
@@ -78,6 +83,8 @@ impl Status {
             policy: PolicyStatus {
                 generation: active.generation,
                 since: active.since,
+                rules: active.policy.len(),
+                default: active.policy.default_verdict(),
                 file,
                 reload_failure,
             },

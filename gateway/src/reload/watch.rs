@@ -1,7 +1,8 @@
 //! Notices that a configuration file changed.
 //!
 //! Editors and package managers replace files by renaming, so the folders are watched, not the files. A folder that is
-//! missing is waited for in the nearest folder above it that exists.
+//! missing is waited for in the nearest folder above it that exists. What lies behind a symbolic link is not watched:
+//! whoever manages files that way sends SIGHUP.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -105,17 +105,23 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
         .collect()
 }
 
-fn policy(policy: &PolicyStatus) -> [String; 1] {
+fn policy(policy: &PolicyStatus) -> [String; 2] {
     let PolicyStatus {
         generation,
         since,
+        rules,
+        default,
         file,
         ..
     } = policy;
-    [format!(
-        "{} (generation {generation}, since {since})",
-        file.display()
-    )]
+    [
+        format!(
+            "{}, default {default}, from {}",
+            counted(*rules, "rule"),
+            file.display()
+        ),
+        format!("generation {generation}, in force since {since}"),
+    ]
 }
 
 fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! would make the kernel hand the reply to the program's own raw socket as well. Where only ping sockets are allowed
 //! (`net.ipv4.ping_group_range`) each flow has one, and the kernel chooses the identifier.
 
+use std::collections::hash_map::Entry;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -99,9 +100,8 @@ impl EchoSockets {
     fn claim_identifier(&mut self, family: EchoFamily, flow: FlowId) -> Option<u16> {
         for _ in 0..=u16::MAX {
             self.last_identifier = self.last_identifier.wrapping_add(1);
-            let key = (family, self.last_identifier);
-            if !self.by_identifier.contains_key(&key) {
-                self.by_identifier.insert(key, flow);
+            if let Entry::Vacant(free) = self.by_identifier.entry((family, self.last_identifier)) {
+                free.insert(flow);
                 return Some(self.last_identifier);
             }
         }

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use tidegate_netstack::emit::{Segments, reset_in_place_of};
+use tidegate_netstack::emit::reset_in_place_of;
 use tidegate_netstack::{DropReason, FlowId, FlowKey, Offload, Refusal, UnknownClass};
 use tidegate_platform::emit::RawEmitter;
 use tidegate_policy::Direction;
@@ -28,8 +28,6 @@ pub enum Strangers {
         emitter: RawEmitter,
         /// MTU of the uplink.
         mtu: usize,
-        /// Where super-packets are cut.
-        scratch: Vec<u8>,
         /// What happens to connections older than us.
         existing: Existing,
     },
@@ -161,40 +159,21 @@ impl Worker {
         let waiting = std::mem::take(&mut path.waiting);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
+            && let Some(reset) = reset_in_place_of(packet)
         {
-            if let Some(reset) = reset_in_place_of(packet) {
-                self.answer(now, packet, refusal);
-                self.emit(&reset, Offload::default());
-            }
+            self.answer(now, packet, refusal);
+            self.emit(&reset, Offload::default());
         }
         self.stack.forget(flow);
     }
 
     fn emit(&mut self, packet: &[u8], offload: Offload) {
-        let Strangers::Host {
-            emitter,
-            mtu,
-            scratch,
-            ..
-        } = &mut self.strangers
-        else {
+        let Strangers::Host { emitter, mtu, .. } = &mut self.strangers else {
             return;
         };
-        let mut refused = None;
-        match Segments::new(packet, offload, *mtu, scratch) {
-            Ok(mut segments) => {
-                while let Some(segment) = segments.next_packet() {
-                    refused = refused.or(emitter.send(segment).err());
-                }
-            }
-            Err(reason) => self.drop_packet(reason),
-        }
-        if let Some(error) = refused {
+        if let Err(error) = emitter.send(packet, offload, *mtu) {
             tracing::trace!(%error, "a packet could not be re-emitted");
-            self.shared
-                .counters
-                .packets_dropped
-                .add("refused by the raw socket");
+            self.shared.counters.packets_dropped.add("not re-emitted");
         }
     }
 }

@@ -86,19 +86,21 @@ impl Stack {
     }
 
     /// From now on packets of this tuple are [`Input::Pass`](crate::Input::Pass): an inbound service's flow, or one older
-    /// than us. A flow that this tuple has already keeps its id and is passed from now on, unless it is a TCP flow that was
-    /// accepted: that one stays as it is.
+    /// than us. It ends when it idles, or when a SYN shows that its tuple is used again. A UDP or echo flow that the tuple
+    /// has already keeps its id and is passed from now on; a TCP flow that it has already stays as it is.
     pub fn pass(&mut self, now: Instant, key: FlowKey) -> Result<FlowId, DropReason> {
         self.departed.remove(&key);
-        let flow = match self.table.find(&key) {
-            Some(flow) if self.tcp(flow).is_some() => return Ok(flow),
-            Some(flow) => {
+        let known = self.table.find(&key).and_then(|flow| self.table.get(flow));
+        let flow = match known.map(|flow| (flow.id, &flow.kind)) {
+            Some((flow, FlowKind::Pending(_) | FlowKind::Tcp(_))) => return Ok(flow),
+            Some((flow, FlowKind::Udp(_) | FlowKind::Echo(_) | FlowKind::Pass)) => {
                 self.table.replace(flow, FlowKind::Pass);
                 flow
             }
-            None => self
-                .insert(now, key, FlowKind::Pass)
-                .inspect_err(|&reason| self.count_drop(reason))?,
+            None => {
+                let inserted = self.insert(now, key, FlowKind::Pass);
+                inserted.inspect_err(|&reason| self.count_drop(reason))?
+            }
         };
         self.table.touch(now, flow, now + self.config.idle.passed);
         Ok(flow)

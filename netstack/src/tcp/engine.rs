@@ -1,9 +1,8 @@
-//! One TCP connection: the only file that knows which library speaks TCP.
+//! One TCP connection: with `link.rs` all that knows which library speaks TCP.
 //!
 //! Today it is smoltcp, with one socket in one set per connection, so that cost does not grow with the number of
 //! connections. What another engine would have to offer is what [`Engine`] offers: open with a kept SYN, ingest a packet,
-//! transmit into the caller's buffer, say when to be polled, and lend its rings. smoltcp's `Interface` holds nothing of
-//! a connection in this set-up (any address is local, there are no routes), so all connections share one, in [`Link`].
+//! transmit into the caller's buffer, say when to be polled, and lend its rings.
 //!
 //! Habits of smoltcp 0.14 that are corrected here:
 //! - its sequence numbers come from one weak generator: each connection gets a fresh seed;
@@ -15,134 +14,31 @@
 //!   of a huge MTU, and the segment size and the offered MSS are set right behind it.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpListenEndpoint};
+use smoltcp::wire::{IpAddress, IpListenEndpoint};
 
 use crate::answers::AnswerQueue;
 use crate::ip::IpPacket;
 use crate::output::Transmit;
 use crate::packet::{Offload, Segmentation};
-use crate::tcp::segment::{MAX_BARE_SEGMENT, Segment, TCP_HEADER, flag, is_before, mss_value_at};
+use crate::tcp::link::{Family, Link, Offloads};
+use crate::tcp::segment::{
+    Segment, TCP_HEADER, flag, is_before, option, option_value, option_value_mut,
+};
 
 /// Congestion control towards the program.
 const CONGESTION_CONTROL: CongestionControl = CongestionControl::None;
-/// Largest packet handed to the device at once, by the width of the IP length field.
-const MAX_SUPER_PACKET: usize = 65_535;
 /// Segment size towards a program that names none (RFC 9293 section 3.7.1; smoltcp takes it for both families).
 const DEFAULT_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(535);
 /// Smallest segment size that is taken seriously, as in smoltcp and Linux.
 const MIN_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(47);
 /// Headroom for what smoltcp answers while it takes a packet in.
 const ANSWER_BUFFER: usize = 256;
-
-/// What all engines of a stack share.
-pub(crate) struct Link {
-    v4: Side,
-    v6: Side,
-    mtu: usize,
-    /// Where smoltcp's clock starts: a second before the stack does, for it takes zero as "long ago".
-    epoch: Instant,
-    offloads: Offloads,
-}
-
-/// What engines of one address family share.
-struct Side {
-    interface: Interface,
-    capabilities: DeviceCapabilities,
-}
-
-/// What the device does for us on transmit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offloads {
-    /// It cuts super-packets and completes checksums.
-    Segmentation,
-    /// Nothing.
-    None,
-}
-
-impl Link {
-    pub(crate) fn new(mtu: usize, offloads: Offloads, now: Instant) -> Self {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = mtu;
-        // What comes in was verified before (or vouched for by the device).
-        capabilities.checksum.ipv4 = Checksum::Tx;
-        capabilities.checksum.tcp = Checksum::Tx;
-        let mut v6 = capabilities.clone();
-        if offloads == Offloads::Segmentation {
-            capabilities.checksum.tcp = Checksum::None;
-            capabilities.segmentation.tcpv4 = NonZeroUsize::new(MAX_SUPER_PACKET);
-            v6.checksum.tcp = Checksum::None;
-            v6.segmentation.tcpv6 = NonZeroUsize::new(MAX_SUPER_PACKET);
-            v6.max_transmission_unit = MAX_SUPER_PACKET;
-        }
-        let epoch = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
-        Self {
-            v4: Side::new(capabilities),
-            v6: Side::new(v6),
-            mtu,
-            epoch,
-            offloads,
-        }
-    }
-
-    fn side(&mut self, family: Family) -> &mut Side {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
-    }
-
-    fn clock(&self, now: Instant) -> SmolInstant {
-        let elapsed = now.saturating_duration_since(self.epoch).as_micros();
-        SmolInstant::from_micros(i64::try_from(elapsed).unwrap_or(i64::MAX))
-    }
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("offloads", &self.offloads)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Side {
-    fn new(capabilities: DeviceCapabilities) -> Self {
-        let interface = interface(&capabilities, 0);
-        Self {
-            interface,
-            capabilities,
-        }
-    }
-}
-
-fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
-    let mut config = Config::new(HardwareAddress::Ip);
-    config.random_seed = seed;
-    let mut port = Port {
-        capabilities,
-        inbound: None,
-        outbound: &mut [],
-        sent: None,
-    };
-    let mut interface = Interface::new(config, &mut port, SmolInstant::ZERO);
-    interface.set_any_ip(true);
-    interface
-}
-
-/// Address family of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
 
 /// Where a connection stands, as far as the flow around it must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,25 +146,11 @@ impl Engine {
         }
         (self.said, self.finish, self.reset_seen) = (LastSaid::default(), Finish::No, false);
         self.time_wait_at = None;
-        self.family = if remote.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        };
+        self.family = Family::of(remote.ip());
         self.segment_size = segment_size(syn, link.mtu);
-        // What smoltcp will offer; it scales only if the program does, which the SYN-ACK then shows.
-        let scaled = usize::BITS - self.socket().recv_capacity().leading_zeros();
-        self.window_shift = u8::try_from(scaled.saturating_sub(16)).unwrap_or(14);
-        let side = link.side(self.family);
-        side.interface = interface(&side.capabilities, seed);
-        let mut port = Port {
-            capabilities: &side.capabilities,
-            inbound: Some(syn),
-            outbound: &mut [],
-            sent: None,
-        };
-        side.interface
-            .poll_ingress_single(clock, &mut port, &mut self.sockets);
+        self.window_shift = window_shift(syn, self.socket().recv_capacity());
+        link.reseed(self.family, seed);
+        link.feed(self.family, clock, syn, &mut [], &mut self.sockets);
         self.socket().state() == State::SynReceived
     }
 
@@ -304,18 +186,9 @@ impl Engine {
 
     fn feed(&mut self, link: &mut Link, now: Instant, packet: &[u8], answers: &mut AnswerQueue) {
         let clock = link.clock(now);
-        let side = link.side(self.family);
         let mut buffer = [0; ANSWER_BUFFER];
-        let mut port = Port {
-            capabilities: &side.capabilities,
-            inbound: Some(packet),
-            outbound: &mut buffer,
-            sent: None,
-        };
-        side.interface
-            .poll_ingress_single(clock, &mut port, &mut self.sockets);
-        if let Some(sent) = port.sent {
-            let transmit = self.complete(link, sent, &mut buffer);
+        if let Some(len) = link.feed(self.family, clock, packet, &mut buffer, &mut self.sockets) {
+            let transmit = self.complete(link, len, &mut buffer);
             answers.push(
                 buffer.get(..transmit.len).unwrap_or_default(),
                 transmit.offload,
@@ -365,21 +238,12 @@ impl Engine {
         buffer: &mut [u8],
     ) -> Option<Transmit> {
         let clock = self.time_wait_at.unwrap_or(link.clock(now));
-        let side = link.side(self.family);
-        let mut port = Port {
-            capabilities: &side.capabilities,
-            inbound: None,
-            outbound: buffer,
-            sent: None,
-        };
-        side.interface
-            .poll_egress(clock, &mut port, &mut self.sockets);
-        let sent = port.sent?;
-        Some(self.complete(link, sent, buffer))
+        let len = link.draw(self.family, clock, buffer, &mut self.sockets)?;
+        Some(self.complete(link, len, buffer))
     }
 
     /// Notes what a packet says and, for a device with offloads, writes the partial checksum and says the segment size.
-    fn complete(&mut self, link: &Link, Sent { len }: Sent, buffer: &mut [u8]) -> Transmit {
+    fn complete(&mut self, link: &Link, len: usize, buffer: &mut [u8]) -> Transmit {
         let offload = Offload::default();
         let Some(packet) = buffer.get_mut(..len) else {
             return Transmit { len: 0, offload };
@@ -414,12 +278,7 @@ impl Engine {
     }
 
     fn note(&mut self, segment: &Segment) {
-        if segment.has(flag::SYN) {
-            self.said.snd_nxt = segment.end();
-            if segment.header_len == TCP_HEADER {
-                self.window_shift = 0;
-            }
-        } else if is_before(self.said.snd_nxt, segment.end()) {
+        if segment.has(flag::SYN) || is_before(self.said.snd_nxt, segment.end()) {
             self.said.snd_nxt = segment.end();
         }
         self.said.rcv_nxt = segment.acknowledgement;
@@ -432,14 +291,9 @@ impl Engine {
             return None;
         }
         let clock = link.clock(now);
-        let at = link
-            .side(self.family)
-            .interface
-            .poll_at(clock, &self.sockets)?;
-        let delay =
-            u64::try_from(at.total_micros().saturating_sub(clock.total_micros())).unwrap_or(0);
+        let delay = link.poll_delay(self.family, clock, &self.sockets)?;
         // Nothing is left to send now, so "now" can only mean a state that this call has just left.
-        Some(now + Duration::from_micros(delay.max(1_000)))
+        Some(now + delay.max(Duration::from_millis(1)))
     }
 
     /// Where the connection stands.
@@ -548,8 +402,7 @@ fn segment_size(syn: &[u8], mtu: usize) -> NonZeroU16 {
     let Ok(packet) = IpPacket::parse(syn) else {
         return DEFAULT_MSS;
     };
-    let header = packet.payload();
-    let value = mss_value_at(header).and_then(|at| header.get(at..)?.first_chunk());
+    let value = option_value(packet.payload(), option::MSS).and_then(|value| value.first_chunk());
     let asked = value
         .and_then(|value| NonZeroU16::new(u16::from_be_bytes(*value)))
         .unwrap_or(DEFAULT_MSS);
@@ -560,87 +413,28 @@ fn segment_size(syn: &[u8], mtu: usize) -> NonZeroU16 {
         .min(NonZeroU16::new(room).unwrap_or(DEFAULT_MSS))
 }
 
+/// How far smoltcp shifts the window field of a connection with such a ring: not at all, if the program does not scale
+/// (RFC 7323 section 2.2).
+fn window_shift(syn: &[u8], ring: usize) -> u8 {
+    let header = IpPacket::parse(syn)
+        .map(|packet| packet.payload())
+        .unwrap_or_default();
+    match option_value(header, option::WINDOW_SCALE) {
+        Some(_) => u8::try_from((usize::BITS - ring.leading_zeros()).saturating_sub(16))
+            .unwrap_or_default(),
+        None => 0,
+    }
+}
+
 /// Sets the MSS that a SYN-ACK offers to what the link takes.
 fn offer_mss(packet: &mut [u8], transport_at: usize, mtu: usize) {
     let Some(header) = packet.get_mut(transport_at..) else {
         return;
     };
     let room = u16::try_from(mtu.saturating_sub(transport_at + TCP_HEADER)).unwrap_or(u16::MAX);
-    if let Some(value) = mss_value_at(header).and_then(|at| header.get_mut(at..at + 2)) {
-        value.copy_from_slice(&room.to_be_bytes());
-    }
-}
-
-/// What smoltcp takes for a network device: one packet in at most, one packet out at most.
-struct Port<'p> {
-    capabilities: &'p DeviceCapabilities,
-    inbound: Option<&'p [u8]>,
-    outbound: &'p mut [u8],
-    sent: Option<Sent>,
-}
-
-/// A packet that smoltcp wrote.
-#[derive(Clone, Copy)]
-struct Sent {
-    len: usize,
-}
-
-struct Inbound<'p>(&'p [u8]);
-
-struct Outbound<'p> {
-    buffer: &'p mut [u8],
-    sent: &'p mut Option<Sent>,
-}
-
-impl Device for Port<'_> {
-    type RxToken<'a>
-        = Inbound<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Outbound<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: SmolInstant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        let inbound = Inbound(self.inbound.take()?);
-        Some((
-            inbound,
-            Outbound {
-                buffer: self.outbound,
-                sent: &mut self.sent,
-            },
-        ))
-    }
-
-    fn transmit(&mut self, _: SmolInstant) -> Option<Self::TxToken<'_>> {
-        let free = self.sent.is_none() && self.outbound.len() >= MAX_BARE_SEGMENT;
-        free.then_some(Outbound {
-            buffer: self.outbound,
-            sent: &mut self.sent,
-        })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        self.capabilities.clone()
-    }
-}
-
-impl RxToken for Inbound<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-impl TxToken for Outbound<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        match self.buffer.get_mut(..len) {
-            Some(buffer) => {
-                *self.sent = Some(Sent { len });
-                f(buffer)
-            }
-            // Lost, as on a full link: only a SYN that is answered at once could meet the empty buffer of `open`.
-            None => f(&mut vec![0; len]),
-        }
+    if let Some(value) =
+        option_value_mut(header, option::MSS).and_then(|value| value.first_chunk_mut())
+    {
+        *value = room.to_be_bytes();
     }
 }

@@ -1,5 +1,7 @@
 //! TCP headers: what is read of a segment before it reaches an engine, and the bare segments this stack writes itself.
 
+use std::ops::Range;
+
 use crate::checksum::Sum;
 use crate::ip::{IpHeader, IpPacket, protocol, u16_at};
 use crate::packet::{DropReason, Offload};
@@ -17,6 +19,14 @@ pub(crate) mod flag {
     pub(crate) const PSH: u8 = 0x08;
     pub(crate) const ACK: u8 = 0x10;
     pub(crate) const CWR: u8 = 0x80;
+}
+
+/// Option kinds (RFC 9293 section 3.2, RFC 7323 section 2).
+pub(crate) mod option {
+    pub(crate) const END: u8 = 0;
+    pub(crate) const NO_OPERATION: u8 = 1;
+    pub(crate) const MSS: u8 = 2;
+    pub(crate) const WINDOW_SCALE: u8 = 3;
 }
 
 /// The fields of a segment that matter outside an engine.
@@ -80,20 +90,34 @@ impl Segment {
     }
 }
 
-/// Where the value of the maximum segment size option lies in a TCP header (RFC 9293 section 3.2), if there is one.
-pub(crate) fn mss_value_at(header: &[u8]) -> Option<usize> {
-    const END: u8 = 0;
-    const NO_OPERATION: u8 = 1;
-    const MSS: u8 = 2;
+/// The value of an option in a TCP header, if it is there (RFC 9293 section 3.1).
+pub(crate) fn option_value(header: &[u8], kind: u8) -> Option<&[u8]> {
+    header.get(option_range(header, kind)?)
+}
+
+/// The value of an option in a TCP header, to be changed.
+pub(crate) fn option_value_mut(header: &mut [u8], kind: u8) -> Option<&mut [u8]> {
+    let range = option_range(header, kind)?;
+    header.get_mut(range)
+}
+
+fn option_range(header: &[u8], kind: u8) -> Option<Range<usize>> {
+    let end = usize::from(*header.get(12)? >> 4) * 4;
     let mut at = TCP_HEADER;
-    loop {
+    while at < end {
         match *header.get(at)? {
-            END => return None,
-            NO_OPERATION => at += 1,
-            MSS if header.get(at + 1) == Some(&4) && header.len() >= at + 4 => return Some(at + 2),
-            _ => at += usize::from(*header.get(at + 1)?).max(2),
+            option::END => return None,
+            option::NO_OPERATION => at += 1,
+            found => {
+                let length = usize::from(*header.get(at + 1)?).max(2);
+                if found == kind {
+                    return Some(at + 2..at + length);
+                }
+                at += length;
+            }
         }
     }
+    None
 }
 
 /// Whether `a` comes before `b` in sequence space (RFC 9293 section 3.4).

@@ -171,6 +171,11 @@ impl AppFinder {
         let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
         sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
         sockets.retain(|row| row_matches(row, local, remote));
+        if sockets.len() > 1 {
+            // Those that this gateway sends with are never the program's.
+            let own = own_sockets();
+            sockets.retain(|row| !own.contains(&row.inode));
+        }
         match sockets.as_slice() {
             [] => Ok(None),
             [row] => Ok(Some(table_info(row))),
@@ -186,6 +191,20 @@ impl AppFinder {
         })?;
         Ok(inet_table::rows(&text).collect())
     }
+}
+
+/// Inodes of the sockets of this process.
+fn own_sockets() -> Vec<u32> {
+    let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
+    targets
+        .filter_map(|target| {
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']')?.parse().ok()
+        })
+        .collect()
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -262,6 +262,15 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// Closing would leave the lock to a child that was forked and has not yet executed its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the journal stays locked until it is closed");
+        }
+    }
+}
+
 /// Whether `earlier` already tells what was there before `change`: it is about the same thing. A setting's further values
 /// are told too, because only a value of ours is put back.
 fn tells_as_much(earlier: &Change, change: &Change) -> bool {

@@ -13,7 +13,7 @@ use tidegate_routing::plan::{
 };
 
 use super::HostFacts;
-use crate::sys::test_network::ip;
+use crate::sys::test_network::{add_address, ip};
 
 /// A journal path of its own for each test; its folder goes with it.
 struct Scratch(PathBuf);
@@ -42,8 +42,8 @@ fn uplink() {
     ip("link add eth0 type veth peer name far0");
     ip("link set eth0 up");
     ip("link set far0 up");
-    ip("address add 192.0.2.7/24 dev eth0");
-    ip("address add 2001:db8::7/64 dev eth0 nodad");
+    add_address("192.0.2.7/24", "eth0");
+    add_address("2001:db8::7/64", "eth0");
     ip("route add default via 192.0.2.1 dev eth0");
     ip("route add default via 2001:db8::1 dev eth0");
 }

@@ -81,8 +81,10 @@ impl Refusal {
                     Self::AppArmor
                 } else if *step == ContainStep::Device {
                     Self::TunNotPermitted
-                } else {
+                } else if *step == ContainStep::Namespaces {
                     Self::Sandbox
+                } else {
+                    return None;
                 }
             }),
             _ => None,
@@ -180,6 +182,11 @@ mod tests {
             diagnose(ContainStep::Namespaces, libc::EPERM, nowhere),
             Some(Refusal::Sandbox)
         );
-        assert_eq!(diagnose(ContainStep::Network, libc::EIO, nowhere), None);
+        for (step, code) in [
+            (ContainStep::Network, libc::EIO),
+            (ContainStep::Mounts, libc::EACCES),
+        ] {
+            assert_eq!(diagnose(step, code, nowhere), None);
+        }
     }
 }

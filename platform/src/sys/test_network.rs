@@ -3,6 +3,7 @@
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// Runs `test` on a thread of its own in a fresh network namespace, with loopback up. The namespace is gone when the
 /// thread and everything it opened are.
@@ -52,6 +53,23 @@ pub(crate) fn ip(arguments: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Adds an address to a device and waits until packets to it are taken in: the kernel inserts the local route of an IPv6
+/// address from a work queue, after the address itself.
+pub(crate) fn add_address(address: &str, device: &str) {
+    let (host, _) = address
+        .split_once('/')
+        .expect("an address with its prefix length");
+    if !host.contains(':') {
+        ip(&format!("address add {address} dev {device}"));
+        return;
+    }
+    ip(&format!("address add {address} dev {device} nodad"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ip("-6 route show table local").contains(&format!("local {host} dev {device}")) {
+        assert!(Instant::now() < deadline, "{host} is not local to {device}");
+    }
+}
+
 /// Makes each send of `socket` several datagrams of `size` bytes (`UDP_SEGMENT`).
 pub(crate) fn set_udp_segment(socket: &UdpSocket, size: libc::c_int) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
@@ -93,8 +111,8 @@ impl PairedNetworks {
                         .expect("the near side waits");
                     moved.recv().expect("the near side made the pair");
                     ip("link set dev far0 up");
-                    ip("address add 192.0.2.2/24 dev far0");
-                    ip("address add 2001:db8::2/64 dev far0 nodad");
+                    add_address("192.0.2.2/24", "far0");
+                    add_address("2001:db8::2/64", "far0");
                     there()
                 });
                 let thread = ready.recv().expect("the far side has its namespace");
@@ -102,8 +120,8 @@ impl PairedNetworks {
                     "link add near0 type veth peer name far0 netns {thread}"
                 ));
                 ip("link set dev near0 up");
-                ip("address add 192.0.2.1/24 dev near0");
-                ip("address add 2001:db8::1/64 dev near0 nodad");
+                add_address("192.0.2.1/24", "near0");
+                add_address("2001:db8::1/64", "near0");
                 moved_sender.send(()).expect("the far side waits");
                 match far.join() {
                     Ok(opened) => here(opened),

@@ -105,18 +105,19 @@ impl Queue {
 }
 
 fn creation_error(name: &str, error: tun::Error) -> TunError {
-    match error {
-        tun::Error::Io(source) => match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => TunError::NotPermitted {
-                name: name.to_owned(),
-            },
-            Some(libc::EBUSY) => TunError::Busy(name.to_owned()),
-            _ => system(name, source),
+    if matches!(
+        error,
+        tun::Error::NameTooLong | tun::Error::InvalidName | tun::Error::ParseNum(_)
+    ) {
+        return TunError::BadName(name.to_owned());
+    }
+    let source = io::Error::from(error);
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => TunError::NotPermitted {
+            name: name.to_owned(),
         },
-        tun::Error::NameTooLong | tun::Error::InvalidName | tun::Error::ParseNum(_) => {
-            TunError::BadName(name.to_owned())
-        }
-        other => system(name, io::Error::other(other)),
+        Some(libc::EBUSY) => TunError::Busy(name.to_owned()),
+        _ => system(name, source),
     }
 }
 

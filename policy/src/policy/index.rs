@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::app_index::{ANY_APP, AppIndex, AppKeys};
 use super::bucket::{Bucket, Candidate, ConditionId, service_number};
-use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys};
+use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys, Uses};
 use crate::app_condition::AppCondition;
 use crate::destination::Destination;
 use crate::facts::{App, Direction, FlowFacts};
@@ -90,16 +90,16 @@ impl Index {
         let destinations = destinations.as_slice();
         self.apps.each_key(app, &mut |app_key| {
             if app_key == ANY_APP {
-                for destination in destinations {
-                    try_bucket(self.any_app[position(*destination)].as_ref());
+                for destination in destinations.iter().filter(|hit| hit.has_any_app()) {
+                    try_bucket(self.any_app[position(destination.key())].as_ref());
                 }
                 return;
             }
             let of_app = &self.of_app[position(app_key)];
             let best = try_bucket(of_app.anywhere.as_ref());
             if of_app.first_pair.is_some_and(|first| first < best) {
-                for destination in &destinations[1..] {
-                    try_bucket(self.pairs.get(&(app_key, *destination)));
+                for destination in destinations.iter().filter(|hit| hit.has_some_app()) {
+                    try_bucket(self.pairs.get(&(app_key, destination.key())));
                 }
             }
         });
@@ -151,18 +151,26 @@ impl<'r> Files<'r> {
     }
 
     fn into_index(self) -> Index {
-        let destination_count = self.destination_keys.count();
+        let mut buckets: Vec<_> = self.buckets.into_iter().collect();
+        buckets.sort_unstable_by_key(|(keys, _)| *keys);
+        let mut uses = vec![Uses::default(); self.destination_keys.count()];
+        for ((app, destination), _) in &buckets {
+            let uses = &mut uses[position(*destination)];
+            if *app == ANY_APP {
+                uses.any_app = true;
+            } else if *destination != ANYWHERE {
+                uses.some_app = true;
+            }
+        }
         let (apps, app_count) = self.app_keys.build();
         let mut index = Index {
             apps,
-            destinations: self.destination_keys.build(),
+            destinations: self.destination_keys.build(&uses),
             conditions: self.conditions.into_iter().cloned().collect(),
-            any_app: (0..destination_count).map(|_| None).collect(),
+            any_app: uses.iter().map(|_| None).collect(),
             of_app: (0..app_count).map(|_| OfApp::default()).collect(),
             pairs: FxHashMap::default(),
         };
-        let mut buckets: Vec<_> = self.buckets.into_iter().collect();
-        buckets.sort_unstable_by_key(|(keys, _)| *keys);
         for (keys, candidates) in buckets {
             index.place(keys, candidates);
         }

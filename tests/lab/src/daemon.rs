@@ -140,9 +140,10 @@ impl Daemon<'_> {
         self.process
     }
 
+    /// The control socket opens once packets are captured.
     fn is_capturing(&self) -> bool {
         self.status()
-            .is_ok_and(|status| status["capture"]["state"] == "capturing")
+            .is_ok_and(|status| status["capture"]["kind"] == "host")
     }
 }
 

@@ -174,3 +174,15 @@ fn echo(server: SocketAddr) -> io::Result<usize> {
     socket.send(b"is anybody there?")?;
     socket.recv(&mut [0; 64])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BODY, download, echo, serve};
+
+    #[test]
+    fn the_demonstrations_client_and_server_understand_each_other() {
+        let server = serve().expect("the loopback address is there");
+        assert_eq!(download(server).expect("served"), BODY.len());
+        assert_eq!(echo(server).expect("echoed"), 17);
+    }
+}

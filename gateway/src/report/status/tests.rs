@@ -1,5 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use tidegate_policy::Verdict;
+
 use super::*;
 use crate::shared::{ReloadFailure, UplinkStatus};
 
@@ -36,6 +38,8 @@ fn status(kind: CaptureKind) -> Status {
         policy: PolicyStatus {
             generation: 2,
             since: at(2_000),
+            rules: 12,
+            default: Verdict::Allow,
             file: "/etc/tidegate/tidegate.toml".into(),
             reload_failure: None,
         },
@@ -63,7 +67,8 @@ fn a_gateway_that_is_well() {
         running    tidegate 0.1.0, process 4711, for 2 h 13 min
         capture    the whole host, through tide0
                    IPv4 leaves through eth0 from 192.0.2.7
-        policy     /etc/tidegate/tidegate.toml (generation 2, since 1970-01-01T00:33:20.000Z)
+        policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
+                   generation 2, in force since 1970-01-01T00:33:20.000Z
         flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
                    without a program: 2 (the socket was gone 2)
         packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs
@@ -104,7 +109,8 @@ fn a_gateway_that_is_not_says_what_and_what_next() {
         running    tidegate 0.1.0, process 4711, for 5 s
         capture    one command, through tide0
                    IPv4 leaves through eth0 from 192.0.2.7
-        policy     /etc/tidegate/tidegate.toml (generation 2, since 1970-01-01T00:33:20.000Z)
+        policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
+                   generation 2, in force since 1970-01-01T00:33:20.000Z
         flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
                    without a program: 2 (the socket was gone 2)
         packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs

@@ -114,7 +114,17 @@ fn open_kept(
     program: Option<&Path>,
     private: &[PathBuf],
 ) -> Result<Vec<Kept>, Failure> {
-    let mut kept = Vec::new();
+    let mut kept: Vec<Kept> = Vec::new();
+    let here = std::env::current_dir().ok();
+    let system = SYSTEM_BELOW_RUN.iter().map(Path::new);
+    for path in system.chain(here.as_deref()).chain(program) {
+        if let Ok(path) = path.canonicalize()
+            && is_hidden(&path, private, &kept)
+            && let Ok(open) = open_path(path)
+        {
+            kept.push(open);
+        }
+    }
     for socket in &config.sockets {
         let path = socket
             .canonicalize()
@@ -126,26 +136,17 @@ fn open_kept(
         }
         // Under both names: the one that was given may lie in a private directory and lead out of it.
         for path in [path, socket.clone()] {
-            if is_below(&path, private) && !kept.iter().any(|kept: &Kept| kept.path == path) {
+            if is_hidden(&path, private, &kept) {
                 kept.push(open_path(path).map_err(about(socket, "opening the socket"))?);
             }
         }
     }
-    let here = std::env::current_dir().ok();
-    let optional = SYSTEM_BELOW_RUN
-        .iter()
-        .map(Path::new)
-        .chain(here.as_deref())
-        .chain(program);
-    for path in optional {
-        if let Ok(path) = path.canonicalize()
-            && is_below(&path, private)
-            && let Ok(open) = open_path(path)
-        {
-            kept.push(open);
-        }
-    }
     Ok(kept)
+}
+
+/// Whether a path would not be seen below the private directories.
+fn is_hidden(path: &Path, private: &[PathBuf], kept: &[Kept]) -> bool {
+    is_below(path, private) && !kept.iter().any(|kept| path.starts_with(&kept.path))
 }
 
 fn open_path(path: PathBuf) -> io::Result<Kept> {

@@ -1,7 +1,7 @@
 //! Against the kernel's own TCP and UDP, in a network namespace per test.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use etherparse::{
 };
 use tidegate_netstack::{Offload, Segmentation};
 
-use crate::sys::test_network::{in_new_network, ip, set_udp_segment};
+use crate::sys::test_network::{add_address, in_new_network, ip, set_udp_segment};
 use crate::tun::{OffloadWish, Tun, TunCaps, TunConfig, TunError, open_raw};
 
 /// Who is at which end: the kernel here, the test as the far end behind the device.
@@ -66,8 +66,8 @@ fn device(offload: OffloadWish) -> Tun {
         ..TunConfig::named("tg0")
     })
     .unwrap();
-    ip("address add 192.0.2.1/24 dev tg0");
-    ip("address add 2001:db8::1/64 dev tg0 nodad");
+    add_address("192.0.2.1/24", "tg0");
+    add_address("2001:db8::1/64", "tg0");
     tun
 }
 
@@ -122,7 +122,10 @@ fn tcp_of(packet: &[u8]) -> Option<(u16, u32, usize)> {
 fn connect(tun: &Tun, family: Ip) -> (TcpStream, u16, u32) {
     std::thread::scope(|scope| {
         // A thread inherits the namespace of the thread that makes it.
-        let client = scope.spawn(move || TcpStream::connect((family.there(), 7)).unwrap());
+        let client = scope.spawn(move || {
+            let far_end = SocketAddr::new(family.there().parse().unwrap(), 7);
+            TcpStream::connect_timeout(&far_end, Duration::from_secs(10)).unwrap()
+        });
         let (port, sequence) = read_until(tun, |packet, _| {
             let flags = packet.get(family.header_len() + 13);
             let is_syn = flags.is_some_and(|flags| flags & 0x3f == 0x02);
@@ -326,7 +329,7 @@ fn a_flow_stays_on_the_queue_that_answers_it() {
     in_new_network(|| {
         let queues =
             Tun::create_queues(&TunConfig::named("tg0"), NonZeroUsize::new(3).unwrap()).unwrap();
-        ip("address add 192.0.2.1/24 dev tg0");
+        add_address("192.0.2.1/24", "tg0");
         assert!(
             queues.len() == 3
                 && queues

@@ -1,0 +1,190 @@
+//! Keeps the host plan in place: installs it, watches and restores it, removes it.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use anyhow::Context;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use serde_json::json;
+use tidegate_platform::host::{HostNetwork, Journal, UndoError};
+use tidegate_platform::monitor::NetworkMonitor;
+use tidegate_policy::Policy;
+use tidegate_routing::plan::{
+    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, diff, overtaken, present,
+    wanted,
+};
+
+use crate::shared::Shared;
+
+/// Where the changes to the host are written down.
+pub const JOURNAL: &str = "/run/tidegate/journal";
+
+const NEWS: Token = Token(0);
+const CHANGED: Token = Token(1);
+
+/// The plan of this host, and who may change it.
+pub(super) struct PlanKeeper {
+    network: HostNetwork,
+    journal: Journal,
+    options: CaptureOptions,
+}
+
+/// The TCP ports of services whose clients the policy judges.
+pub(super) fn judged_services(policy: &Policy) -> Vec<PortRange> {
+    policy.judged_services().into_iter().map(|(first, last)| PortRange { first, last }).collect()
+}
+
+impl PlanKeeper {
+    /// Takes the journal over, and undoes what a dead instance left in it.
+    pub(super) fn open(options: CaptureOptions, journal: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let mut network = HostNetwork::open()?;
+        if let Some(left) = Journal::load(journal.as_ref())? {
+            recover(&mut network, left)?;
+        }
+        let journal = Journal::open(journal.as_ref(), json!({ "tun": options.tun }))?;
+        Ok(Self { network, journal, options })
+    }
+
+    pub(super) fn options(&self) -> &CaptureOptions {
+        &self.options
+    }
+
+    pub(super) fn facts(&mut self) -> anyhow::Result<HostFacts> {
+        Ok(self.network.facts()?)
+    }
+
+    /// Makes the host as the plan wants it. Returns whether anything differed.
+    pub(super) fn install(&mut self) -> anyhow::Result<()> {
+        let facts = self.facts()?;
+        self.bring_about(&facts).map(|_| ())
+    }
+
+    fn bring_about(&mut self, facts: &HostFacts) -> anyhow::Result<Checked> {
+        for rule in overtaken(facts, &self.options) {
+            tracing::info!(%rule, "another program's rule stands ahead of ours");
+        }
+        let wanted = wanted(facts, &self.options)?;
+        let changes = diff(&present(facts), &wanted);
+        if changes.is_empty() {
+            return Ok(Checked::Whole);
+        }
+        self.network.apply(&changes, &mut self.journal)?;
+        Ok(Checked::Restored)
+    }
+
+    /// Takes everything back. Returns what could not be.
+    pub(super) fn remove(mut self) -> Vec<UndoError> {
+        let left = self.network.undo(&self.journal);
+        if left.is_empty()
+            && let Err(error) = self.journal.clear()
+        {
+            tracing::warn!(%error, "the journal stays behind");
+        }
+        left
+    }
+
+    /// Watches the host on a thread of its own until the end is asked for, then gives itself back.
+    pub(super) fn watch(mut self, shared: Arc<Shared>) -> io::Result<JoinHandle<Self>> {
+        let mut monitor = NetworkMonitor::open()?;
+        let mut poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&monitor.as_raw_fd()), NEWS, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), CHANGED)?;
+        shared.on_change(move || {
+            if let Err(error) = waker.wake() {
+                tracing::error!(%error, "the watcher of the host could not be woken");
+            }
+        });
+        thread::Builder::new().name("host-plan".to_owned()).spawn(move || {
+            let mut guard = Guard::new(GuardLimits::default());
+            // Something may have changed between the start and the first news.
+            guard.handle_change(Instant::now());
+            let mut events = Events::with_capacity(8);
+            while !shared.lifecycle.is_stopping() {
+                self.check_when_due(&mut guard, &shared);
+                let now = Instant::now();
+                let timeout = guard.poll_timeout().map(|(at, _)| at.saturating_duration_since(now));
+                if let Err(error) = poll.poll(&mut events, timeout)
+                    && error.kind() != io::ErrorKind::Interrupted
+                {
+                    shared.request_shutdown(format!("the host cannot be watched: {error}"));
+                }
+                self.take_news(&events, &mut monitor, &mut guard, &shared);
+            }
+            self
+        })
+    }
+
+    fn take_news(&mut self, events: &Events, monitor: &mut NetworkMonitor, guard: &mut Guard, shared: &Shared) {
+        let now = Instant::now();
+        guard.handle_timeout(now);
+        if events.iter().any(|event| event.token() == CHANGED) {
+            self.options.judged_services = judged_services(&shared.policy.load().policy);
+            guard.handle_change(now);
+        }
+        match monitor.drain() {
+            Ok(changes) if changes.any() => guard.handle_change(now),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "news of the network are lost"),
+        }
+    }
+
+    fn check_when_due(&mut self, guard: &mut Guard, shared: &Shared) {
+        while let Some(action) = guard.poll_action() {
+            match action {
+                GuardAction::Check => {
+                    let checked = self.check(shared);
+                    guard.handle_checked(Instant::now(), checked);
+                }
+                GuardAction::Contested { .. } => shared.update_capture(|capture| {
+                    capture.problems = vec![
+                        "another program keeps removing our routing rules: what it routes is not captured; stop one \
+                         of the two"
+                            .to_owned(),
+                    ];
+                }),
+                GuardAction::Settled => shared.update_capture(|capture| capture.problems.clear()),
+            }
+        }
+    }
+
+    fn check(&mut self, shared: &Shared) -> Checked {
+        let outcome = self.facts().and_then(|facts| {
+            shared.update_capture(|capture| capture.uplinks = super::uplinks(&facts));
+            self.bring_about(&facts)
+        });
+        match outcome {
+            Ok(Checked::Whole) => Checked::Whole,
+            Ok(Checked::Restored) => {
+                tracing::info!("the host's rules and routes differed from the plan and were restored");
+                shared.update_capture(|capture| capture.problems.clear());
+                Checked::Restored
+            }
+            Err(error) => {
+                let problem = format!("the host cannot be kept as planned: {error:#}");
+                tracing::error!("{problem}");
+                shared.update_capture(|capture| capture.problems = vec![problem.clone()]);
+                Checked::Restored
+            }
+        }
+    }
+}
+
+/// Undoes what a dead instance wrote down, and removes the journal if nothing is left.
+///
+/// # Errors
+/// Something could not be undone; the journal stays for the next try.
+pub fn recover(network: &mut HostNetwork, journal: Journal) -> anyhow::Result<usize> {
+    let count = journal.changes().len();
+    let left = network.undo(&journal);
+    if left.is_empty() {
+        journal.clear()?;
+        return Ok(count);
+    }
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    Err(anyhow::anyhow!(left.join("\n"))).context("not everything that a dead instance left could be undone")
+}

@@ -1,11 +1,14 @@
-//! Names what the target system's `platform` crate offers, so that the program's code asks for abilities, not for systems.
-//!
-//! - `captures`: host and exec capture with everything they need. Without it the commands that capture are absent.
+//! Names once what the target system lets the gateway do, so that no other file of this crate asks for a system by name.
 
-fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(captures)");
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
-        println!("cargo::rustc-cfg=captures");
+use std::io::{self, Write};
+
+fn main() -> io::Result<()> {
+    let mut cargo = io::stdout().lock();
+    writeln!(cargo, "cargo::rerun-if-changed=build.rs")?;
+    // Programs' traffic can be captured: the commands that do so, and their data plane, are there.
+    writeln!(cargo, "cargo::rustc-check-cfg=cfg(capture)")?;
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        writeln!(cargo, "cargo::rustc-cfg=capture")?;
     }
+    Ok(())
 }

@@ -10,25 +10,20 @@ pub mod cli;
 pub mod config;
 pub mod control;
 #[cfg(capture)]
-#[cfg(captures)]
 pub mod exec;
 #[cfg(capture)]
-#[cfg(captures)]
 pub mod probe;
 pub mod record;
 pub mod reload;
 pub mod report;
 #[cfg(capture)]
-#[cfg(captures)]
 pub mod run;
 pub mod shared;
 pub mod signals;
 #[cfg(capture)]
-#[cfg(captures)]
 pub mod stack;
 pub mod terminal;
 #[cfg(capture)]
-#[cfg(captures)]
 pub mod worker;
 
 #[cfg(test)]

@@ -62,7 +62,9 @@ fn name(family: Family) -> &'static str {
 }
 
 fn because(refusal: Option<&io::Error>) -> String {
-    refusal.map(|error| format!(" (sending it: {error})")).unwrap_or_default()
+    refusal
+        .map(|error| format!(" (sending it: {error})"))
+        .unwrap_or_default()
 }
 
 impl Probe {
@@ -75,7 +77,10 @@ impl Probe {
         while secret.len() < SECRET {
             secret.extend(random::seed()?.to_ne_bytes());
         }
-        Ok(Self { secret, ..Self::default() })
+        Ok(Self {
+            secret,
+            ..Self::default()
+        })
     }
 
     /// Whether this datagram is ours; if so the sender is told.
@@ -83,7 +88,9 @@ impl Probe {
         if self.secret.is_empty() {
             return false;
         }
-        let Some((family, secret)) = payload.split_last() else { return false };
+        let Some((family, secret)) = payload.split_last() else {
+            return false;
+        };
         let family = match family {
             4 => Family::V4,
             6 => Family::V6,
@@ -114,7 +121,9 @@ impl Probe {
             if let Err(error) = socket.send_to(&datagram, SocketAddr::new(target, PORT)) {
                 refusal = Some(error);
             }
-            let waited = self.arrived.wait_timeout_while(self.seen(), PAUSE, |seen| !seen.contains(&family));
+            let waited = self
+                .arrived
+                .wait_timeout_while(self.seen(), PAUSE, |seen| !seen.contains(&family));
             let (_seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             if !timeout.timed_out() {
                 return Ok(());

@@ -66,7 +66,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let status = status(&config.capture, &facts);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
-    signals::take(Arc::clone(&shared), Arc::clone(&reloader)).context("cannot take over the signals")?;
+    signals::take(Arc::clone(&shared), Arc::clone(&reloader))
+        .context("cannot take over the signals")?;
     let probe = Arc::new(Probe::new()?);
     let worker = start_worker(tun, &config.capture, &facts, &shared, Arc::clone(&probe))?;
 
@@ -88,7 +89,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
 
     let ending = shared.lifecycle.wait();
     shared.request_shutdown("the end");
-    let Ok(keeper) = keeper.join() else { bail!("the thread that watches the host panicked; run `tidegate recover`") };
+    let Ok(keeper) = keeper.join() else {
+        bail!("the thread that watches the host panicked; run `tidegate recover`")
+    };
     let left = keeper.remove();
     let ended = join(worker);
     complain_of(&left);
@@ -96,7 +99,11 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Ending::TrialExpired = ending {
         terminal::complain("the trial ended without `tidegate confirm`: everything is undone");
     }
-    Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if left.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn options(config: &Config) -> CaptureOptions {
@@ -115,10 +122,22 @@ fn options(config: &Config) -> CaptureOptions {
     }
 }
 
-fn create_device(capture: &Capture, facts: &HostFacts, options: &CaptureOptions) -> anyhow::Result<Tun> {
+fn create_device(
+    capture: &Capture,
+    facts: &HostFacts,
+    options: &CaptureOptions,
+) -> anyhow::Result<Tun> {
     let mtu = u16::try_from(tun_mtu(facts, options)).unwrap_or(LARGEST_MTU);
-    let tun = Tun::create(&TunConfig { mtu, ..TunConfig::named(capture.tun.clone()) })?;
-    let settings = LinkSettings { up: true, mtu: Some(mtu.into()), unnumbered: true, ..LinkSettings::default() };
+    let tun = Tun::create(&TunConfig {
+        mtu,
+        ..TunConfig::named(capture.tun.clone())
+    })?;
+    let settings = LinkSettings {
+        up: true,
+        mtu: Some(mtu.into()),
+        unnumbered: true,
+        ..LinkSettings::default()
+    };
     link::configure(tun.name(), &settings)?;
     Ok(tun)
 }
@@ -132,9 +151,19 @@ fn status(capture: &Capture, facts: &HostFacts) -> CaptureStatus {
 fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
     let of = |family, uplink: &Option<Uplink>| {
         let Uplink { device, source, .. } = uplink.clone()?;
-        Some(UplinkStatus { family, device, source })
+        Some(UplinkStatus {
+            family,
+            device,
+            source,
+        })
     };
-    [of(Family::V4, &facts.uplink_v4), of(Family::V6, &facts.uplink_v6)].into_iter().flatten().collect()
+    [
+        of(Family::V4, &facts.uplink_v4),
+        of(Family::V6, &facts.uplink_v6),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn start_worker(
@@ -147,16 +176,28 @@ fn start_worker(
     let bypass = Bypass::marked(MARK);
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;
-    let finder = AppFinder::new(DiagSocket::open()?, device, "/proc/self/net".into(), Arc::clone(&processes));
-    let mtu = [&facts.uplink_v4, &facts.uplink_v6].into_iter().flatten().map(|uplink| uplink.mtu).min();
-    let mtu = mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(LARGEST_MTU);
+    let finder = AppFinder::new(
+        DiagSocket::open()?,
+        device,
+        "/proc/self/net".into(),
+        Arc::clone(&processes),
+    );
+    let mtu = [&facts.uplink_v4, &facts.uplink_v6]
+        .into_iter()
+        .flatten()
+        .map(|uplink| uplink.mtu)
+        .min();
+    let mtu = mtu
+        .and_then(|mtu| u16::try_from(mtu).ok())
+        .unwrap_or(LARGEST_MTU);
     let ephemeral_ports = facts.ephemeral_ports.map(|ports| ports.first..=ports.last);
     let config = WorkerConfig {
         stack: stack::config(mtu, tun.caps(), ephemeral_ports)?,
         translation: Translation::default(),
         identify: Identify::start(finder, processes)?,
         strangers: Strangers::Host {
-            emitter: RawEmitter::open(&bypass).context("cannot open raw sockets: root is needed")?,
+            emitter: RawEmitter::open(&bypass)
+                .context("cannot open raw sockets: root is needed")?,
             mtu: mtu.into(),
             existing: match capture.existing {
                 config::Existing::Pass => Existing::Pass,
@@ -169,11 +210,13 @@ fn start_worker(
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(Message::Changed));
     let shared = Arc::clone(shared);
-    Ok(thread::Builder::new().name("worker-0".to_owned()).spawn(move || {
-        let ended = worker.run();
-        shared.request_shutdown("the worker has ended");
-        ended
-    })?)
+    Ok(thread::Builder::new()
+        .name("worker-0".to_owned())
+        .spawn(move || {
+            let ended = worker.run();
+            shared.request_shutdown("the worker has ended");
+            ended
+        })?)
 }
 
 fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {
@@ -183,9 +226,18 @@ fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_control(path: Option<&Path>, shared: &Arc<Shared>, reloader: &Arc<Reloader>) -> anyhow::Result<ControlServer> {
+fn open_control(
+    path: Option<&Path>,
+    shared: &Arc<Shared>,
+    reloader: &Arc<Reloader>,
+) -> anyhow::Result<ControlServer> {
     let path = path.unwrap_or(Path::new(DEFAULT_SOCKET));
-    Ok(ControlServer::start(path, Arc::clone(shared), Arc::clone(reloader), HostGroup)?)
+    Ok(ControlServer::start(
+        path,
+        Arc::clone(shared),
+        Arc::clone(reloader),
+        HostGroup,
+    )?)
 }
 
 fn join(worker: JoinHandle<io::Result<()>>) -> anyhow::Result<()> {

@@ -70,7 +70,10 @@ pub struct WorkerConfig {
 }
 
 /// One data-plane thread.
-#[expect(missing_debug_implementations, reason = "sockets and buffers say nothing to a reader")]
+#[expect(
+    missing_debug_implementations,
+    reason = "sockets and buffers say nothing to a reader"
+)]
 pub struct Worker {
     poll: Poll,
     tun: Tun,
@@ -233,7 +236,12 @@ impl Worker {
             Input::Dropped(reason) => self.drop_packet(reason),
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
             Input::Tcp(flow) => self.enqueue(flow),
-            Input::Udp { flow, is: FlowIs::New, payload, .. } if self.probe.takes(payload) => {
+            Input::Udp {
+                flow,
+                is: FlowIs::New,
+                payload,
+                ..
+            } if self.probe.takes(payload) => {
                 self.stack.forget(flow);
             }
             Input::Udp {

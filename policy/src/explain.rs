@@ -84,7 +84,9 @@ impl Policy {
             .rules()
             .iter()
             .position(|rule| rule.matches(facts, app));
-        first.map_or(self.by_default(facts.direction), |index| self.by_rule(index))
+        first.map_or(self.by_default(facts.direction), |index| {
+            self.by_rule(index)
+        })
     }
 
     /// The rules before `end`; where they are too many, those nearest to matching, in order.

@@ -78,7 +78,10 @@ impl Policy {
 
     /// The TCP ports of services of this host that some rule judges, as ranges in the order of the rules.
     pub fn judged_services(&self) -> Vec<(u16, u16)> {
-        let incoming = self.rules.iter().filter(|rule| rule.direction == Direction::In);
+        let incoming = self
+            .rules
+            .iter()
+            .filter(|rule| rule.direction == Direction::In);
         incoming
             .flat_map(|rule| match &rule.port {
                 None => vec![(0, u16::MAX)],
@@ -110,7 +113,9 @@ impl Policy {
         let first = index
             .first_match(facts, app)
             .and_then(|number| usize::try_from(number).ok());
-        first.map_or(self.by_default(facts.direction), |index| self.by_rule(index))
+        first.map_or(self.by_default(facts.direction), |index| {
+            self.by_rule(index)
+        })
     }
 
     pub(crate) fn by_rule(&self, index: usize) -> Decision {

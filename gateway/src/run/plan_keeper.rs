@@ -15,8 +15,8 @@ use tidegate_platform::host::{HostNetwork, Journal, UndoError};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
-    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, diff, overtaken, present,
-    wanted,
+    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, diff,
+    overtaken, present, wanted,
 };
 
 use crate::shared::Shared;
@@ -36,7 +36,11 @@ pub(super) struct PlanKeeper {
 
 /// The TCP ports of services whose clients the policy judges.
 pub(super) fn judged_services(policy: &Policy) -> Vec<PortRange> {
-    policy.judged_services().into_iter().map(|(first, last)| PortRange { first, last }).collect()
+    policy
+        .judged_services()
+        .into_iter()
+        .map(|(first, last)| PortRange { first, last })
+        .collect()
 }
 
 impl PlanKeeper {
@@ -47,7 +51,11 @@ impl PlanKeeper {
             recover(&mut network, left)?;
         }
         let journal = Journal::open(journal.as_ref(), json!({ "tun": options.tun }))?;
-        Ok(Self { network, journal, options })
+        Ok(Self {
+            network,
+            journal,
+            options,
+        })
     }
 
     pub(super) fn options(&self) -> &CaptureOptions {
@@ -92,34 +100,48 @@ impl PlanKeeper {
     pub(super) fn watch(mut self, shared: Arc<Shared>) -> io::Result<JoinHandle<Self>> {
         let mut monitor = NetworkMonitor::open()?;
         let mut poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&monitor.as_raw_fd()), NEWS, Interest::READABLE)?;
+        poll.registry().register(
+            &mut SourceFd(&monitor.as_raw_fd()),
+            NEWS,
+            Interest::READABLE,
+        )?;
         let waker = Waker::new(poll.registry(), CHANGED)?;
         shared.on_change(move || {
             if let Err(error) = waker.wake() {
                 tracing::error!(%error, "the watcher of the host could not be woken");
             }
         });
-        thread::Builder::new().name("host-plan".to_owned()).spawn(move || {
-            let mut guard = Guard::new(GuardLimits::default());
-            // Something may have changed between the start and the first news.
-            guard.handle_change(Instant::now());
-            let mut events = Events::with_capacity(8);
-            while !shared.lifecycle.is_stopping() {
-                self.check_when_due(&mut guard, &shared);
-                let now = Instant::now();
-                let timeout = guard.poll_timeout().map(|(at, _)| at.saturating_duration_since(now));
-                if let Err(error) = poll.poll(&mut events, timeout)
-                    && error.kind() != io::ErrorKind::Interrupted
-                {
-                    shared.request_shutdown(format!("the host cannot be watched: {error}"));
+        thread::Builder::new()
+            .name("host-plan".to_owned())
+            .spawn(move || {
+                let mut guard = Guard::new(GuardLimits::default());
+                // Something may have changed between the start and the first news.
+                guard.handle_change(Instant::now());
+                let mut events = Events::with_capacity(8);
+                while !shared.lifecycle.is_stopping() {
+                    self.check_when_due(&mut guard, &shared);
+                    let now = Instant::now();
+                    let timeout = guard
+                        .poll_timeout()
+                        .map(|(at, _)| at.saturating_duration_since(now));
+                    if let Err(error) = poll.poll(&mut events, timeout)
+                        && error.kind() != io::ErrorKind::Interrupted
+                    {
+                        shared.request_shutdown(format!("the host cannot be watched: {error}"));
+                    }
+                    self.take_news(&events, &mut monitor, &mut guard, &shared);
                 }
-                self.take_news(&events, &mut monitor, &mut guard, &shared);
-            }
-            self
-        })
+                self
+            })
     }
 
-    fn take_news(&mut self, events: &Events, monitor: &mut NetworkMonitor, guard: &mut Guard, shared: &Shared) {
+    fn take_news(
+        &mut self,
+        events: &Events,
+        monitor: &mut NetworkMonitor,
+        guard: &mut Guard,
+        shared: &Shared,
+    ) {
         let now = Instant::now();
         guard.handle_timeout(now);
         if events.iter().any(|event| event.token() == CHANGED) {
@@ -160,7 +182,9 @@ impl PlanKeeper {
         match outcome {
             Ok(Checked::Whole) => Checked::Whole,
             Ok(Checked::Restored) => {
-                tracing::info!("the host's rules and routes differed from the plan and were restored");
+                tracing::info!(
+                    "the host's rules and routes differed from the plan and were restored"
+                );
                 shared.update_capture(|capture| capture.problems.clear());
                 Checked::Restored
             }
@@ -186,5 +210,6 @@ pub fn recover(network: &mut HostNetwork, journal: Journal) -> anyhow::Result<us
         return Ok(count);
     }
     let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-    Err(anyhow::anyhow!(left.join("\n"))).context("not everything that a dead instance left could be undone")
+    Err(anyhow::anyhow!(left.join("\n")))
+        .context("not everything that a dead instance left could be undone")
 }

@@ -318,7 +318,10 @@ fn pump_down(
 }
 
 /// What a failed dial means to the program.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of forty kinds, six of which matter")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum of forty kinds, six of which matter"
+)]
 pub(super) fn dial_failure(error: &io::Error) -> DialFailure {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,

@@ -65,12 +65,18 @@ fn is_of_the_dead(environment: &[u8]) -> bool {
     mark.is_some_and(|(owner, started)| start_time(owner).is_none_or(|now| now != started))
 }
 
-/// Field 22 of `/proc/PID/stat`, in clock ticks since the machine started; see proc_pid_stat(5).
+/// Field 22 of `/proc/PID/stat`, in clock ticks since the machine started; see proc_pid_stat(5). `None` for a process that
+/// is gone, even if nobody has waited for it yet.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, field 2, is in parentheses and may contain any byte, parentheses too.
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(19).map(str::to_owned)
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?;
+    if ["Z", "X"].contains(&state) {
+        return None;
+    }
+    fields.nth(18).map(str::to_owned)
 }
 
 fn processes() -> impl Iterator<Item = u32> {

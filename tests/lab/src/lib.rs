@@ -10,7 +10,7 @@
 //!
 //! let lab = Lab::new()?;
 //! let _web = service::Http::start(&lab.server, 80)?;
-//! let tidegate = lab.tidegate("[[rule]]\nname = \"no\"\napp = \"*/wget\"\naction = \"block\"\n")?;
+//! let tidegate = lab.tidegate("[[rule]]\nname = \"no\"\napp = \"**/wget\"\naction = \"block\"\n")?;
 //! let size = lab.host.bash("curl -sS http://203.0.113.10/bytes/1000 | wc -c")?.success()?;
 //! assert_eq!(size, "1000");
 //! assert_eq!(tidegate.flow_to("203.0.113.10:80")?["app"]["name"], "curl");

@@ -19,7 +19,7 @@ fn of_two_names_of_one_program_one_is_blocked_and_the_other_is_not() -> Result<(
     let _web = service::Http::start(&lab.server, 80)?;
     lab.program("/usr/bin/curl", "red")?;
     lab.program("/usr/bin/curl", "green")?;
-    let tidegate = lab.tidegate(&block("app = \"*/red\"", "block"))?;
+    let tidegate = lab.tidegate(&block("app = \"**/red\"", "block"))?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let server = endpoint(server, 80)?.to_string();
         let codes = lab.host.bash(&format!(
@@ -148,7 +148,7 @@ fn a_reload_cuts_a_live_flow_that_no_longer_passes() -> Result<()> {
         anyhow::Ok(client)
     };
     let (mut red, mut green) = (drip("red")?, drip("green")?);
-    tidegate.rewrite_config(&block("app = \"*/red\"", "block"))?;
+    tidegate.rewrite_config(&block("app = \"**/red\"", "block"))?;
     ensure!(red.wait(CUT + SLACK)? == RECEIVE_ERROR, "{}", red.output());
     let heard = green.output().len();
     wait_until("the other goes on", CUT, || green.output().len() > heard)?;

@@ -35,6 +35,8 @@ struct Upstream {
     source: usize,
     connected: bool,
     readable: bool,
+    /// The kernel has told of a FIN or an error, which may stand behind bytes not read yet and is not told again.
+    ending: bool,
     writable: bool,
     /// Upstream has sent FIN.
     read_finished: bool,
@@ -95,6 +97,7 @@ impl Worker {
             source: slot.key(),
             connected: false,
             readable: false,
+            ending: false,
             writable: false,
             read_finished: false,
             write_finished: false,
@@ -107,8 +110,8 @@ impl Worker {
         match self.sources.get(source).copied() {
             Some(Source::Tcp(flow)) => {
                 if let Some(upstream) = self.upstream(flow) {
-                    upstream.readable |=
-                        event.is_readable() || event.is_read_closed() || event.is_error();
+                    upstream.ending |= event.is_read_closed() || event.is_error();
+                    upstream.readable |= event.is_readable() || upstream.ending;
                     upstream.writable |= event.is_writable() || event.is_error();
                 }
                 self.enqueue(flow);
@@ -306,8 +309,8 @@ fn pump_down(
                 flow.commit(received);
                 moved(count(received));
                 budget = budget.saturating_sub(received);
-                // A short read has emptied the socket; what comes later, FIN included, is a new event (epoll(7)).
-                upstream.readable = received == wanted;
+                // A short read has emptied the socket of bytes; what comes later is a new event (epoll(7)).
+                upstream.readable = received == wanted || upstream.ending;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

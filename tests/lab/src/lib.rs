@@ -10,7 +10,7 @@
 //!
 //! let lab = Lab::new()?;
 //! let _web = service::Http::start(&lab.server, 80)?;
-//! let tidegate = lab.tidegate("[[rule]]\nname = \"no\"\napp = \"*/wget\"\naction = \"block\"\n")?;
+//! let tidegate = lab.tidegate("[[rule]]\nname = \"no\"\napp = \"**/wget\"\naction = \"block\"\n")?;
 //! let size = lab.host.bash("curl -sS http://203.0.113.10/bytes/1000 | wc -c")?.success()?;
 //! assert_eq!(size, "1000");
 //! assert_eq!(tidegate.flow_to("203.0.113.10:80")?["app"]["name"], "curl");
@@ -26,19 +26,25 @@
 
 pub mod client;
 mod daemon;
+mod endpoint;
+mod evidence;
 mod exec;
 mod host_view;
 mod namespace;
 mod network;
+mod network_state;
 mod process;
+mod python;
 pub mod service;
 mod stale;
 mod sys;
 mod wait;
 
 pub use daemon::Daemon;
+pub use endpoint::endpoint;
 pub use exec::Exec;
 pub use namespace::{Namespace, User};
 pub use network::{Lab, address};
+pub use network_state::NetworkState;
 pub use process::{Background, Finished};
 pub use wait::wait_until;

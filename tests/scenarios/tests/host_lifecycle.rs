@@ -1,0 +1,239 @@
+//! Host capture: what starting, stopping and dying leave of the host's network.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tidegate_lab::{Lab, NetworkState, address, client, service, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_clean_stop_leaves_the_network_as_it_was() -> Result<()> {
+    let lab = Lab::new()?;
+    let before = lab.host.network_state()?;
+    let mut tidegate = lab.tidegate("")?;
+    ensure_changed(&lab, &before)?;
+    ensure!(tidegate.process().stop()? == 0);
+    before.ensure_equals(&lab.host.network_state()?)
+}
+
+#[test]
+fn an_interrupt_leaves_the_network_as_it_was_and_cuts_nobody_off() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let before = lab.host.network_state()?;
+    let mut tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
+    let _drip = lab.host.background("curl -sS http://203.0.113.10/drip")?;
+    tidegate.flow_to("203.0.113.10:80")?;
+    tidegate.process().signal(SIGINT)?;
+    tidegate.process().wait(PATIENCE)?;
+    before.ensure_equals(&lab.host.network_state()?)?;
+    ensure_connects(&lab, address::SERVER_V4, "connected")
+}
+
+#[test]
+fn recover_undoes_what_a_killed_instance_left_behind() -> Result<()> {
+    for fail in ["open", "closed"] {
+        let lab = Lab::new()?;
+        let before = lab.host.network_state()?;
+        let mut tidegate = lab.tidegate(&format!("[capture]\nfail = \"{fail}\"\n"))?;
+        tidegate.process().kill()?;
+        ensure_changed(&lab, &before)?;
+        lab.tidegate_command(&["recover"])?.success()?;
+        before.ensure_equals(&lab.host.network_state()?)?;
+        lab.tidegate_command(&["recover"])?.success()?;
+        before.ensure_equals(&lab.host.network_state()?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_start_takes_over_what_a_killed_instance_left_behind() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let before = lab.host.network_state()?;
+    let mut killed = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
+    killed.process().kill()?;
+    let mut tidegate = lab.tidegate("[capture]\ntun = \"tide7\"\n")?;
+    ensure_connects(&lab, address::SERVER_V4, "connected")?;
+    tidegate.flow_to("203.0.113.10:80")?;
+    ensure!(tidegate.process().stop()? == 0);
+    before.ensure_equals(&lab.host.network_state()?)
+}
+
+#[test]
+fn recover_leaves_a_living_instance_alone() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let mut tidegate = lab.tidegate("")?;
+    let running = lab.host.network_state()?;
+    lab.tidegate_command(&["recover"])?.failure()?;
+    running.ensure_equals(&lab.host.network_state()?)?;
+    ensure!(!tidegate.process().has_ended());
+    ensure_connects(&lab, address::SERVER_V4, "connected")?;
+    tidegate.flow_to("203.0.113.10:80").map(drop)
+}
+
+#[test]
+fn a_second_instance_is_refused_and_the_first_goes_on() -> Result<()> {
+    let lab = Lab::new()?;
+    let _first = lab.tidegate("")?;
+    let running = lab.host.network_state()?;
+    let mut second = lab.tidegate_starting("", &[])?;
+    ensure!(second.process().wait(PATIENCE)? != 0);
+    ensure!(
+        second.process().output().contains("another tidegate"),
+        "{}",
+        second.process().output()
+    );
+    running.ensure_equals(&lab.host.network_state()?)
+}
+
+#[test]
+fn fail_open_opens_the_host_when_we_are_killed() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let mut tidegate = lab.tidegate("[capture]\nfail = \"open\"\n")?;
+    lab.ensure_captured(&tidegate)?;
+    tidegate.process().kill()?;
+    ensure_connects(&lab, address::SERVER_V4, "connected")?;
+    ensure_connects(&lab, address::SERVER_V6, "connected")
+}
+
+#[test]
+fn fail_closed_shuts_the_host_when_we_are_killed() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let mut tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
+    lab.ensure_captured(&tidegate)?;
+    tidegate.process().kill()?;
+    for server in [address::SERVER_V4, address::SERVER_V6, address::ROUTER_V4] {
+        let before = Instant::now();
+        let seen = lab.host.bash(&client::connect(server, 80, 5))?.success()?;
+        ensure!(
+            seen == "EHOSTUNREACH" || seen == "ENETUNREACH",
+            "{server}: {seen}"
+        );
+        ensure!(
+            before.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            before.elapsed()
+        );
+    }
+    lab.tidegate_command(&["recover"])?.success()?;
+    ensure_connects(&lab, address::SERVER_V4, "connected")?;
+    ensure_connects(&lab, address::SERVER_V6, "connected")
+}
+
+#[test]
+fn a_strict_reverse_path_filter_is_loosened_while_we_run_and_restored() -> Result<()> {
+    for (up0, all) in [("1", "0"), ("0", "1")] {
+        let lab = Lab::new()?;
+        lab.host.sysctl("net.ipv4.conf.up0.rp_filter", up0)?;
+        lab.host.sysctl("net.ipv4.conf.all.rp_filter", all)?;
+        let _web = service::Http::start(&lab.server, 80)?;
+        let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+        let before = lab.host.network_state()?;
+        let mut tidegate = lab.tidegate("")?;
+        let filter = lab.host.bash("cat /proc/sys/net/ipv4/conf/up0/rp_filter")?;
+        ensure!(filter.success()? == "2");
+        ensure_connects(&lab, address::SERVER_V4, "connected")?;
+        let echoed = lab.host.bash(&client::udp_echo(address::SERVER_V4, 7, 5))?;
+        ensure!(echoed.success()? == "echoed");
+        lab.host
+            .bash(&format!("ping -c 1 -W 5 {}", address::SERVER_V4))?
+            .success()?;
+        ensure!(tidegate.flows()?.len() == 3, "{:?}", tidegate.flows()?);
+        ensure!(tidegate.process().stop()? == 0);
+        before.ensure_equals(&lab.host.network_state()?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn where_another_firewall_drops_what_we_capture_the_start_is_undone_and_the_reason_said()
+-> Result<()> {
+    for family in ["ip", "ip6"] {
+        let lab = Lab::new()?;
+        let _web = service::Http::start(&lab.server, 80)?;
+        lab.host.bash(&format!(
+            "nft 'add table inet other; add chain inet other out {{ type filter hook output priority 0; }};
+             add rule inet other out meta nfproto {} oifname != {{ \"lo\", \"up0\" }} drop'",
+            if family == "ip" { "ipv4" } else { "ipv6" }
+        ))?
+        .success()?;
+        let before = lab.host.network_state()?;
+        let mut tidegate = lab.tidegate_starting("", &[])?;
+        ensure!(tidegate.process().wait(PATIENCE)? == 1);
+        let said = tidegate.process().output();
+        ensure!(
+            said.contains("probe") && said.contains("firewall"),
+            "{said}"
+        );
+        before.ensure_equals(&lab.host.network_state()?)?;
+        ensure_connects(&lab, address::SERVER_V4, "connected")?;
+        ensure_connects(&lab, address::SERVER_V6, "connected")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_trial_that_nobody_confirms_undoes_itself() -> Result<()> {
+    let lab = Lab::new()?;
+    let before = lab.host.network_state()?;
+    let mut tidegate = lab.tidegate_starting("", &["--try", "3s"])?;
+    tidegate.wait_until_capturing()?;
+    ensure_changed(&lab, &before)?;
+    let left = tidegate.status()?["trial_seconds_left"].clone();
+    ensure!(left.as_u64().is_some_and(|left| left <= 3), "{left}");
+    tidegate.process().wait(PATIENCE)?;
+    before.ensure_equals(&lab.host.network_state()?)
+}
+
+#[test]
+fn a_trial_that_is_confirmed_stays() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let started = Instant::now();
+    let mut tidegate = lab.tidegate_starting("", &["--try", "2s"])?;
+    tidegate.wait_until_capturing()?;
+    tidegate.ask(&["confirm"])?.success()?;
+    ensure!(tidegate.status()?["trial_seconds_left"].is_null());
+    wait_until("the trial would be over", PATIENCE, || {
+        started.elapsed() > Duration::from_secs(5)
+    })?;
+    ensure!(!tidegate.process().has_ended());
+    lab.ensure_captured(&tidegate)?;
+    tidegate.ask(&["confirm"])?.failure()?;
+    Ok(())
+}
+
+#[test]
+fn a_broken_configuration_is_refused_with_its_line_before_anything_is_touched() -> Result<()> {
+    let lab = Lab::new()?;
+    let before = lab.host.network_state()?;
+    let mut tidegate = lab.tidegate_starting("[capture]\nfail = \"ajar\"\n", &[])?;
+    ensure!(tidegate.process().wait(PATIENCE)? == 1);
+    let said = tidegate.process().output();
+    ensure!(said.contains("tidegate.toml:2:"), "{said}");
+    before.ensure_equals(&lab.host.network_state()?)
+}
+
+const SIGINT: i32 = 2;
+
+fn ensure_changed(lab: &Lab, before: &NetworkState) -> Result<()> {
+    let changes = before.changes(&lab.host.network_state()?);
+    for table in ["+ rule4 ", "+ rule6 "] {
+        ensure!(
+            changes.iter().any(|line| line.starts_with(table)),
+            "no `{table}` among {changes:?}"
+        );
+    }
+    Ok(())
+}
+
+fn ensure_connects(lab: &Lab, server: &str, expected: &str) -> Result<()> {
+    let seen = lab.host.bash(&client::connect(server, 80, 5))?.success()?;
+    ensure!(seen == expected, "{server}: {seen}, not {expected}");
+    Ok(())
+}

@@ -22,7 +22,26 @@ pub struct Daemon<'l> {
     lab: &'l Lab,
     program: PathBuf,
     config: PathBuf,
+    control: PathBuf,
     process: Background,
+}
+
+impl<'l> Daemon<'l> {
+    /// A gateway that was started in another way; `config` is the file that it reads.
+    pub(crate) fn started(
+        lab: &'l Lab,
+        process: Background,
+        config: PathBuf,
+        control: PathBuf,
+    ) -> Result<Self> {
+        Ok(Self {
+            lab,
+            program: program(lab)?,
+            config,
+            control,
+            process,
+        })
+    }
 }
 
 impl Lab {
@@ -47,6 +66,7 @@ impl Lab {
             process: Background::start(&mut command)?,
             program,
             config,
+            control: CONTROL.into(),
         })
     }
 
@@ -84,7 +104,8 @@ impl Daemon<'_> {
                 .host
                 .command_as(user, &self.program)
                 .args(words)
-                .args(["--control", CONTROL]),
+                .arg("--control")
+                .arg(&self.control),
         )
     }
 

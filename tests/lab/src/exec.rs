@@ -11,10 +11,10 @@ use crate::network::Lab;
 use crate::process::{Background, Finished};
 
 /// `tidegate exec`, as it will be called. See [`Lab::exec`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exec<'l> {
-    lab: &'l Lab,
-    user: User,
+    pub(crate) lab: &'l Lab,
+    pub(crate) user: User,
     options: Vec<String>,
 }
 

@@ -1,0 +1,249 @@
+//! Exec capture: how connections fail and end. A program sees what it would see without us.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidegate_lab::{Lab, address, endpoint, service, wait_until};
+
+/// How soon a refusal that comes at once is there.
+const AT_ONCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_refused_port_is_refused_at_once() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let outcome = session.connect(server, 81, PATIENCE)?;
+        ensure!(outcome.word == "ECONNREFUSED", "{server}: {outcome:?}");
+        ensure!(outcome.took < AT_ONCE, "{server}: {outcome:?}");
+        let flow = session
+            .gateway()
+            .flow_to(&endpoint(server, 81)?.to_string())?;
+        ensure!(flow["verdict"] == "allow", "{flow}");
+        ensure!(flow["state"] == "refused", "{flow}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_refused_datagram_is_refused_to_its_sender() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let outcome = session.echo(server, 81, 20, PATIENCE)?;
+        ensure!(outcome.word == "ECONNREFUSED", "{server}: {outcome:?}");
+        ensure!(outcome.took < AT_ONCE, "{server}: {outcome:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_address_without_a_route_is_unreachable() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    for server in [
+        address::UNREACHABLE_V4,
+        address::UNREACHABLE_V6,
+        address::PROHIBITED_V4,
+    ] {
+        let outcome = session.connect(server, 80, PATIENCE)?;
+        ensure!(
+            ["EHOSTUNREACH", "ENETUNREACH"].contains(&outcome.word.as_str()),
+            "{server}: {outcome:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_host_without_a_way_out_says_unreachable_at_once() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.host.ip("-6 route del default")?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let session = lab.session("")?;
+    let outcome = session.connect(address::SERVER_V6, 80, PATIENCE)?;
+    ensure!(
+        ["EHOSTUNREACH", "ENETUNREACH"].contains(&outcome.word.as_str()),
+        "{outcome:?}"
+    );
+    ensure!(outcome.took < AT_ONCE, "{outcome:?}");
+    // A name with addresses in both families is reached by the other (Happy Eyeballs, RFC 8305).
+    let resolve = "--resolve both.test:80:[2001:db8:113::10],203.0.113.10";
+    let curl = format!("curl -sS --max-time 10 {resolve} http://both.test/bytes/1000 | wc -c");
+    ensure!(session.bash(&curl)?.success()? == "1000");
+    Ok(())
+}
+
+#[test]
+fn a_black_hole_times_out_and_never_connects() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    for server in [address::BLACK_HOLE_V4, address::BLACK_HOLE_V6] {
+        let outcome = session.connect(server, 80, Duration::from_secs(4))?;
+        ensure!(outcome.word == "timeout", "{server}: {outcome:?}");
+        let flow = session
+            .gateway()
+            .flow_to(&endpoint(server, 80)?.to_string())?;
+        ensure!(flow["state"] != "open", "{flow}");
+        ensure!(flow["bytes_down"] == 0, "{flow}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_echo_of_10_megabytes_comes_back_after_the_client_has_finished_sending() -> Result<()> {
+    half_closed_echo(10_000_000)
+}
+
+#[test]
+#[ignore = "long"]
+fn the_echo_of_100_megabytes_comes_back_after_the_client_has_finished_sending() -> Result<()> {
+    half_closed_echo(100_000_000)
+}
+
+/// The echo reads all there is before it answers the rest, so most of it comes after the client's FIN.
+fn half_closed_echo(size: u64) -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::TcpEcho::start(&lab.server, 7)?;
+    let session = lab.session("")?;
+    let payload = lab.payload(size)?;
+    let expected = service::sha256(service::Pattern::new(size))?;
+    for server in ["TCP4:203.0.113.10:7", "TCP6:[2001:db8:113::10]:7"] {
+        let sum = session.bash(&format!(
+            "socat -t 60 - {server} <{} | sha256sum",
+            payload.display()
+        ))?;
+        ensure!(sum.success()?.starts_with(&expected), "{server}");
+    }
+    let flow = session.gateway().flow_to("203.0.113.10:7")?;
+    ensure!(flow["bytes_up"] == size, "{flow}");
+    ensure!(flow["bytes_down"] == size, "{flow}");
+    Ok(())
+}
+
+#[test]
+fn a_request_that_ends_with_a_finish_is_answered_after_it() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    let counter = "socat -t 60 TCP6-LISTEN:99,fork,ipv6only=0 SYSTEM:'wc -c'";
+    let _counter = lab.server.background(counter)?;
+    let listens = "until ss -Htln | grep --quiet :99; do sleep 0.02; done";
+    lab.server.bash(listens)?.success()?;
+    for server in ["TCP4:203.0.113.10:99", "TCP6:[2001:db8:113::10]:99"] {
+        let counted = session.bash(&format!(
+            "head -c 300000 /dev/zero | socat -t 60 - {server}"
+        ))?;
+        ensure!(counted.success()? == "300000", "{server}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_may_finish_first_and_still_hear_the_client() -> Result<()> {
+    let lab = Lab::new()?;
+    let _talker = service::TcpTalker::start(&lab.server, 19, 1000, service::Talk::ThenFinish)?;
+    let session = lab.session("")?;
+    let said = session.python(
+        "
+import socket
+client = socket.create_connection(('203.0.113.10', 19), 10)
+heard = 0
+while data := client.recv(4096): heard += len(data)
+client.sendall(b'x' * 50000)
+client.shutdown(socket.SHUT_WR)
+print(heard)",
+    )?;
+    ensure!(said.success()? == "1000");
+    let flow = session.gateway().wait_for_flow("an ended flow", |flow| {
+        flow["remote"] == "203.0.113.10:19" && !flow["ended"].is_null()
+    })?;
+    ensure!(flow["bytes_up"] == 50_000, "{flow}");
+    ensure!(flow["bytes_down"] == 1000, "{flow}");
+    Ok(())
+}
+
+#[test]
+fn a_server_may_speak_first() -> Result<()> {
+    let lab = Lab::new()?;
+    let _talker = service::TcpTalker::start(&lab.server, 19, 1000, service::Talk::ThenListen)?;
+    let session = lab.session("")?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let said = session.python(&format!(
+            "
+import socket
+client = socket.create_connection(('{server}', 19), 10)
+heard = 0
+while heard < 1000: heard += len(client.recv(4096))
+print(heard)"
+        ))?;
+        ensure!(said.success()? == "1000", "{server}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_s_reset_in_mid_transfer_reaches_the_program_as_a_reset() -> Result<()> {
+    let lab = Lab::new()?;
+    let _talker = service::TcpTalker::start(&lab.server, 19, 100_000, service::Talk::ThenReset)?;
+    let session = lab.session("")?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let said = session.python(&format!(
+            "
+import socket
+client = socket.create_connection(('{server}', 19), 10)
+try:
+    while client.recv(4096): pass
+    print('finished')
+except ConnectionResetError:
+    print('reset')"
+        ))?;
+        ensure!(said.success()? == "reset", "{server}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_program_s_reset_in_mid_transfer_reaches_the_server_as_a_reset() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = service::Sink::start(&lab.server, 9)?;
+    let session = lab.session("")?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let said = session.python(&format!(
+            "
+import socket, struct
+client = socket.create_connection(('{server}', 9), 10)
+client.sendall(b'x' * 100000)
+client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+client.close()"
+        ))?;
+        said.success()?;
+    }
+    wait_until("both connections end", Duration::from_secs(10), || {
+        sink.endings().len() == 2
+    })?;
+    let endings = sink.endings();
+    let resets = endings
+        .iter()
+        .filter(|ending| ending.error == Some(ErrorKind::ConnectionReset));
+    ensure!(resets.count() == 2, "{endings:?}");
+    Ok(())
+}
+
+#[test]
+fn a_program_that_is_killed_leaves_no_connection_behind() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = service::Sink::start(&lab.server, 9)?;
+    let session = lab.session("")?;
+    let client = "exec 3<>/dev/tcp/203.0.113.10/9; echo some >&3; kill -KILL $$";
+    ensure!(session.bash(client)?.code() == 128 + 9);
+    wait_until("the server sees the end", Duration::from_secs(5), || {
+        sink.endings().len() == 1
+    })?;
+    ensure!(sink.endings()[0].bytes == 5, "{:?}", sink.endings());
+    session.gateway().wait_for_flow("an ended flow", |flow| {
+        flow["remote"] == "203.0.113.10:9" && !flow["ended"].is_null()
+    })?;
+    Ok(())
+}

@@ -320,6 +320,9 @@ impl Worker {
     }
 
     fn dial(&mut self, flow: FlowId) {
+        if self.flows.get(&flow).is_some_and(Entry::is_our_own) {
+            return self.refuse_loop(flow);
+        }
         match self.flows.get(&flow).map(|entry| &entry.path) {
             Some(Path::Tcp(_)) => self.dial_tcp(flow),
             Some(Path::Udp(_)) => self.open_udp(flow),

@@ -210,7 +210,7 @@ fn multicast_and_neighbour_discovery_stay_outside() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
-    let mut listener = lab
+    let listener = lab
         .router
         .python_background_as(User::ROOT, HEAR_MULTICAST)?;
     listener.wait_for_output("ready")?;

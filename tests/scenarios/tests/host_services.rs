@@ -96,7 +96,7 @@ fn a_service_answers_with_much_more_than_it_was_asked() -> Result<()> {
         "cd {} && exec /usr/bin/python3 -u -m http.server --bind :: {PORT}",
         lab.folder().display()
     );
-    let mut web = lab.host.background_as(User::ALICE, &serve)?;
+    let web = lab.host.background_as(User::ALICE, &serve)?;
     web.wait_for_output("Serving")?;
     let tidegate = lab.tidegate("")?;
     for host in [address::HOST_V4, address::HOST_V6] {
@@ -305,7 +305,7 @@ print('done')
 time.sleep(60)",
         go = go.display()
     );
-    let mut process = lab.host.python_background_as(User::ALICE, &program)?;
+    let process = lab.host.python_background_as(User::ALICE, &program)?;
     process.wait_for_output("ready")?;
     Ok(ListenerThatConnects {
         process: process.into(),
@@ -315,7 +315,7 @@ time.sleep(60)",
 impl ListenerThatConnects {
     fn connect(&self, lab: &Lab) -> Result<String> {
         lab.file("go", "")?;
-        let mut process = self.process.borrow_mut();
+        let process = self.process.borrow_mut();
         process.wait_for_output("done")?;
         Ok(process.output())
     }
@@ -340,7 +340,7 @@ while True:
     client, _ = tcp.accept()
     threading.Thread(target=serve, args=(client,), daemon=True).start()"
     );
-    let mut service = lab.host.python_background_as(owner, &program)?;
+    let service = lab.host.python_background_as(owner, &program)?;
     service.wait_for_output("ready")?;
     Ok(service)
 }

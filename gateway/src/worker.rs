@@ -1,9 +1,10 @@
 //! One data-plane thread: its TUN queue, its stack, its upstream sockets.
 //!
-//! A packet's way through this module: [`Worker::turn`] reads a batch from the device and hands each packet to the
-//! [`Stack`]; a new flow gets an [`Entry`] whose [`Flow`] says what to do next ([`Worker::drive`]): look up the program,
-//! judge, dial, accept or refuse. From then on [`tcp`], [`udp`] and [`echo`] move its bytes. Nothing here waits: the
-//! thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that one flow.
+//! A packet's way through this module: `Worker::turn` reads a batch from the device and hands each packet to the
+//! [`Stack`]; a new flow gets an `Entry` whose [`Flow`](tidegate_routing::flow::Flow) says what to do next
+//! (`Worker::drive`): look up the program, judge, dial, accept or refuse. From then on `tcp`, `udp` and `echo` move its
+//! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
+//! one flow.
 
 mod echo;
 mod entry;
@@ -320,6 +321,9 @@ impl Worker {
     }
 
     fn dial(&mut self, flow: FlowId) {
+        if self.flows.get(&flow).is_some_and(Entry::is_our_own) {
+            return self.refuse_loop(flow);
+        }
         match self.flows.get(&flow).map(|entry| &entry.path) {
             Some(Path::Tcp(_)) => self.dial_tcp(flow),
             Some(Path::Udp(_)) => self.open_udp(flow),

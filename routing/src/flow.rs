@@ -1,6 +1,6 @@
 //! The life of one flow: who made it, may it pass, is the way open, until it ends.
 //!
-//! A [`Flow`](Flow) holds no packet and no socket. The worker tells it what became known (`handle_*`), asks what to do next
+//! A [`Flow`] holds no packet and no socket. The worker tells it what became known (`handle_*`), asks what to do next
 //! ([`Flow::poll_action`]), does it, and tells the outcome. So the order of the steps, the retries and the answer that a
 //! program gets for each failure are decided here, in one place, without IO.
 

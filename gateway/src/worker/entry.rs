@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol, Refusal};
 use tidegate_policy::{App, Direction};
-use tidegate_routing::flow::Flow;
+use tidegate_routing::flow::{DialFailure, Flow};
 
 use super::Worker;
 use super::echo::EchoPath;
@@ -14,6 +14,10 @@ use super::tcp::TcpPath;
 use super::udp::UdpPath;
 use super::unknown::PassPath;
 use crate::record::{LiveFlow, NewFlow};
+
+/// Why our own flows are refused when they come in by the device.
+const LOOP: &str =
+    "routing loop: another program's rule or route leads our own packets into the device";
 
 /// One flow.
 pub(super) struct Entry {
@@ -37,7 +41,26 @@ pub(super) enum Path {
     Pass(PassPath),
 }
 
+impl Entry {
+    /// Whether this program made the flow. Its sockets bypass the capture; what comes in all the same goes in a circle.
+    pub(super) fn is_our_own(&self) -> bool {
+        let own = std::process::id();
+        self.apps.iter().any(|app| app.pid == own)
+    }
+}
+
 impl Worker {
+    /// Our own flow came in by the device: to carry it would make the next one.
+    pub(super) fn refuse_loop(&mut self, flow: FlowId) {
+        self.shared.counters.dial_failures.add("routing-loop");
+        if let Some(entry) = self.flows.get_mut(&flow) {
+            entry.failure = Some(LOOP.to_owned());
+            entry
+                .life
+                .handle_dialed(Err(DialFailure::NetworkUnreachable));
+        }
+    }
+
     /// A flow has begun: records it and lets its life start.
     pub(super) fn begin(&mut self, now: Instant, flow: FlowId, path: Path) {
         let Some(key) = self.stack.key(flow) else {

@@ -1,7 +1,8 @@
 //! Who made a flow, and may it pass.
 //!
-//! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache, or
-//! else by the look-up thread while the flow is held: a search through `/proc` may take milliseconds.
+//! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache or
+//! among the likely processes, or else by the look-up thread while the flow is held: a search through all of `/proc` may
+//! take milliseconds.
 
 use std::io;
 use std::net::SocketAddr;
@@ -68,7 +69,9 @@ impl Identify {
             Ok(None) => return Known::Now(Err(Unattributed::NoSocket)),
             Err(reason) => return Known::Now(Err(reason)),
         };
-        if let Some(owners) = self.finder.owners_cached(&socket) {
+        // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones.
+        let likely = self.finder.owners_cached(&socket);
+        if let Some(owners) = likely.or_else(|| self.finder.owners_nearby(&socket)) {
             return Known::Now(Ok(owners));
         }
         match self.searches.send(Search {

@@ -51,9 +51,10 @@ pub(super) fn to_message(
             source,
         } => {
             message.header.kind = RouteType::Unicast;
-            if gateway.is_none() {
-                message.header.scope = RouteScope::Link;
-            }
+            // Without a gateway the scope would be `link`, and the kernel would take our default for the way to the next
+            // hop of every route that other programs add to a table of their own without naming a device: such a route
+            // would lead into the TUN. One of global scope is passed over (fib_check_nh).
+            message.header.scope = RouteScope::Universe;
             let index = links
                 .index(device)
                 .ok_or_else(|| MissingDevice(device.clone()))?;

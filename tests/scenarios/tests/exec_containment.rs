@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Lab, Namespace, User, address, service, wait_until};
+use tidegate_lab::{Lab, Namespace, User, service, wait_until};
 
 const USERS: [User; 2] = [User::ALICE, User::ROOT];
 const NOTHING_PASSES: &str = "[policy]\ndefault = \"drop\"\n";

@@ -82,7 +82,7 @@ fn a_second_instance_is_refused_and_the_first_goes_on() -> Result<()> {
     let mut second = lab.tidegate_starting("", &[])?;
     ensure!(second.process().wait(PATIENCE)? != 0);
     ensure!(
-        second.process().output().contains("another tidegate"),
+        second.process().output().contains("another instance"),
         "{}",
         second.process().output()
     );

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Lab, User, address, endpoint, service, wait_until};
+use tidegate_lab::{Lab, User, address, client, endpoint, service, wait_until};
 
 /// How long other actors may take captured traffic away.
 const RESTORED: Duration = Duration::from_secs(1);
@@ -98,9 +98,7 @@ fn a_vpn_that_was_there_before_us_carries_what_we_send() -> Result<()> {
             "for family in -4 -6; do ip $family route replace unreachable default table 200; done",
         )?
         .success()?;
-    let seen = lab
-        .host
-        .bash(&tidegate_lab::client::connect(address::SERVER_V4, 80, 5))?;
+    let seen = lab.host.bash(&client::connect(address::SERVER_V4, 80, 5))?;
     let seen = seen.success()?;
     ensure!(seen == "ENETUNREACH" || seen == "EHOSTUNREACH", "{seen}");
     Ok(())
@@ -111,8 +109,8 @@ fn vpn_client(lab: &Lab) -> Result<()> {
     lab.host
         .bash(
             "set -e
-ip -4 route add default via 192.168.77.1 table 200
-ip -6 route add default via 2001:db8:77::1 table 200
+ip -4 route add default via 192.168.77.1 dev up0 table 200
+ip -6 route add default via 2001:db8:77::1 dev up0 table 200
 for family in -4 -6; do
     ip $family rule add from all lookup 200
     ip $family rule add not fwmark 0xca6c lookup 200
@@ -120,6 +118,38 @@ done",
         )?
         .success()
         .map(drop)
+}
+
+#[test]
+fn a_route_that_names_no_device_still_leads_to_the_device_of_its_next_hop() -> Result<()> {
+    let lab = Lab::new()?;
+    let _tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
+    for (family, router) in [("-4", address::ROUTER_V4), ("-6", address::ROUTER_V6)] {
+        let added = lab.host.bash(&format!(
+            "ip {family} route add default via {router} table 200 && ip {family} route show table 200"
+        ))?;
+        let added = added.success()?;
+        ensure!(added.contains(&format!("via {router} dev up0")), "{added}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rule_that_leads_our_own_packets_back_to_us_makes_no_endless_loop() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let tidegate = lab.tidegate("")?;
+    lab.host
+        .bash("ip route add default dev tide0 table 200; ip rule add fwmark 0x2000000/0x2000000 lookup 200 pref 1")?
+        .success()?;
+    let seen = lab.host.bash(&client::connect(address::SERVER_V4, 80, 5))?;
+    ensure!(seen.success()? != "connected");
+    let flows = tidegate.flows()?;
+    let ours = flows
+        .iter()
+        .filter(|flow| flow["app"]["name"] == "tidegate");
+    ensure!((1..10).contains(&ours.count()), "{flows:?}");
+    Ok(())
 }
 
 const VPN_CLIENT_LEAVES: &str = "set -e
@@ -180,7 +210,7 @@ fn multicast_and_neighbour_discovery_stay_outside() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
-    let mut listener = lab
+    let listener = lab
         .router
         .python_background_as(User::ROOT, HEAR_MULTICAST)?;
     listener.wait_for_output("ready")?;

@@ -143,7 +143,7 @@ fn a_reload_cuts_a_live_flow_that_no_longer_passes() -> Result<()> {
             "exec {}/{name} -sSN http://203.0.113.10/drip",
             lab.folder().display()
         );
-        let mut client = lab.host.background(&start)?;
+        let client = lab.host.background(&start)?;
         client.wait_for_output("drip")?;
         anyhow::Ok(client)
     };

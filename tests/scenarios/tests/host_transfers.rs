@@ -173,7 +173,7 @@ fn a_datagram_is_attributed_while_its_program_lives() -> Result<()> {
         "{}\ntime.sleep(60)",
         unconnected_echo(address::SERVER_V4, 100)
     );
-    let mut alice = lab.host.python_background_as(User::ALICE, &program)?;
+    let alice = lab.host.python_background_as(User::ALICE, &program)?;
     alice.wait_for_output("100 from")?;
     let flow = tidegate.flow_to("203.0.113.10:7")?;
     ensure!(flow["protocol"] == "udp", "{flow}");

@@ -216,6 +216,7 @@ fn what_was_under_way_to_a_reset_flow_is_answered_by_a_reset() {
         Input::Handled
     ));
     let out = bench.out();
+    assert_eq!(out.len(), 2, "one that was asked for, one that answers");
     assert!(out.iter().all(|packet| read(packet).rst));
     assert_eq!(read(out.last().unwrap()).sequence, next);
     bench.syn(&syn(LOCAL, REMOTE, ISN + 1_000));
@@ -328,6 +329,8 @@ fn unread_bytes_outlive_both_fins() {
     bench.out();
     for _ in 0..60 {
         bench.wait(Duration::from_secs(1));
+        // Whoever looks makes the flow take its turn.
+        bench.stack.tcp(flow).unwrap().consume(0);
         bench.out();
     }
     assert!(bench.events().is_empty());
@@ -476,4 +479,34 @@ fn options_and_extension_headers_do_not_hide_a_connection() {
     assert_eq!(packet[0], 0x46);
     assert!(matches!(bench.put(&packet), Input::Tcp(_)));
     assert_eq!(bench.stack.tcp(flow).unwrap().readable(), b"abc");
+}
+
+#[test]
+fn a_reset_after_both_fins_takes_nothing_away() {
+    let mut bench = Bench::new();
+    let (flow, next) = bench.established();
+    bench.put(&fin(ISN + 1, next));
+    bench.stack.tcp(flow).unwrap().finish();
+    bench.out();
+    // The program's socket is gone before our FIN is acknowledged.
+    bench.put(&rst(ISN + 2));
+    bench.out();
+    assert_eq!(bench.events(), [Event::Closed(flow, CloseReason::Finished)]);
+}
+
+#[test]
+fn repeated_acks_do_not_keep_a_lost_fin_from_being_sent_again() {
+    let mut bench = Bench::new();
+    let (flow, next) = bench.established();
+    bench.stack.tcp(flow).unwrap().finish();
+    assert!(read(&bench.out()[0]).fin);
+    for _ in 0..5 {
+        bench.put(&ack(ISN + 1, next, b""));
+        assert!(bench.out().is_empty());
+    }
+    let (at, reason) = bench.stack.poll_timeout().unwrap();
+    assert_eq!(reason, TimeoutReason::Tcp);
+    assert!(at - bench.now < Duration::from_secs(5));
+    bench.wait(at - bench.now);
+    assert!(read(&bench.out()[0]).fin);
 }

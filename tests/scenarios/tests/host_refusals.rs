@@ -213,7 +213,8 @@ fn a_port_may_be_used_again_at_once_where_the_server_closed_first() -> Result<()
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let tidegate = lab.tidegate("")?;
-    // The server says the end first; so the port is free here, and only the gateway could remember it.
+    // The server finishes first; so once its side has heard of our end, the port is free here, and only the gateway could
+    // remember it.
     let said = lab.host.python(
         "
 import socket, time
@@ -227,6 +228,7 @@ for _ in range(20):
     client.sendall(b'GET /whoami HTTP/1.1\\r\\n\\r\\n')
     while client.recv(4096): pass
     client.close()
+    time.sleep(0.05)
 print('slow' if time.monotonic() - begun > 5 else 'done')",
     )?;
     ensure!(said.success()? == "done");

@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{EXEC_FAILED, ExecArgs};
 use crate::config::{Config, ConfigSource};
 use crate::control::access::HostGroup;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlServer, ControlSocket};
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
@@ -122,8 +122,9 @@ fn open_control(
     reloader: Arc<Reloader>,
 ) -> anyhow::Result<Option<ControlServer>> {
     let Some(path) = path else { return Ok(None) };
+    let socket = ControlSocket::bind(path, &HostGroup)?;
     Ok(Some(ControlServer::start(
-        path,
+        socket,
         Arc::clone(shared),
         reloader,
         HostGroup,

@@ -28,7 +28,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlServer, ControlSocket};
 use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
@@ -53,13 +53,15 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
+    let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+    let control = ControlSocket::bind(control, &HostGroup)?;
     // Privileges belong to threads: before the first one starts.
     if let Err(errors) = privileges::drop_to_needed() {
         for error in errors {
             tracing::warn!(%error, "more privileges than needed are kept");
         }
     }
-    let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let facts = keeper.facts()?;
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
@@ -79,7 +81,12 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         complain_of(&left);
         return Err(error.context("the capture could not be started, and everything is undone"));
     }
-    let _control = open_control(args.control.as_deref(), &shared, &reloader)?;
+    let _control = ControlServer::start(
+        control,
+        Arc::clone(&shared),
+        Arc::clone(&reloader),
+        HostGroup,
+    )?;
     let _watch = ConfigWatch::start(reloader).map_err(|error| tracing::warn!("{error}"));
     let keeper = keeper.watch(Arc::clone(&shared))?;
     if let Some(length) = args.trial {
@@ -224,20 +231,6 @@ fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {
         probe.cross(uplink.family)?;
     }
     Ok(())
-}
-
-fn open_control(
-    path: Option<&Path>,
-    shared: &Arc<Shared>,
-    reloader: &Arc<Reloader>,
-) -> anyhow::Result<ControlServer> {
-    let path = path.unwrap_or(Path::new(DEFAULT_SOCKET));
-    Ok(ControlServer::start(
-        path,
-        Arc::clone(shared),
-        Arc::clone(reloader),
-        HostGroup,
-    )?)
 }
 
 fn join(worker: JoinHandle<io::Result<()>>) -> anyhow::Result<()> {

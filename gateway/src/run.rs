@@ -76,10 +76,14 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
     if let Err(error) = installed {
         let left = keeper.remove();
+        complain_of(&left);
         shared.request_shutdown("the capture could not be started");
         join(worker)?;
-        complain_of(&left);
-        return Err(error.context("the capture could not be started, and everything is undone"));
+        return Err(error.context(if left.is_empty() {
+            "the capture could not be started, and everything is undone"
+        } else {
+            "the capture could not be started, and not everything is undone"
+        }));
     }
     let _control = ControlServer::start(
         control,
@@ -97,7 +101,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let ending = shared.lifecycle.wait();
     shared.request_shutdown("the end");
     let Ok(keeper) = keeper.join() else {
-        bail!("the thread that watches the host panicked; run `tidegate recover`")
+        bail!(
+            "the thread that watches the host panicked; please report this with the message above"
+        )
     };
     let left = keeper.remove();
     let ended = join(worker);
@@ -216,13 +222,12 @@ fn start_worker(
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(Message::Changed));
-    let shared = Arc::clone(shared);
+    let end = shared.end_with("the worker");
     Ok(thread::Builder::new()
         .name("worker-0".to_owned())
         .spawn(move || {
-            let ended = worker.run();
-            shared.request_shutdown("the worker has ended");
-            ended
+            let _end = end;
+            worker.run()
         })?)
 }
 

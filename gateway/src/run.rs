@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
@@ -219,6 +220,8 @@ fn start_worker(
         },
         bypass,
         probe,
+        // The programs live on, and so does what they have to say.
+        linger: Duration::ZERO,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(Message::Changed));

@@ -85,6 +85,13 @@ impl Path {
     }
 }
 
+impl UdpPath {
+    /// Whether datagrams wait for the verdict.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
 impl Associations {
     pub(super) fn note_readable(&mut self, id: AssociationId) {
         if let Some(association) = self.all.get_mut(id)

@@ -10,6 +10,7 @@ pub mod apps;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 pub mod emit;
+pub mod error_queue;
 #[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]

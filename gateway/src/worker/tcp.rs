@@ -37,6 +37,8 @@ struct Upstream {
     readable: bool,
     /// The kernel has told of a FIN or an error, which may stand behind bytes not read yet and is not told again.
     ending: bool,
+    /// A reset that was taken off the socket before the bytes that stand before it were read.
+    reset: Option<io::Error>,
     writable: bool,
     /// Upstream has sent FIN.
     read_finished: bool,
@@ -98,6 +100,7 @@ impl Worker {
             connected: false,
             readable: false,
             ending: false,
+            reset: None,
             writable: false,
             read_finished: false,
             write_finished: false,
@@ -173,6 +176,10 @@ impl Worker {
             return;
         };
         let outcome = match upstream.stream.take_error() {
+            Ok(Some(error)) if is_of_a_connection(&error) => {
+                upstream.reset = Some(error);
+                Ok(())
+            }
             Ok(Some(error)) | Err(error) => Err(error),
             Ok(None) => match upstream.stream.peer_addr() {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
@@ -305,6 +312,9 @@ fn pump_down(
         let wanted = room.len();
         match upstream.stream.read(room) {
             Ok(0) => {
+                if let Some(reset) = upstream.reset.take() {
+                    return Pumped::Broken(reset);
+                }
                 upstream.read_finished = true;
                 flow.finish();
             }
@@ -321,6 +331,14 @@ fn pump_down(
         }
     }
     Pumped::Idle
+}
+
+/// Whether a connection that stood has ended so: one that is being made is refused instead (`tcp_reset`).
+fn is_of_a_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// What a failed dial means to the program.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidegate_lab::{Lab, NetworkState, address, client, service, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,11 +23,20 @@ fn an_interrupt_leaves_the_network_as_it_was_and_cuts_nobody_off() -> Result<()>
     let _web = service::Http::start(&lab.server, 80)?;
     let before = lab.host.network_state()?;
     let mut tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
-    let _drip = lab.host.background("curl -sS http://203.0.113.10/drip")?;
-    tidegate.flow_to("203.0.113.10:80")?;
+    let mut drip = lab
+        .host
+        .background("exec curl -sSN http://203.0.113.10/drip")?;
+    drip.wait_for_output("drip")?;
     tidegate.process().signal(SIGINT)?;
     tidegate.process().wait(PATIENCE)?;
     before.ensure_equals(&lab.host.network_state()?)?;
+    // What we carried cannot go on, and is told so.
+    const RECEIVE_ERROR: i32 = 56;
+    ensure!(
+        drip.wait(Duration::from_secs(1))? == RECEIVE_ERROR,
+        "{}",
+        drip.output()
+    );
     ensure_connects(&lab, address::SERVER_V4, "connected")
 }
 
@@ -59,6 +68,85 @@ fn a_new_start_takes_over_what_a_killed_instance_left_behind() -> Result<()> {
     tidegate.flow_to("203.0.113.10:80")?;
     ensure!(tidegate.process().stop()? == 0);
     before.ensure_equals(&lab.host.network_state()?)
+}
+
+#[test]
+fn recover_undoes_whatever_a_start_had_done_when_it_was_killed() -> Result<()> {
+    let lab = Lab::new()?;
+    let before = lab.host.network_state()?;
+    for pause in 0..20 {
+        let mut tidegate = lab.tidegate_starting("[capture]\nfail = \"closed\"\n", &[])?;
+        std::thread::sleep(Duration::from_millis(pause * 4));
+        tidegate.process().kill()?;
+        lab.tidegate_command(&["recover"])?.success()?;
+        before
+            .ensure_equals(&lab.host.network_state()?)
+            .with_context(|| format!("killed {} ms after its start", pause * 4))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_device_that_another_program_removes_ends_us_and_opens_the_host() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let before = lab.host.network_state()?;
+    let mut tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
+    lab.host.ip("link del tide0")?;
+    ensure!(tidegate.process().wait(PATIENCE)? != 0);
+    let said = tidegate.process().output();
+    ensure!(said.contains("tide0") || said.contains("device"), "{said}");
+    before.ensure_equals(&lab.host.network_state()?)?;
+    ensure_connects(&lab, address::SERVER_V4, "connected")
+}
+
+#[test]
+fn a_new_uplink_address_is_the_source_of_new_connections() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let tidegate = lab.tidegate("")?;
+    lab.host
+        .bash(
+            "ip address del 192.168.77.2/24 dev up0; ip address add 192.168.77.9/24 dev up0; \
+             ip -4 route replace default via 192.168.77.1",
+        )?
+        .success()?;
+    let from = "curl -sS -m 2 -o /dev/null -w '%{local_ip}' http://203.0.113.10/whoami";
+    wait_until("connections leave from the new address", PATIENCE, || {
+        lab.host
+            .bash(from)
+            .is_ok_and(|said| said.stdout == "192.168.77.9")
+    })
+    .with_context(|| format!("{:?}", lab.host.bash("ip route show table all; ip rule")))?;
+    ensure!(lab.is_captured(&tidegate, address::SERVER_V4)?);
+    Ok(())
+}
+
+#[test]
+fn an_uplink_that_comes_back_is_captured_again() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let mut tidegate = lab.tidegate("")?;
+    lab.host
+        .bash("ip -4 route del default; ip -6 route del default")?
+        .success()?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        let seen = lab.host.bash(&client::connect(server, 80, 10))?.success()?;
+        ensure!(
+            seen == "ENETUNREACH" || seen == "EHOSTUNREACH",
+            "{server}: {seen}"
+        );
+    }
+    ensure!(
+        !tidegate.process().has_ended(),
+        "{}",
+        tidegate.process().output()
+    );
+    lab.host.ip("-4 route add default via 192.168.77.1")?;
+    lab.host.ip("-6 route add default via 2001:db8:77::1")?;
+    wait_until("both families are captured again", PATIENCE, || {
+        lab.ensure_captured(&tidegate).is_ok()
+    })
 }
 
 #[test]

@@ -4,68 +4,47 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use tidegate_lab::{Daemon, Lab, User, address, client, endpoint, service};
 
-const NORMAL: u64 = 20_000_000;
-const LARGE: u64 = 200_000_000;
+const SIZE: u64 = 200_000_000;
 
 #[test]
-fn downloads_arrive_whole_in_both_families() -> Result<()> {
-    downloads(NORMAL)
-}
-
-#[test]
-#[ignore = "long"]
 fn downloads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
-    downloads(LARGE)
-}
-
-#[test]
-fn uploads_arrive_whole_in_both_families() -> Result<()> {
-    uploads(NORMAL)
-}
-
-#[test]
-#[ignore = "long"]
-fn uploads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
-    uploads(LARGE)
-}
-
-fn downloads(size: u64) -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let tidegate = lab.tidegate("")?;
-    let expected = service::sha256(service::Pattern::new(size))?;
+    let expected = service::sha256(service::Pattern::new(SIZE))?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let server = endpoint(server, 80)?.to_string();
         let sum = lab.host.bash(&format!(
-            "curl -sS http://{server}/bytes/{size} | sha256sum"
+            "curl -sS http://{server}/bytes/{SIZE} | sha256sum"
         ))?;
         ensure!(sum.success()?.starts_with(&expected), "{server}");
         let flow = finished_flow(&tidegate, &server, "curl")?;
-        ensure!(flow["bytes_down"].as_u64() > Some(size), "{flow}");
+        ensure!(flow["bytes_down"].as_u64() > Some(SIZE), "{flow}");
         ensure!(flow["app"]["path"] == "/usr/bin/curl", "{flow}");
     }
     Ok(())
 }
 
-fn uploads(size: u64) -> Result<()> {
+#[test]
+fn uploads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let tidegate = lab.tidegate("")?;
     let body = lab.file("body", "")?;
     std::io::copy(
-        &mut service::Pattern::new(size),
+        &mut service::Pattern::new(SIZE),
         &mut std::fs::File::create(&body)?,
     )?;
-    let expected = service::sha256(service::Pattern::new(size))?;
+    let expected = service::sha256(service::Pattern::new(SIZE))?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let server = endpoint(server, 80)?.to_string();
         let sum = lab
             .host
             .bash(&format!("curl -sS -T {} http://{server}/", body.display()))?
             .success()?;
-        ensure!(sum == format!("{size} {expected}"), "{server}: {sum}");
+        ensure!(sum == format!("{SIZE} {expected}"), "{server}: {sum}");
         let flow = finished_flow(&tidegate, &server, "curl")?;
-        ensure!(flow["bytes_up"].as_u64() > Some(size), "{flow}");
+        ensure!(flow["bytes_up"].as_u64() > Some(SIZE), "{flow}");
     }
     Ok(())
 }
@@ -148,6 +127,28 @@ fn datagrams_are_echoed_to_connected_and_to_unconnected_sockets() -> Result<()> 
         let flows = tidegate.flows_to(&remote)?;
         ensure!(flows.len() == 2, "{flows:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn one_socket_s_datagrams_to_several_servers_leave_from_one_port() -> Result<()> {
+    let lab = Lab::new()?;
+    let servers = [address::SERVER_V4, address::OTHER_V4];
+    let echo = service::UdpEcho::start(&lab.server, &servers, 7)?;
+    let tidegate = lab.tidegate("")?;
+    let said = lab.host.python(
+        "
+import socket
+client = socket.socket(type=socket.SOCK_DGRAM)
+client.settimeout(5)
+for server in ('203.0.113.10', '203.0.113.20'):
+    client.sendto(server.encode(), (server, 7))
+    print(client.recvfrom(100)[1][0])",
+    )?;
+    ensure!(said.success()? == "203.0.113.10\n203.0.113.20");
+    let peers = echo.peers();
+    ensure!(peers.len() == 2 && peers[0] == peers[1], "{peers:?}");
+    ensure!(tidegate.flows_to("203.0.113.20:7")?.len() == 1);
     Ok(())
 }
 
@@ -257,6 +258,29 @@ fn an_ordinary_user_s_ping_is_answered_and_attributed() -> Result<()> {
     })?;
     ensure!(flow["app"]["name"] == "ping", "{flow}");
     ensure!(flow["app"]["uid"] == User::ALICE.0, "{flow}");
+    Ok(())
+}
+
+#[test]
+fn ping_hears_of_the_router_at_which_its_packet_died() -> Result<()> {
+    let lab = Lab::new()?;
+    let tidegate = lab.tidegate("")?;
+    for (command, server, router) in [
+        ("ping -4", address::SERVER_V4, address::ROUTER_V4),
+        ("ping -6", address::SERVER_V6, address::ROUTER_V6),
+    ] {
+        let said = lab
+            .host
+            .bash(&format!("{command} -n -c 1 -t 1 -W 5 {server}"))?
+            .failure()?;
+        ensure!(
+            said.contains(&format!("From {router} icmp_seq=1 Time")),
+            "{said}"
+        );
+        tidegate.wait_for_flow(&format!("an echo to {server}"), |flow| {
+            flow["protocol"] == "icmp" && is_at(&flow["remote"], server)
+        })?;
+    }
     Ok(())
 }
 

@@ -8,7 +8,6 @@
 
 pub mod apps;
 pub mod bypass;
-pub mod datagram_errors;
 #[cfg(target_os = "linux")]
 pub mod emit;
 #[cfg(target_os = "linux")]

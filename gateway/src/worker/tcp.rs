@@ -119,9 +119,6 @@ impl Worker {
                 }
                 self.enqueue(flow);
             }
-            Some(Source::Udp(association)) if event.is_error() => {
-                self.associations.note_failed(association);
-            }
             Some(Source::Udp(association)) => self.associations.note_readable(association),
             Some(Source::Echo(socket)) => self.echo.note_readable(socket),
             None => {}
@@ -335,10 +332,7 @@ fn pump_down(
 
 /// Whether a connection that stood has ended so: one that is being made is refused instead (`tcp_reset`).
 fn is_of_a_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// What a failed dial means to the program.

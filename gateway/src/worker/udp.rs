@@ -14,7 +14,6 @@ use slab::Slab;
 use socket2::{Domain, Socket, Type};
 use tidegate_netstack::{DropReason, FlowId, LocalAddr};
 use tidegate_platform::bypass::Bypass;
-use tidegate_platform::datagram_errors::{self, DatagramError};
 use tidegate_routing::flow::DialFailure;
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
@@ -56,8 +55,6 @@ struct Association {
     /// The flow of each peer.
     peers: FxHashMap<SocketAddr, FlowId>,
     queued: bool,
-    /// Errors wait to be taken.
-    failed: bool,
 }
 
 /// Programs see one mapping per local address; a resolver of the other family needs a socket of its own.
@@ -96,14 +93,6 @@ impl Associations {
             association.queued = true;
             self.readable.push(id);
         }
-    }
-
-    /// Errors have come to a socket.
-    pub(super) fn note_failed(&mut self, id: AssociationId) {
-        if let Some(association) = self.all.get_mut(id) {
-            association.failed = true;
-        }
-        self.note_readable(id);
     }
 
     /// Whether a socket waits to be read.
@@ -217,7 +206,6 @@ impl Worker {
             key,
             peers: FxHashMap::default(),
             queued: false,
-            failed: false,
         });
         self.associations.by_key.insert(key, id);
         Ok(id)
@@ -258,7 +246,7 @@ impl Worker {
         // An empty datagram is a datagram (RFC 768).
         let empty = payload.is_empty().then_some(payload);
         for datagram in datagrams.by_ref().chain(empty) {
-            match send(&association.socket, datagram, target) {
+            match association.socket.send_to(datagram, target) {
                 Ok(_) => entry.record.add_bytes_up(count(datagram.len())),
                 Err(error) => self.upstream_refused(&error),
             }
@@ -289,9 +277,6 @@ impl Worker {
         for id in std::mem::take(&mut self.associations.readable) {
             if let Some(association) = self.associations.all.get_mut(id) {
                 association.queued = false;
-                if std::mem::take(&mut association.failed) {
-                    self.take_datagram_errors(now, id);
-                }
                 self.drain_association(now, id);
             }
         }
@@ -326,38 +311,6 @@ impl Worker {
             }
         }
         self.associations.buffer = buffer;
-    }
-
-    /// Passes on what the network said of datagrams: each program hears of its own peer's.
-    fn take_datagram_errors(&mut self, now: Instant, id: AssociationId) {
-        while let Some(association) = self.associations.all.get(id) {
-            match datagram_errors::next(&association.socket) {
-                Ok(Some(DatagramError { peer, error })) => {
-                    let flow = association.peers.get(&unscoped(peer)).copied();
-                    self.datagram_failed(now, flow, &error);
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.upstream_refused(&error);
-                    break;
-                }
-            }
-        }
-    }
-
-    fn datagram_failed(&mut self, now: Instant, flow: Option<FlowId>, error: &io::Error) {
-        let failure = dial_failure(error);
-        self.shared.counters.dial_failures.add(failure.name());
-        let Some((flow, entry)) = flow.and_then(|flow| Some((flow, self.flows.get_mut(&flow)?)))
-        else {
-            return;
-        };
-        // One silent resolver of several is the gateway's affair: the program asks again, and the next one hears it.
-        if let Target::Resolver(_) = self.translation.target(entry.key.remote.0, 0) {
-            return;
-        }
-        entry.failure = Some(error.to_string());
-        self.refuse(now, flow, failure.refusal());
     }
 
     fn datagram_to_program(&mut self, now: Instant, flow: FlowId, payload: &[u8]) {
@@ -413,16 +366,8 @@ fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket> {
     bypass.apply(&socket)?;
     // The kernel gives what it can; less only means more loss in a burst.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    datagram_errors::report(&socket)?;
     socket.bind(&SocketAddr::new(any, 0).into())?;
     Ok(UdpSocket::from_std(socket.into()))
-}
-
-/// An error that one peer's datagram met fails the next call on the socket, whomever it is for; the one after is sent.
-fn send(socket: &UdpSocket, datagram: &[u8], target: SocketAddr) -> io::Result<usize> {
-    socket
-        .send_to(datagram, target)
-        .or_else(|_| socket.send_to(datagram, target))
 }
 
 /// The address as flows are keyed by it: without flow label and scope.

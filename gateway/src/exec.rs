@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io::IsTerminal;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -31,6 +32,10 @@ use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
 use crate::{stack, terminal};
 
+/// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
+const PUBLIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The discard service (RFC 863).
+const DISCARD_PORT: u16 = 9;
 /// Name of the device inside the namespace.
 const DEVICE: &str = "tide0";
 /// MTU of the device inside. No packet leaves the host at this size: TCP is cut anew upstream, and UDP that is too large
@@ -104,11 +109,18 @@ fn contain_config(args: &ExecArgs, resolvers: &Resolvers) -> ContainConfig {
         device: DEVICE.to_owned(),
         mtu: MTU.into(),
         virtio_header: true,
-        ipv6: true,
+        ipv6: host_has_ipv6(),
         sockets: args.sockets.clone(),
         search: resolvers.search.clone(),
         diag_sockets: DIAG_SOCKETS,
     }
+}
+
+/// Whether this host has a way out over IPv6: a command must not try addresses that nobody can reach. Connecting a datagram
+/// socket looks the route up and sends nothing.
+fn host_has_ipv6() -> bool {
+    let anywhere = SocketAddr::from((PUBLIC_V6, DISCARD_PORT));
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect(anywhere).is_ok())
 }
 
 fn not_contained(error: &ContainError) -> ExitCode {

@@ -10,6 +10,8 @@ pub mod apps;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 pub mod emit;
+pub mod error_queue;
+pub mod file_watch;
 #[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]

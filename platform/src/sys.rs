@@ -1,6 +1,8 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
 pub(crate) mod descriptor;
+#[cfg(target_os = "linux")]
+pub(crate) mod error_queue;
 pub(crate) mod interface;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;

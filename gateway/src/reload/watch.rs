@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tidegate_platform::file_watch::{FileChange, FileWatch};
 
 use super::Reloader;
 
@@ -31,16 +31,10 @@ pub struct ConfigWatch {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why the files cannot be watched.
+/// The files cannot be watched.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The system's file events are not to be had.
-    #[error("cannot watch the configuration for changes: {0}: reload with SIGHUP instead")]
-    Events(#[from] notify::Error),
-    /// No thread, or no current folder.
-    #[error("cannot watch the configuration for changes: {0}: reload with SIGHUP instead")]
-    System(#[from] io::Error),
-}
+#[error("cannot watch the configuration for changes: {0}: reload with SIGHUP instead")]
+pub struct WatchError(#[from] io::Error);
 
 #[derive(Debug)]
 enum Wake {
@@ -96,17 +90,9 @@ impl Drop for ConfigWatch {
     }
 }
 
-fn watcher(
-    watched: Arc<Watched>,
-    wake: SyncSender<Wake>,
-) -> Result<RecommendedWatcher, notify::Error> {
-    notify::recommended_watcher(move |event: Result<Event, notify::Error>| {
-        let changed = match event {
-            Ok(event) => watched.concerns(&event),
-            // Events were lost: something may have changed.
-            Err(_) => true,
-        };
-        if changed {
+fn watcher(watched: Arc<Watched>, wake: SyncSender<Wake>) -> io::Result<FileWatch> {
+    FileWatch::start(move |change| {
+        if watched.concerns(&change) {
             let _ = wake.try_send(Wake::Changed);
         }
     })
@@ -132,21 +118,23 @@ fn wait_for_change(woken: &Receiver<Wake>) -> bool {
 
 impl Watched {
     /// Watches each folder, or the nearest above it that exists. Doing so again is harmless.
-    fn arm(&self, watcher: &mut RecommendedWatcher) {
+    fn arm(&self, watcher: &mut FileWatch) {
         for folder in &self.folders {
             let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else {
                 continue;
             };
-            if let Err(error) = watcher.watch(existing, RecursiveMode::NonRecursive) {
+            if let Err(error) = watcher.add(existing) {
                 tracing::warn!(folder = %existing.display(), %error, "changes will not be noticed: reload with SIGHUP");
             }
         }
     }
 
-    /// Whether the event can change what the configuration says. Reading a file cannot, and we do it ourselves.
-    fn concerns(&self, event: &Event) -> bool {
-        let changes = !matches!(event.kind, EventKind::Access(_));
-        changes && (event.need_rescan() || event.paths.iter().any(|path| self.is_ours(path)))
+    /// Whether it can change what the configuration says.
+    fn concerns(&self, change: &FileChange) -> bool {
+        match change {
+            FileChange::At(path) => self.is_ours(path),
+            FileChange::Anything => true,
+        }
     }
 
     fn is_ours(&self, path: &Path) -> bool {

@@ -332,7 +332,10 @@ fn pump_down(
 
 /// Whether a connection that stood has ended so: one that is being made is refused instead (`tcp_reset`).
 fn is_of_a_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// What a failed dial means to the program.

@@ -6,47 +6,25 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use tidegate_lab::{Lab, Session, address, endpoint, service};
 
-const NORMAL: u64 = 20_000_000;
-const LARGE: u64 = 200_000_000;
+const SIZE: u64 = 200_000_000;
 /// How long an answer of the lab's own server may take.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn downloads_arrive_whole_in_both_families() -> Result<()> {
-    downloads(NORMAL)
-}
-
-#[test]
-#[ignore = "long"]
 fn downloads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
-    downloads(LARGE)
-}
-
-#[test]
-fn uploads_arrive_whole_in_both_families() -> Result<()> {
-    uploads(NORMAL)
-}
-
-#[test]
-#[ignore = "long"]
-fn uploads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
-    uploads(LARGE)
-}
-
-fn downloads(size: u64) -> Result<()> {
     let lab = Lab::new()?;
     let web = service::Http::start(&lab.server, 80)?;
     let session = lab.session("")?;
-    let expected = service::sha256(service::Pattern::new(size))?;
+    let expected = service::sha256(service::Pattern::new(SIZE))?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let server = endpoint(server, 80)?.to_string();
         let sum = session.bash(&format!(
-            "curl -sS http://{server}/bytes/{size} | sha256sum"
+            "curl -sS http://{server}/bytes/{SIZE} | sha256sum"
         ))?;
         ensure!(sum.success()?.starts_with(&expected), "{server}");
         let flow = ended_flow(&session, &server)?;
         ensure!(flow["app"]["path"] == "/usr/bin/curl", "{flow}");
-        ensure!(flow["bytes_down"].as_u64() > Some(size), "{flow}");
+        ensure!(flow["bytes_down"].as_u64() > Some(SIZE), "{flow}");
     }
     let clients: Vec<_> = web
         .peers()
@@ -60,12 +38,13 @@ fn downloads(size: u64) -> Result<()> {
     Ok(())
 }
 
-fn uploads(size: u64) -> Result<()> {
+#[test]
+fn uploads_of_200_megabytes_arrive_whole_in_both_families() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     let session = lab.session("")?;
-    let payload = lab.payload(size)?;
-    let expected = service::sha256(service::Pattern::new(size))?;
+    let payload = lab.payload(SIZE)?;
+    let expected = service::sha256(service::Pattern::new(SIZE))?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let server = endpoint(server, 80)?.to_string();
         let sum = session
@@ -74,10 +53,10 @@ fn uploads(size: u64) -> Result<()> {
                 payload.display()
             ))?
             .success()?;
-        ensure!(sum == format!("{size} {expected}"), "{server}: {sum}");
+        ensure!(sum == format!("{SIZE} {expected}"), "{server}: {sum}");
         let flow = ended_flow(&session, &server)?;
         ensure!(flow["app"]["name"] == "curl", "{flow}");
-        ensure!(flow["bytes_up"].as_u64() > Some(size), "{flow}");
+        ensure!(flow["bytes_up"].as_u64() > Some(SIZE), "{flow}");
     }
     Ok(())
 }

@@ -1,0 +1,65 @@
+//! What routers and hosts reported about datagrams that an unconnected socket of ours sent.
+//!
+//! Such a socket has many peers, so an error number alone does not say whom it is about. Linux keeps each report in a
+//! queue beside the socket, with the destination that it concerns and who sent it (ip(7), `IP_RECVERR`). macOS tells
+//! unconnected sockets nothing, so there the queue is always empty.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(target_os = "macos")]
+use macos as imp;
+
+/// One report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Where the datagram was sent to.
+    pub destination: SocketAddr,
+    /// Who reported, where the system knows: the destination itself or a router before it.
+    pub from: Option<IpAddr>,
+    /// What was wrong.
+    pub fault: Fault,
+}
+
+/// What was wrong with a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody listens on the port.
+    PortUnreachable,
+    /// No way to the host.
+    HostUnreachable,
+    /// No way to the network.
+    NetworkUnreachable,
+    /// A filter refused it.
+    Prohibited,
+    /// The hop limit ran out on the way.
+    TimeExceeded,
+    /// It is larger than a link takes; with that link's MTU in bytes.
+    TooBig(u32),
+}
+
+/// Lets reports about what `socket` sends be queued. `socket` is bound to no peer.
+///
+/// # Errors
+/// The system's.
+pub fn enable(socket: impl AsFd) -> io::Result<()> {
+    imp::enable(socket.as_fd())
+}
+
+/// The oldest report in the queue, if there is one. Reports of kinds that [`Fault`] does not name are passed over.
+///
+/// Taking the last one also clears the error that the next send or receive would fail with.
+///
+/// # Errors
+/// The system's.
+pub fn next(socket: impl AsFd) -> io::Result<Option<Report>> {
+    imp::next(socket.as_fd())
+}

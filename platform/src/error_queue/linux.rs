@@ -1,0 +1,140 @@
+//! `IP_RECVERR` and `IPV6_RECVERR`, and what the kernel writes into the queue.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use socket2::{SockAddr, SockRef};
+
+use super::{Fault, Report};
+use crate::sys::error_queue;
+
+const ICMP_TIME_EXCEEDED: u8 = 11;
+const ICMP6_TIME_EXCEEDED: u8 = 3;
+/// Length of `struct sock_extended_err`; the address of who reported follows it.
+const EXTENDED_ERROR: usize = 16;
+
+pub(super) fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match is_ipv6(socket)? {
+        true => error_queue::turn_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        false => error_queue::turn_on(socket, libc::IPPROTO_IP, libc::IP_RECVERR),
+    }
+}
+
+fn is_ipv6(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(SockRef::from(&socket).local_addr()?.is_ipv6())
+}
+
+pub(super) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
+    let any: IpAddr = match is_ipv6(socket)? {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let mut control = Vec::new();
+    loop {
+        let mut destination = SockAddr::from(SocketAddr::new(any, 0));
+        if !error_queue::take(socket, &mut destination, &mut control)? {
+            return Ok(None);
+        }
+        if let Some(destination) = destination.as_socket()
+            && let Some((fault, from)) = extended_error(&control).and_then(parse)
+        {
+            return Ok(Some(Report {
+                destination,
+                from,
+                fault,
+            }));
+        }
+    }
+}
+
+/// The data of the control message that carries the error, among others. Each has a header (length with header, level,
+/// type) and ends at a multiple of the size of a pointer.
+fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
+    const WORD: usize = size_of::<usize>();
+    const HEADER: usize = WORD + 8;
+    loop {
+        let length = usize::from_ne_bytes(control.get(..WORD)?.try_into().ok()?);
+        let level = i32::from_ne_bytes(control.get(WORD..WORD + 4)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(control.get(WORD + 4..HEADER)?.try_into().ok()?);
+        let data = control.get(HEADER..length)?;
+        let wanted = [
+            (libc::IPPROTO_IP, libc::IP_RECVERR),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        ];
+        if wanted.contains(&(level, kind)) {
+            return Some(data);
+        }
+        control = control.get(length.checked_next_multiple_of(WORD)?..)?;
+    }
+}
+
+/// `struct sock_extended_err` (error number, origin, ICMP type, ICMP code, padding, MTU, unused), then a socket address.
+fn parse(data: &[u8]) -> Option<(Fault, Option<IpAddr>)> {
+    let number = i32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
+    let [origin, kind] = data.get(4..6)?.try_into().ok()?;
+    let mtu = u32::from_ne_bytes(data.get(8..12)?.try_into().ok()?);
+    let time_exceeded = match origin {
+        libc::SO_EE_ORIGIN_ICMP => kind == ICMP_TIME_EXCEEDED,
+        libc::SO_EE_ORIGIN_ICMP6 => kind == ICMP6_TIME_EXCEEDED,
+        _ => false,
+    };
+    let fault = match number {
+        _ if time_exceeded => Fault::TimeExceeded,
+        libc::ECONNREFUSED => Fault::PortUnreachable,
+        libc::EHOSTUNREACH => Fault::HostUnreachable,
+        libc::ENETUNREACH => Fault::NetworkUnreachable,
+        libc::EACCES => Fault::Prohibited,
+        libc::EMSGSIZE => Fault::TooBig(mtu),
+        _ => return None,
+    };
+    Some((fault, data.get(EXTENDED_ERROR..).and_then(socket_address)))
+}
+
+/// The address in a `struct sockaddr_in` or `sockaddr_in6`; none where the kernel does not know it (`AF_UNSPEC`).
+fn socket_address(bytes: &[u8]) -> Option<IpAddr> {
+    let family = i32::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+    match family {
+        libc::AF_INET => Some(IpAddr::from(<[u8; 4]>::try_from(bytes.get(4..8)?).ok()?)),
+        libc::AF_INET6 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes.get(8..24)?).ok()?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_port_is_reported_with_its_address_in_both_families() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let closed = UdpSocket::bind(any).unwrap().local_addr().unwrap();
+            let socket = UdpSocket::bind(any).unwrap();
+            super::super::enable(&socket).unwrap();
+            assert_eq!(super::super::next(&socket).unwrap(), None);
+            socket.send_to(b"anybody there?", closed).unwrap();
+            let expected = Report {
+                destination: closed,
+                from: Some(closed.ip()),
+                fault: Fault::PortUnreachable,
+            };
+            // Over loopback the report is there before `send_to` returns.
+            assert_eq!(super::super::next(&socket).unwrap(), Some(expected));
+            assert_eq!(super::super::next(&socket).unwrap(), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_message_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(data) = extended_error(&bytes) {
+                let _ = parse(data);
+            }
+            let _ = parse(&bytes);
+        }
+    }
+}

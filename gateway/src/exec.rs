@@ -31,7 +31,7 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
-use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
+use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig, raise_descriptor_limit};
 use crate::{stack, terminal};
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
@@ -60,6 +60,8 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         Ok(contained) => contained,
         Err(error) => return Ok(not_contained(&error)),
     };
+    // The command, which is started already, keeps the limit that it was given.
+    raise_descriptor_limit();
     for warning in &contained.report.warnings {
         tracing::warn!("{warning}");
     }

@@ -45,7 +45,7 @@ pub use self::inbox::{Handle, Message};
 pub use self::unknown::{Existing, Strangers};
 
 use self::echo::EchoSockets;
-use self::entry::{Entry, Path};
+use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
 use self::udp::Associations;
 
@@ -353,7 +353,7 @@ impl Worker {
 
     fn dial(&mut self, flow: FlowId) {
         if self.flows.get(&flow).is_some_and(Entry::is_our_own) {
-            return self.refuse_loop(flow);
+            return self.note_dialed(flow, Err(NotDialed::LOOP));
         }
         match self.flows.get(&flow).map(|entry| &entry.path) {
             Some(Path::Tcp(_)) => self.dial_tcp(flow),

@@ -185,7 +185,7 @@ impl Worker {
             association.peers.insert(target, flow);
         }
         if let Some(previous) = previous {
-            self.leave_association(flow, previous);
+            self.leave_association(flow, previous, None);
         }
         Ok(())
     }
@@ -383,15 +383,26 @@ impl Worker {
 
     pub(super) fn release_udp(&mut self, flow: FlowId, path: &UdpPath) {
         if let Some(id) = path.association {
-            self.leave_association(flow, id);
+            self.leave_association(flow, id, path.target);
         }
     }
 
-    fn leave_association(&mut self, flow: FlowId, id: AssociationId) {
+    /// A flow's peers are its target and, if it asked the gateway's DNS, those of the host's resolvers that it tried. They
+    /// are looked up one by one: a program may have tens of thousands of peers at one socket.
+    fn leave_association(
+        &mut self,
+        flow: FlowId,
+        id: AssociationId,
+        target: Option<SocketAddr>,
+    ) {
         let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };
-        association.peers.retain(|_, owner| *owner != flow);
+        for peer in target.iter().chain(&self.translation.resolvers) {
+            if association.peers.get(peer) == Some(&flow) {
+                association.peers.remove(peer);
+            }
+        }
         if association.peers.is_empty() {
             let association = self.associations.all.remove(id);
             self.associations.by_key.remove(&association.key);

@@ -177,12 +177,13 @@ impl Worker {
         let waiting = std::mem::take(&mut path.waiting);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
-            && let Some(reset) = reset_in_place_of(packet)
         {
             self.answer(now, packet, refusal);
-            self.emit(&reset, Offload::default());
+            if let Some(reset) = reset_in_place_of(packet) {
+                self.emit(&reset, Offload::default());
+            }
         }
-        self.stack.forget(flow);
+        self.stack.refuse(now, flow, refusal);
     }
 
     fn emit(&mut self, packet: &[u8], offload: Offload) {

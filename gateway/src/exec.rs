@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::Context;
@@ -20,11 +21,12 @@ use tidegate_platform::resolvers::Resolvers;
 use tidegate_platform::tun::{OffloadWish, Tun};
 use tidegate_routing::target::{HostLoopback, Translation};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::cli::{EXEC_FAILED, ExecArgs};
 use crate::config::{Config, ConfigSource};
 use crate::control::access::HostGroup;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlServer, ControlSocket};
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
@@ -43,6 +45,8 @@ const DEVICE: &str = "tide0";
 const MTU: u16 = 1500;
 /// A socket of the namespace for the worker.
 const DIAG_SOCKETS: u8 = 1;
+/// How long what the command has sent may still go out after its end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the command and gives its exit status.
 ///
@@ -73,7 +77,9 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
 
     let mut command = contained.command;
     let outcome = match command.start() {
-        Ok(()) => wait(&mut command).map(|status| ExitCode::from(namespaces::exit_code(status))),
+        Ok(()) => {
+            wait(&mut command, &shared).map(|status| ExitCode::from(namespaces::exit_code(status)))
+        }
         Err(error) => Ok(not_contained(&error)),
     };
     shared.request_shutdown("the command has ended");
@@ -134,8 +140,9 @@ fn open_control(
     reloader: Arc<Reloader>,
 ) -> anyhow::Result<Option<ControlServer>> {
     let Some(path) = path else { return Ok(None) };
+    let socket = ControlSocket::bind(path, &HostGroup)?;
     Ok(Some(ControlServer::start(
-        path,
+        socket,
         Arc::clone(shared),
         reloader,
         HostGroup,
@@ -163,12 +170,17 @@ fn start_worker(
         identify: Identify::start(finder, processes)?,
         strangers: Strangers::Refuse,
         probe: Arc::default(),
+        linger: LAST_WORDS,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(worker::Message::Changed));
+    let end = shared.end_with("the worker");
     Ok(thread::Builder::new()
         .name("worker-0".to_owned())
-        .spawn(move || worker.run())?)
+        .spawn(move || {
+            let _end = end;
+            worker.run()
+        })?)
 }
 
 fn translation(args: &ExecArgs, resolvers: &Resolvers) -> Translation {
@@ -183,25 +195,35 @@ fn translation(args: &ExecArgs, resolvers: &Resolvers) -> Translation {
     }
 }
 
-/// Waits for the command's end and passes signals on meanwhile.
-fn wait(command: &mut ContainedCommand) -> anyhow::Result<ExitStatus> {
+/// Waits for the command's end and passes signals on meanwhile. Without a data plane the command is asked to end.
+fn wait(command: &mut ContainedCommand, shared: &Shared) -> anyhow::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
     runtime.block_on(async {
         let mut child = signal(SignalKind::child())?;
         let mut signals = Forwarded::register()?;
+        let changed = Arc::new(Notify::new());
+        let change = Arc::clone(&changed);
+        shared.on_change(move || change.notify_one());
+        // The data plane may have ended before.
+        changed.notify_one();
         loop {
             if let Some(status) = command.try_wait()? {
                 return Ok(status);
             }
-            tokio::select! {
-                _ = child.recv() => {}
-                number = signals.next() => {
-                    if let Err(error) = command.signal(number) {
-                        tracing::debug!(%error, number, "a signal could not be passed on");
+            let number = tokio::select! {
+                _ = child.recv() => continue,
+                () = changed.notified() => {
+                    if !shared.lifecycle.is_stopping() {
+                        continue;
                     }
+                    SignalKind::terminate().as_raw_value()
                 }
+                number = signals.next() => number,
+            };
+            if let Err(error) = command.signal(number) {
+                tracing::debug!(%error, number, "a signal could not be passed on");
             }
         }
     })

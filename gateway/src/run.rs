@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
@@ -28,7 +29,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlServer, ControlSocket};
 use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
@@ -53,13 +54,15 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
+    let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+    let control = ControlSocket::bind(control, &HostGroup)?;
     // Privileges belong to threads: before the first one starts.
     if let Err(errors) = privileges::drop_to_needed() {
         for error in errors {
             tracing::warn!(%error, "more privileges than needed are kept");
         }
     }
-    let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let facts = keeper.facts()?;
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
@@ -74,12 +77,21 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
     if let Err(error) = installed {
         let left = keeper.remove();
+        complain_of(&left);
         shared.request_shutdown("the capture could not be started");
         join(worker)?;
-        complain_of(&left);
-        return Err(error.context("the capture could not be started, and everything is undone"));
+        return Err(error.context(if left.is_empty() {
+            "the capture could not be started, and everything is undone"
+        } else {
+            "the capture could not be started, and not everything is undone"
+        }));
     }
-    let _control = open_control(args.control.as_deref(), &shared, &reloader)?;
+    let _control = ControlServer::start(
+        control,
+        Arc::clone(&shared),
+        Arc::clone(&reloader),
+        HostGroup,
+    )?;
     let _watch = ConfigWatch::start(reloader).map_err(|error| tracing::warn!("{error}"));
     let keeper = keeper.watch(Arc::clone(&shared))?;
     if let Some(length) = args.trial {
@@ -90,7 +102,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let ending = shared.lifecycle.wait();
     shared.request_shutdown("the end");
     let Ok(keeper) = keeper.join() else {
-        bail!("the thread that watches the host panicked; run `tidegate recover`")
+        bail!(
+            "the thread that watches the host panicked; please report this with the message above"
+        )
     };
     let left = keeper.remove();
     let ended = join(worker);
@@ -206,16 +220,17 @@ fn start_worker(
         },
         bypass,
         probe,
+        // The programs live on, and so does what they have to say.
+        linger: Duration::ZERO,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     shared.on_change(move || handle.tell(Message::Changed));
-    let shared = Arc::clone(shared);
+    let end = shared.end_with("the worker");
     Ok(thread::Builder::new()
         .name("worker-0".to_owned())
         .spawn(move || {
-            let ended = worker.run();
-            shared.request_shutdown("the worker has ended");
-            ended
+            let _end = end;
+            worker.run()
         })?)
 }
 
@@ -224,20 +239,6 @@ fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {
         probe.cross(uplink.family)?;
     }
     Ok(())
-}
-
-fn open_control(
-    path: Option<&Path>,
-    shared: &Arc<Shared>,
-    reloader: &Arc<Reloader>,
-) -> anyhow::Result<ControlServer> {
-    let path = path.unwrap_or(Path::new(DEFAULT_SOCKET));
-    Ok(ControlServer::start(
-        path,
-        Arc::clone(shared),
-        Arc::clone(reloader),
-        HostGroup,
-    )?)
 }
 
 fn join(worker: JoinHandle<io::Result<()>>) -> anyhow::Result<()> {

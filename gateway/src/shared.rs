@@ -121,6 +121,15 @@ impl Shared {
         self.wake_workers();
     }
 
+    /// Asks everything to end when the guard is dropped: for a thread without which the gateway is of no use, so that its
+    /// panic too ends the program in good order.
+    pub fn end_with(self: &Arc<Self>, thread: &'static str) -> EndGuard {
+        EndGuard {
+            shared: Arc::clone(self),
+            thread,
+        }
+    }
+
     /// Changes what is said of the capture.
     pub fn update_capture(&self, change: impl Fn(&mut CaptureStatus)) {
         self.capture.rcu(|capture| {
@@ -137,6 +146,20 @@ impl Shared {
     }
 }
 
+/// The end of its thread is the end of the gateway: [`Shared::end_with`].
+#[derive(Debug)]
+pub struct EndGuard {
+    shared: Arc<Shared>,
+    thread: &'static str,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.shared
+            .request_shutdown(format!("{} has ended", self.thread));
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
@@ -150,4 +173,32 @@ impl fmt::Debug for Shared {
 /// Every holder leaves what it locked whole, so the lock of a thread that panicked is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tidegate_policy::Policy;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_gateway() {
+        let shared = Shared::new(
+            Policy::allow_all(),
+            CaptureStatus::new(CaptureKind::Host, "tide0"),
+            FlowLogLimits::default(),
+        );
+        let end = shared.end_with("the worker");
+        let thread = thread::spawn(move || {
+            let _end = end;
+            panic!("this panic belongs to the test");
+        });
+        assert!(thread.join().is_err());
+        let Ending::Requested(reason) = shared.lifecycle.wait() else {
+            panic!("there is no trial")
+        };
+        assert_eq!(reason, "the worker has ended");
+    }
 }

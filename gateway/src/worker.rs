@@ -7,6 +7,7 @@
 //! one flow.
 
 mod echo;
+mod ending;
 mod entry;
 mod identify;
 mod inbox;
@@ -17,6 +18,7 @@ mod unknown;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +70,8 @@ pub struct WorkerConfig {
     pub strangers: Strangers,
     /// The datagrams that prove the capture.
     pub probe: Arc<Probe>,
+    /// How long what programs have sent may still go out once the end was asked for.
+    pub linger: Duration,
 }
 
 /// One data-plane thread.
@@ -97,6 +101,7 @@ pub struct Worker {
     identify: Identify,
     strangers: Strangers,
     probe: Arc<Probe>,
+    linger: Duration,
     transmit_buffer: Box<[u8]>,
 }
 
@@ -137,6 +142,7 @@ impl Worker {
             identify: config.identify,
             strangers: config.strangers,
             probe: config.probe,
+            linger: config.linger,
             transmit_buffer: vec![0; BUFFER].into_boxed_slice(),
         };
         Ok((worker, handle))
@@ -148,24 +154,38 @@ impl Worker {
         let mut packet = vec![0; BUFFER].into_boxed_slice();
         loop {
             let timeout = self.timeout(Instant::now());
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let mut messages = false;
-            for event in &events {
-                match event.token() {
-                    TUN => self.tun_readable = true,
-                    INBOX => messages = true,
-                    Token(source) => self.note_ready(source, event),
-                }
-            }
-            if messages && self.read_inbox(Instant::now()).is_break() {
+            if self.wait(&mut events, timeout)?.is_break() {
+                self.finish(&mut events, &mut packet)?;
                 self.close_all(Instant::now());
                 return Ok(());
             }
             self.turn(&mut packet)?;
         }
+    }
+
+    /// Sleeps until something is ready, notes what, and hears other threads; breaks when one asked to stop.
+    fn wait(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<ControlFlow<()>> {
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut messages = false;
+        for event in &*events {
+            match event.token() {
+                TUN => self.tun_readable = true,
+                INBOX => messages = true,
+                Token(source) => self.note_ready(source, event),
+            }
+        }
+        Ok(if messages {
+            self.read_inbox(Instant::now())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 
     /// One round: device, timers, sockets, device.
@@ -405,15 +425,6 @@ impl Worker {
             entry.queued = true;
             self.ready.push_back(flow);
         }
-    }
-
-    fn close_all(&mut self, now: Instant) {
-        let mut flows: Vec<FlowId> = self.flows.keys().copied().collect();
-        flows.sort_unstable();
-        for flow in flows {
-            self.cut(now, flow);
-        }
-        self.transmit(now);
     }
 }
 

@@ -33,6 +33,15 @@ const REST: Duration = Duration::from_millis(100);
 /// How long a reload in progress may hold up the end.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
+/// The socket, made but not served yet: clients that connect wait.
+///
+/// To give it to the group takes a privilege that the gateway drops before its first thread starts.
+#[derive(Debug)]
+pub struct ControlSocket {
+    bound: BoundSocket,
+    listener: StdListener,
+}
+
 /// The running server; dropping it hangs up and removes the socket.
 #[derive(Debug)]
 pub struct ControlServer {
@@ -50,29 +59,37 @@ struct Service {
     config_file: PathBuf,
 }
 
-/// Why the server could not start.
+/// The thread of the server or its runtime could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The socket could not be made.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The thread or its runtime could not be made.
-    #[error("cannot start the thread of the control socket: {0}")]
-    Thread(#[source] io::Error),
-}
+#[error("cannot start the thread of the control socket: {0}")]
+pub struct ServerError(#[source] io::Error);
 
-impl ControlServer {
-    /// Listens at `path`, for root, the user who runs us, and `group`.
+impl ControlSocket {
+    /// Listens at `path`, open to the user who runs us and `group`.
     ///
     /// # Errors
     /// The socket is taken or cannot be made.
+    pub fn bind(path: &Path, group: &impl Membership) -> Result<Self, SocketError> {
+        let (bound, listener) = BoundSocket::bind(path, group.gid())?;
+        Ok(Self { bound, listener })
+    }
+}
+
+impl ControlServer {
+    /// Answers on `socket`: root, the user who runs us, and `group`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
     pub fn start(
-        path: &Path,
+        socket: ControlSocket,
         shared: Arc<Shared>,
         reloader: Arc<Reloader>,
         group: impl Membership + 'static,
     ) -> Result<Self, ServerError> {
-        let (socket, listener) = BoundSocket::bind(path, group.gid())?;
+        let ControlSocket {
+            bound: socket,
+            listener,
+        } = socket;
         let config_file = reloader.source().file().to_owned();
         let access = Access::new(socket.owner(), group);
         let service = Arc::new(Service {
@@ -86,7 +103,7 @@ impl ControlServer {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(ServerError::Thread)?;
+            .map_err(ServerError)?;
         let serve = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -99,7 +116,7 @@ impl ControlServer {
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(serve)
-            .map_err(ServerError::Thread)?;
+            .map_err(ServerError)?;
         tracing::info!(path = %socket.path().display(), "control socket open");
         Ok(Self {
             stop: Some(stop),

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tidegate_policy::{App, Direction, Policy, Protocol, Verdict};
 use super::access::Membership;
 use super::client::{Client, ClientError};
 use super::protocol::{FlowsRequest, RefusedWhy, Reply, Request};
-use super::server::{ControlServer, ServerError};
+use super::server::{ControlServer, ControlSocket};
 use super::socket::SocketError;
 use crate::config::{Capture, ConfigSource};
 use crate::record::{FlowLogLimits, FlowRecord, FlowState, LiveFlow, NewFlow};
@@ -36,6 +36,15 @@ impl Membership for NoGroup {
     }
 }
 
+fn serve(
+    path: &Path,
+    shared: &Arc<Shared>,
+    reloader: &Arc<Reloader>,
+) -> Result<ControlServer, SocketError> {
+    let socket = ControlSocket::bind(path, &NoGroup)?;
+    Ok(ControlServer::start(socket, Arc::clone(shared), Arc::clone(reloader), NoGroup).unwrap())
+}
+
 /// A daemon without a data plane.
 struct Daemon {
     server: ControlServer,
@@ -52,7 +61,7 @@ impl Daemon {
         let shared = Shared::new(Policy::allow_all(), capture, FlowLogLimits::default());
         let reloader = Reloader::new(source, Capture::default(), Arc::clone(&shared));
         let socket = folder.path().join("run/control.sock");
-        let server = ControlServer::start(&socket, Arc::clone(&shared), reloader, NoGroup).unwrap();
+        let server = serve(&socket, &shared, &reloader).unwrap();
         Self {
             server,
             shared,
@@ -328,29 +337,12 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         Capture::default(),
         Arc::clone(&daemon.shared),
     );
-    let again = || {
-        ControlServer::start(
-            &path,
-            Arc::clone(&daemon.shared),
-            Arc::clone(&reloader),
-            NoGroup,
-        )
-    };
-    let in_use = again().unwrap_err();
-    assert!(
-        matches!(in_use, ServerError::Socket(SocketError::InUse(_))),
-        "{in_use}"
-    );
+    let in_use = serve(&path, &daemon.shared, &reloader).unwrap_err();
+    assert!(matches!(in_use, SocketError::InUse(_)), "{in_use}");
 
     let stale = daemon.folder.path().join("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
-    let server = ControlServer::start(
-        &stale,
-        Arc::clone(&daemon.shared),
-        Arc::clone(&reloader),
-        NoGroup,
-    )
-    .unwrap();
+    let server = serve(&stale, &daemon.shared, &reloader).unwrap();
     Client::connect(&stale)
         .unwrap()
         .ask(Request::Status)
@@ -359,11 +351,9 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     assert!(!stale.exists());
 
     let file = daemon.folder.write("file", "keep me");
-    let in_the_way =
-        ControlServer::start(&file, Arc::clone(&daemon.shared), reloader.clone(), NoGroup)
-            .unwrap_err();
+    let in_the_way = serve(&file, &daemon.shared, &reloader).unwrap_err();
     assert!(
-        matches!(in_the_way, ServerError::Socket(SocketError::InTheWay(_))),
+        matches!(in_the_way, SocketError::InTheWay(_)),
         "{in_the_way}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"keep me");

@@ -27,10 +27,11 @@ pub const JOURNAL: &str = "/run/tidegate/journal";
 const NEWS: Token = Token(0);
 const CHANGED: Token = Token(1);
 
-/// The plan of this host, and who may change it.
+/// The plan of this host, and who may change it. Dropping it takes everything back, however the program ends.
 pub(super) struct PlanKeeper {
     network: HostNetwork,
-    journal: Journal,
+    /// None once everything was taken back.
+    journal: Option<Journal>,
     options: CaptureOptions,
 }
 
@@ -53,7 +54,7 @@ impl PlanKeeper {
         let journal = Journal::open(journal.as_ref(), json!({ "tun": options.tun }))?;
         Ok(Self {
             network,
-            journal,
+            journal: Some(journal),
             options,
         })
     }
@@ -81,15 +82,26 @@ impl PlanKeeper {
         if changes.is_empty() {
             return Ok(Checked::Whole);
         }
-        self.network.apply(&changes, &mut self.journal)?;
+        let journal = self
+            .journal
+            .as_mut()
+            .context("everything was taken back already")?;
+        self.network.apply(&changes, journal)?;
         Ok(Checked::Restored)
     }
 
     /// Takes everything back. Returns what could not be.
     pub(super) fn remove(mut self) -> Vec<UndoError> {
-        let left = self.network.undo(&self.journal);
+        self.take_back()
+    }
+
+    fn take_back(&mut self) -> Vec<UndoError> {
+        let Some(journal) = self.journal.take() else {
+            return Vec::new();
+        };
+        let left = self.network.undo(&journal);
         if left.is_empty()
-            && let Err(error) = self.journal.clear()
+            && let Err(error) = journal.clear()
         {
             tracing::warn!(%error, "the journal stays behind");
         }
@@ -114,6 +126,7 @@ impl PlanKeeper {
         thread::Builder::new()
             .name("host-plan".to_owned())
             .spawn(move || {
+                let _end = shared.end_with("the thread that watches the host");
                 let mut guard = Guard::new(GuardLimits::default());
                 // Something may have changed between the start and the first news.
                 guard.handle_change(Instant::now());
@@ -194,6 +207,14 @@ impl PlanKeeper {
                 shared.update_capture(|capture| capture.problems = vec![problem.clone()]);
                 Checked::Restored
             }
+        }
+    }
+}
+
+impl Drop for PlanKeeper {
+    fn drop(&mut self) {
+        for error in self.take_back() {
+            tracing::error!("{error}; `tidegate recover` tries again");
         }
     }
 }

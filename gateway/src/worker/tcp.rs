@@ -55,6 +55,22 @@ impl Path {
     }
 }
 
+impl TcpPath {
+    /// The program's FIN has gone upstream, and so has all before it.
+    pub(super) fn is_finished_upward(&self) -> bool {
+        self.socket
+            .as_ref()
+            .is_some_and(|upstream| upstream.write_finished)
+    }
+
+    /// The program may still have something to say.
+    pub(super) fn is_open_upward(&self) -> bool {
+        self.socket
+            .as_ref()
+            .is_some_and(|upstream| upstream.connected && !upstream.write_finished)
+    }
+}
+
 /// What one turn left.
 enum Pumped {
     /// Nothing more to move for now.
@@ -118,6 +134,9 @@ impl Worker {
                     upstream.writable |= event.is_writable() || event.is_error();
                 }
                 self.enqueue(flow);
+            }
+            Some(Source::Udp(association)) if event.is_error() => {
+                self.associations.note_reported(association);
             }
             Some(Source::Udp(association)) => self.associations.note_readable(association),
             Some(Source::Echo(socket)) => self.echo.note_readable(socket),

@@ -161,7 +161,7 @@ impl Daemon<'_> {
         self.process
     }
 
-    /// The control socket opens once packets are captured.
+    /// The control socket answers once packets are captured.
     fn is_capturing(&self) -> bool {
         self.status()
             .is_ok_and(|status| status["capture"]["kind"] == "host")

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Finished, Lab, Terminal, User, address, service};
+use tidegate_lab::{Finished, Lab, Terminal, User, address, service, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Numbers of signals, the same on every Linux.
@@ -198,5 +198,27 @@ fn starting_and_ending_takes_no_time_to_speak_of() -> Result<()> {
         "{:?}",
         begun.elapsed()
     );
+    Ok(())
+}
+
+#[test]
+fn what_a_command_says_last_is_delivered() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = service::Sink::start(&lab.server, 8000)?;
+    let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    for round in 1..=10 {
+        lab.exec()
+            .bash("echo bye >/dev/udp/203.0.113.10/7; head -c 300000 /dev/zero >/dev/tcp/203.0.113.10/8000")?
+            .success()?;
+        wait_until("the last words have come", PATIENCE, || {
+            sink.endings().len() == round && echo.peers().len() == round
+        })?;
+    }
+    for ending in sink.endings() {
+        ensure!(
+            (ending.bytes, ending.error) == (300_000, None),
+            "{ending:?}"
+        );
+    }
     Ok(())
 }

@@ -57,7 +57,11 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&source)?;
     let resolvers = Resolvers::of_host().context("cannot read the host's resolvers")?;
     // Before the command is contained, so that it is covered up inside like every other socket.
-    let control = args.control.as_deref().map(|path| ControlSocket::bind(path, &HostGroup)).transpose()?;
+    let control = args
+        .control
+        .as_deref()
+        .map(|path| ControlSocket::bind(path, &HostGroup))
+        .transpose()?;
     let mut contained = match Contained::spawn(&contain_config(&args, &resolvers)) {
         Ok(contained) => contained,
         Err(error) => return Ok(not_contained(&error)),

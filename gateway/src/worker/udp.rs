@@ -15,12 +15,10 @@ use socket2::{Domain, Socket, Type};
 use tidegate_netstack::{DropReason, FlowId, LocalAddr, Refusal};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::error_queue::{self, Fault, Report};
-use tidegate_routing::flow::DialFailure;
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
-use super::entry::Path;
-use super::tcp::dial_failure;
+use super::entry::{NotDialed, Path};
 use super::{Source, Worker, count};
 
 /// Datagrams that wait for one flow's verdict.
@@ -147,27 +145,17 @@ impl Worker {
     }
 
     pub(super) fn open_udp(&mut self, flow: FlowId) {
-        let Some(entry) = self.flows.get_mut(&flow) else {
+        let Some(entry) = self.flows.get(&flow) else {
             return;
         };
         let key = entry.key;
-        let mut failure = None;
         let outcome = match self.translation.target(key.remote.0, 0) {
-            Target::NoService => Err(DialFailure::Refused),
+            Target::NoService => Err(NotDialed::NO_SERVICE),
             Target::To(target) | Target::Resolver(target) => self
                 .join_association(flow, key.local, target)
-                .map_err(|error| {
-                    failure = Some(error.to_string());
-                    dial_failure(&error)
-                }),
+                .map_err(NotDialed::from),
         };
-        if let Err(failure) = outcome {
-            self.shared.counters.dial_failures.add(failure.name());
-        }
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.failure = failure;
-            entry.life.handle_dialed(outcome);
-        }
+        self.note_dialed(flow, outcome);
     }
 
     fn join_association(
@@ -197,7 +185,7 @@ impl Worker {
             association.peers.insert(target, flow);
         }
         if let Some(previous) = previous {
-            self.leave_association(flow, previous);
+            self.leave_association(flow, previous, None);
         }
         Ok(())
     }
@@ -395,15 +383,21 @@ impl Worker {
 
     pub(super) fn release_udp(&mut self, flow: FlowId, path: &UdpPath) {
         if let Some(id) = path.association {
-            self.leave_association(flow, id);
+            self.leave_association(flow, id, path.target);
         }
     }
 
-    fn leave_association(&mut self, flow: FlowId, id: AssociationId) {
+    /// A flow's peers are its target and, if it asked the gateway's DNS, those of the host's resolvers that it tried. They
+    /// are looked up one by one: a program may have tens of thousands of peers at one socket.
+    fn leave_association(&mut self, flow: FlowId, id: AssociationId, target: Option<SocketAddr>) {
         let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };
-        association.peers.retain(|_, owner| *owner != flow);
+        for peer in target.iter().chain(&self.translation.resolvers) {
+            if association.peers.get(peer) == Some(&flow) {
+                association.peers.remove(peer);
+            }
+        }
         if association.peers.is_empty() {
             let association = self.associations.all.remove(id);
             self.associations.by_key.remove(&association.key);

@@ -156,9 +156,7 @@ impl Worker {
     }
 
     pub(super) fn open_passed(&mut self, flow: FlowId) {
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.life.handle_dialed(Ok(()));
-        }
+        self.note_dialed(flow, Ok(()));
     }
 
     /// The verdict is in: what waited goes on.
@@ -179,12 +177,13 @@ impl Worker {
         let waiting = std::mem::take(&mut path.waiting);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
-            && let Some(reset) = reset_in_place_of(packet)
         {
             self.answer(now, packet, refusal);
-            self.emit(&reset, Offload::default());
+            if let Some(reset) = reset_in_place_of(packet) {
+                self.emit(&reset, Offload::default());
+            }
         }
-        self.stack.forget(flow);
+        self.stack.refuse(now, flow, refusal);
     }
 
     fn emit(&mut self, packet: &[u8], offload: Offload) {

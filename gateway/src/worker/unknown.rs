@@ -162,7 +162,8 @@ impl Worker {
             self.answer(now, packet, refusal);
             self.emit(&reset, Offload::default());
         }
-        self.stack.forget(flow);
+        // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
+        self.stack.refuse(now, flow, refusal);
     }
 
     fn emit(&mut self, packet: &[u8], offload: Offload) {

@@ -152,14 +152,16 @@ impl Worker {
 
     fn join_echo(&mut self, flow: FlowId, target: SocketAddr) -> io::Result<()> {
         let family = EchoFamily::of(target.ip());
-        let id = match self.echo.raw[family.index()] {
-            Some(id) => id,
-            None => self.open_echo_socket(family, flow)?,
-        };
         let identifier = self
             .echo
             .claim_identifier(family, flow)
             .ok_or(io::ErrorKind::AddrInUse)?;
+        let id = match self.echo.raw[family.index()] {
+            Some(id) => id,
+            None => self.open_echo_socket(family, flow).inspect_err(|_| {
+                self.echo.by_identifier.remove(&(family, identifier));
+            })?,
+        };
         if let Some(Path::Echo(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) {
             (path.socket, path.identifier, path.target) = (Some(id), identifier, Some(target));
         }

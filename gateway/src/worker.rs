@@ -378,7 +378,8 @@ impl Worker {
         while let Some(event) = self.stack.poll_event() {
             match event {
                 Event::Closed(flow, reason) => {
-                    if matches!(reason, CloseReason::ResetByProgram | CloseReason::TimedOut) {
+                    // A FIN would tell the far end that all was said.
+                    if reason != CloseReason::Finished {
                         self.reset_upstream(flow);
                     }
                     self.end(flow, close_reason(reason));

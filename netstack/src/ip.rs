@@ -108,6 +108,9 @@ fn parse_v4(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
     if !Sum::default().bytes(&whole[..header_len]).is_intact() {
         return Err(DropReason::BadHeaderChecksum);
     }
+    if has_source_route(&whole[IPV4_HEADER..header_len]) {
+        return Err(DropReason::SourceRoute);
+    }
     let flags = u16_at(header, 6);
     let (offset, more) = (usize::from(flags & 0x1fff) * 8, flags & 0x2000 != 0);
     let fragment = (more || offset != 0).then(|| Fragment {
@@ -128,6 +131,27 @@ fn parse_v4(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
         header_len,
         fragment,
     })
+}
+
+/// Whether IPv4 options hold a loose or strict source route (RFC 791 section 3.1): the destination in the header is then
+/// not the one that is meant. Hosts and routers refuse it by default (RFC 7126 section 4.3), and any user may set it.
+fn has_source_route(mut options: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    loop {
+        options = match *options {
+            [] | [END, ..] => return false,
+            [LOOSE | STRICT, ..] => return true,
+            [NO_OPERATION, ref rest @ ..] => rest,
+            [_, length, ..] => match options.get(usize::from(length)..) {
+                Some(rest) if length >= 2 => rest,
+                _ => return false,
+            },
+            [_] => return false,
+        };
+    }
 }
 
 fn parse_v6(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
@@ -154,23 +178,19 @@ fn parse_v6(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
     Ok(parsed)
 }
 
-/// Steps over IPv6 extension headers (RFC 8200 section 4) up to the upper protocol, a real fragment, or a source route
-/// that is not yet at its end: such a packet is judged by address and protocol.
+/// Steps over IPv6 extension headers (RFC 8200 section 4) up to the upper protocol or a real fragment. A source route that
+/// is not yet at its end hides both the real destination and, by its number, the upper protocol and ports; an ordinary
+/// user's program may set one (`IPV6_RTHDR`), so it would lead round every rule.
 fn walk_extensions(packet: &mut IpPacket<'_>) -> Result<(), DropReason> {
     for _ in 0..MAX_EXTENSION_HEADERS {
         let rest = packet.payload();
         let length = match packet.protocol {
             protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::ROUTING => {
-                let [next, length, kind, left, ..] = *rest else {
+                let [next, length, _, segments_left, ..] = *rest else {
                     return Err(DropReason::Truncated);
                 };
-                if packet.protocol == protocol::ROUTING && left != 0 {
-                    // RFC 5095: type 0 with segments left is an error, the others are not ours to follow.
-                    return if kind == 0 {
-                        Err(DropReason::Malformed)
-                    } else {
-                        Ok(())
-                    };
+                if packet.protocol == protocol::ROUTING && segments_left != 0 {
+                    return Err(DropReason::SourceRoute);
                 }
                 packet.protocol = next;
                 (usize::from(length) + 1) * 8

@@ -69,6 +69,8 @@ pub enum DropReason {
     BadTransportChecksum,
     /// A source or destination that no host may use on a wire (RFC 1122 section 3.2.1.3, RFC 4291).
     ImpossibleAddress,
+    /// A source route that is not yet at its end: neither the real destination nor the ports can be judged.
+    SourceRoute,
     /// Fragments overlap (RFC 5722).
     FragmentOverlap,
     /// The reassembly table is full, or the datagram would be too large.
@@ -97,6 +99,7 @@ impl DropReason {
             Self::BadHeaderChecksum => "bad header checksum",
             Self::BadTransportChecksum => "bad transport checksum",
             Self::ImpossibleAddress => "impossible address",
+            Self::SourceRoute => "source route",
             Self::FragmentOverlap => "fragments overlap",
             Self::FragmentTableFull => "fragment table full",
             Self::FlowTableFull => "flow table full",

@@ -2,7 +2,8 @@
 //!
 //! 300 copies of one program under different names, 20 at a time. Each opens one TCP connection whose SYN nobody answers,
 //! and is ended as soon as its flow is attributed, while unrelated processes come and go. Needs root: it makes a network
-//! namespace and a TUN device in it. Starts itself again as the many programs, and so has a `main` of its own.
+//! namespace and a TUN device in it. Starts itself again as the many programs, and so has a `main` of its own, which
+//! answers a test runner as the usual one would: `--list [--ignored]`, then `--exact NAME`.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test program fails by panicking")]
 #![expect(
@@ -25,16 +26,19 @@ use tidegate_platform::link::{LinkSettings, configure};
 use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::Protocol;
 
+const NAME: &str = "short_lived_programs_are_named_rightly";
 const COPIES: u16 = 300;
 const AT_A_TIME: usize = 20;
 /// The copy with number N connects to this port plus N.
 const FIRST_PORT: u16 = 20_000;
 
 fn main() {
-    let mut arguments = std::env::args();
-    let _program = arguments.next();
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("connect"), Some(port)) => connect(port.parse().unwrap()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    match arguments.as_slice() {
+        [first, port] if first == "connect" => connect(port.parse().unwrap()),
+        _ if has("--list") && has("--ignored") => {}
+        _ if has("--list") => println!("{NAME}: test"),
         _ => attribute_all(),
     }
 }
@@ -214,7 +218,7 @@ fn run_copies(device: &mut std::fs::File, copies: &Copies, mut finder: AppFinder
     times.sort_unstable();
     assert_eq!(times.len(), usize::from(COPIES));
     println!(
-        "test {COPIES} copies ... ok; look-up p50 {:?}, p99 {:?}",
+        "test {NAME} ... ok; {COPIES} copies, look-up p50 {:?}, p99 {:?}",
         times[times.len() / 2],
         times[times.len() * 99 / 100]
     );

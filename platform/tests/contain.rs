@@ -1,4 +1,5 @@
-//! Exec capture, driven by real programs. It starts itself again, as the gateway does, and so has a `main` of its own.
+//! Exec capture, driven by real programs. It starts itself again, as the gateway does, and so has a `main` of its own,
+//! which answers a test runner as the usual one would: `--list [--ignored]`, then `--exact NAME`.
 //!
 //! Runs as root: each case once as root, and once as an ordinary user, in a mount namespace where `/dev/net/tun` is open
 //! to everyone as distributions ship it. Nothing outside of namespaces is changed.
@@ -36,7 +37,13 @@ fn main() -> ExitCode {
             second_process(&arguments.next().unwrap_or_default())
         }
         Some(first) if first == "run" => first_process(arguments.collect()),
-        _ => all_cases(),
+        Some(first) if first == "--list" => {
+            if !arguments.any(|argument| argument == "--ignored") {
+                list_cases();
+            }
+            ExitCode::SUCCESS
+        }
+        _ => run_cases(),
     }
 }
 
@@ -311,18 +318,26 @@ const CASES: &[Case] = &[
     ),
 ];
 
-fn all_cases() -> ExitCode {
-    let wanted = std::env::args()
-        .nth(1)
-        .filter(|argument| !argument.starts_with('-'));
+fn list_cases() {
+    for (name, _) in CASES {
+        println!("{name}: test");
+    }
+}
+
+/// Runs the cases whose names contain the first argument, or all; with `--exact` the one of that name.
+fn run_cases() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let exact = arguments.iter().any(|argument| argument == "--exact");
+    let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let is_wanted = |name: &str| match wanted {
+        Some(wanted) if exact => name == wanted,
+        Some(wanted) => name.contains(wanted.as_str()),
+        None => true,
+    };
     let bench = Bench::new();
     let before = network_of_host();
     let mut failures = 0;
-    for (name, case) in CASES.iter().filter(|(name, _)| {
-        wanted
-            .as_ref()
-            .is_none_or(|wanted| name.contains(wanted.as_str()))
-    }) {
+    for (name, case) in CASES.iter().filter(|(name, _)| is_wanted(name)) {
         for user in [As::Root, As::OrdinaryUser] {
             let passed = std::panic::catch_unwind(|| case(&bench, user)).is_ok();
             println!(

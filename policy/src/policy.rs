@@ -66,6 +66,34 @@ impl Policy {
         }
     }
 
+    /// What happens to a flow that may be a service's answer or a program's own: nobody saw who spoke first.
+    ///
+    /// The rules of both directions are tried in the order written, and the first that matches decides; then the default
+    /// of direction `out`. So a program cannot get round the rules about it by sending from a service's port, and a rule
+    /// of direction `in` still lets a service answer. `facts.direction` does not count.
+    pub fn decide_either_way(&self, facts: &FlowFacts<'_>) -> Decision {
+        let one = |app| {
+            let towards = |direction| {
+                self.decide_for(
+                    &FlowFacts {
+                        direction,
+                        ..*facts
+                    },
+                    app,
+                )
+            };
+            earlier(towards(Direction::Out), towards(Direction::In))
+        };
+        match facts.apps {
+            [] => one(None),
+            owners => owners
+                .iter()
+                .map(|owner| one(Some(owner)))
+                .reduce(stricter)
+                .unwrap_or(self.by_default(Direction::Out)),
+        }
+    }
+
     /// Name, place and action of the rule at this position, counted from 0, as [`DecidedBy::Rule`] gives it.
     pub fn rule(&self, index: usize) -> Option<&RuleInfo> {
         self.rules.get(index).map(|rule| &rule.info)
@@ -138,12 +166,21 @@ impl Policy {
     }
 }
 
-/// The decision that holds of two owners' of one socket.
-pub(crate) fn stricter(a: Decision, b: Decision) -> Decision {
-    let position = |decision: Decision| match decision.by {
+/// Where the deciding rule stands; the default stands behind all.
+fn position(decision: Decision) -> usize {
+    match decision.by {
         DecidedBy::Rule(index) => index,
         DecidedBy::Default => usize::MAX,
-    };
+    }
+}
+
+/// The decision of the rule that was written first; of two defaults the first.
+fn earlier(a: Decision, b: Decision) -> Decision {
+    if position(b) < position(a) { b } else { a }
+}
+
+/// The decision that holds of two owners' of one socket.
+pub(crate) fn stricter(a: Decision, b: Decision) -> Decision {
     match a.verdict.cmp(&b.verdict) {
         std::cmp::Ordering::Greater => a,
         std::cmp::Ordering::Less => b,

@@ -24,6 +24,7 @@ const LOOP: &str =
 pub(super) struct Entry {
     pub(super) key: FlowKey,
     pub(super) direction: Direction,
+    pub(super) judged: Judged,
     pub(super) life: Flow,
     pub(super) record: Arc<LiveFlow>,
     pub(super) apps: Arc<[App]>,
@@ -40,6 +41,15 @@ pub(super) enum Path {
     Udp(UdpPath),
     Echo(EchoPath),
     Pass(PassPath),
+}
+
+/// Which rules judge a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Those of its direction.
+    OneWay,
+    /// Those of both: it may be a service's answer or a program's own, and nobody saw who spoke first.
+    EitherWay,
 }
 
 impl Entry {
@@ -137,6 +147,7 @@ impl Worker {
         Entry {
             key,
             direction,
+            judged: Judged::OneWay,
             life: Flow::new(),
             record,
             apps: Arc::default(),

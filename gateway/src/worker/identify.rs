@@ -16,7 +16,7 @@ use tidegate_platform::apps::{AppFinder, Owners, Processes, SocketInfo, Unattrib
 use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
 use tidegate_routing::flow::{Found, State};
 
-use super::entry::policy_protocol;
+use super::entry::{Judged, policy_protocol};
 use super::inbox::{Handle, Message};
 use super::{Entry, Worker};
 
@@ -125,6 +125,24 @@ impl Identify {
         })
     }
 
+    /// Which way the connection of a SYN-ACK is opened. A connection that a service takes belongs to no process before it
+    /// is complete. If one holds the socket, its program called out and the peer's SYN crossed its own (RFC 9293 section
+    /// 3.5, simultaneous open).
+    pub(super) fn way_of_syn_ack(&mut self, key: &FlowKey) -> Direction {
+        let (local, remote) = (key.local.0, key.remote.0);
+        match self
+            .finder
+            .find_socket(policy_protocol(key.protocol), local, remote)
+        {
+            Ok(Some(socket)) if socket.inode != 0 => Direction::Out,
+            Ok(_) => Direction::In,
+            Err(error) => {
+                tracing::debug!(%error, "the socket of a SYN-ACK could not be looked up");
+                Direction::In
+            }
+        }
+    }
+
     fn listens(&mut self, local: SocketAddr) -> bool {
         matches!(self.finder.listener(local), Ok(Some(_)))
     }
@@ -196,7 +214,10 @@ impl Worker {
             return;
         };
         let policy = &self.policy.policy;
-        let decision = policy.decide(&facts(entry));
+        let decision = match entry.judged {
+            Judged::OneWay => policy.decide(&facts(entry)),
+            Judged::EitherWay => policy.decide_either_way(&facts(entry)),
+        };
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
             DecidedBy::Default => None,

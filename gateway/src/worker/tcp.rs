@@ -131,6 +131,9 @@ impl Worker {
                 }
                 self.enqueue(flow);
             }
+            Some(Source::Udp(association)) if event.is_error() => {
+                self.associations.note_reported(association);
+            }
             Some(Source::Udp(association)) => self.associations.note_readable(association),
             Some(Source::Echo(socket)) => self.echo.note_readable(socket),
             None => {}

@@ -12,8 +12,9 @@ use mio::{Interest, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use socket2::{Domain, Socket, Type};
-use tidegate_netstack::{DropReason, FlowId, LocalAddr};
+use tidegate_netstack::{DropReason, FlowId, LocalAddr, Refusal};
 use tidegate_platform::bypass::Bypass;
+use tidegate_platform::error_queue::{self, Fault, Report};
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
@@ -53,6 +54,8 @@ struct Association {
     /// The flow of each peer.
     peers: FxHashMap<SocketAddr, FlowId>,
     queued: bool,
+    /// The kernel has reports about what was sent.
+    has_reports: bool,
 }
 
 /// Programs see one mapping per local address; a resolver of the other family needs a socket of its own.
@@ -98,6 +101,14 @@ impl Associations {
             association.queued = true;
             self.readable.push(id);
         }
+    }
+
+    /// The same, and there are reports about what was sent.
+    pub(super) fn note_reported(&mut self, id: AssociationId) {
+        if let Some(association) = self.all.get_mut(id) {
+            association.has_reports = true;
+        }
+        self.note_readable(id);
     }
 
     /// Whether a socket waits to be read.
@@ -201,6 +212,7 @@ impl Worker {
             key,
             peers: FxHashMap::default(),
             queued: false,
+            has_reports: false,
         });
         self.associations.by_key.insert(key, id);
         Ok(id)
@@ -241,7 +253,9 @@ impl Worker {
         // An empty datagram is a datagram (RFC 768).
         let empty = payload.is_empty().then_some(payload);
         for datagram in datagrams.by_ref().chain(empty) {
-            match association.socket.send_to(datagram, target) {
+            let send = || association.socket.send_to(datagram, target);
+            // The first error may be about an earlier datagram to another peer; the kernel forgets it as it tells it.
+            match send().or_else(|_| send()) {
                 Ok(_) => entry.record.add_bytes_up(count(datagram.len())),
                 Err(error) => self.upstream_refused(&error),
             }
@@ -272,9 +286,49 @@ impl Worker {
         for id in std::mem::take(&mut self.associations.readable) {
             if let Some(association) = self.associations.all.get_mut(id) {
                 association.queued = false;
+                if std::mem::take(&mut association.has_reports) {
+                    self.pass_on_reports(now, id);
+                }
                 self.drain_association(now, id);
             }
         }
+    }
+
+    /// Tells programs what routers and hosts reported about their datagrams. The flows go on.
+    fn pass_on_reports(&mut self, now: Instant, id: AssociationId) {
+        while let Some(association) = self.associations.all.get(id) {
+            let report = match error_queue::next(&association.socket) {
+                Ok(Some(report)) => report,
+                Ok(None) => return,
+                Err(error) => return self.upstream_refused(&error),
+            };
+            let peer = unscoped(report.destination);
+            if let Some(flow) = association.peers.get(&peer).copied() {
+                self.report_to_program(now, flow, report);
+            }
+        }
+    }
+
+    fn report_to_program(&mut self, now: Instant, flow: FlowId, report: Report) {
+        let Some(entry) = self.flows.get(&flow) else {
+            return;
+        };
+        // What the destination says of itself comes from where the program sent to: the gateway stands for a resolver.
+        let destination = report.destination.ip();
+        let router = report.from.filter(|from| *from != destination);
+        let from = router.unwrap_or(entry.key.remote.0.ip());
+        let refusal = match report.fault {
+            Fault::PortUnreachable => Refusal::Reset,
+            Fault::HostUnreachable => Refusal::HostUnreachable,
+            Fault::NetworkUnreachable => Refusal::NetworkUnreachable,
+            Fault::Prohibited => Refusal::Prohibited,
+            Fault::TimeExceeded => return self.stack.icmp_time_exceeded(now, flow, from),
+            Fault::TooBig(mtu) => {
+                let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+                return self.stack.icmp_too_big(now, flow, from, mtu);
+            }
+        };
+        self.stack.icmp_error(now, flow, from, refusal);
     }
 
     fn drain_association(&mut self, now: Instant, id: AssociationId) {
@@ -362,6 +416,7 @@ fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket> {
     // The kernel gives what it can; less only means more loss in a burst.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     socket.bind(&SocketAddr::new(any, 0).into())?;
+    error_queue::enable(&socket)?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 

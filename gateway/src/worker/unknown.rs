@@ -11,7 +11,7 @@ use tidegate_platform::emit::RawEmitter;
 use tidegate_policy::Direction;
 use tidegate_routing::flow::State;
 
-use super::entry::Path;
+use super::entry::{Entry, Judged, Path};
 use super::{Worker, count};
 
 /// Packets that wait for one flow's verdict; TCP sends again what is over.
@@ -42,6 +42,15 @@ pub enum Existing {
     Reset,
 }
 
+/// Who spoke first.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Known.
+    One(Direction),
+    /// Most likely the peer, to a service; but it was not seen, and a program may send from such a port on its own.
+    Unseen,
+}
+
 /// A flow whose packets are re-emitted.
 pub(super) struct PassPath {
     waiting: Vec<(Vec<u8>, Offload)>,
@@ -61,15 +70,19 @@ impl Worker {
         };
         match class {
             UnknownClass::Reset | UnknownClass::EchoReplyOrError => self.emit(packet, offload),
-            UnknownClass::SynAck | UnknownClass::ServiceDatagram => {
-                self.begin_pass(now, key, Direction::In, packet, offload);
+            UnknownClass::SynAck => {
+                let way = Way::One(self.identify.way_of_syn_ack(&key));
+                self.begin_pass(now, key, way, packet, offload);
+            }
+            UnknownClass::ServiceDatagram => {
+                self.begin_pass(now, key, Way::Unseen, packet, offload);
             }
             UnknownClass::OtherProtocol => {
-                self.begin_pass(now, key, Direction::Out, packet, offload)
+                self.begin_pass(now, key, Way::One(Direction::Out), packet, offload);
             }
             UnknownClass::Segment => match (existing, self.identify.way_of_segment(&key)) {
                 (Existing::Pass, Some(direction)) => {
-                    self.begin_pass(now, key, direction, packet, offload)
+                    self.begin_pass(now, key, Way::One(direction), packet, offload);
                 }
                 (Existing::Reset, _) | (Existing::Pass, None) => {
                     self.answer(now, packet, Refusal::Reset)
@@ -100,7 +113,7 @@ impl Worker {
         &mut self,
         now: Instant,
         key: FlowKey,
-        direction: Direction,
+        way: Way,
         packet: &[u8],
         offload: Offload,
     ) {
@@ -109,7 +122,14 @@ impl Worker {
                 let path = Path::Pass(PassPath {
                     waiting: vec![(packet.to_vec(), offload)],
                 });
-                let entry = self.entry(key, direction, path);
+                let (direction, judged) = match way {
+                    Way::One(direction) => (direction, Judged::OneWay),
+                    Way::Unseen => (Direction::In, Judged::EitherWay),
+                };
+                let entry = Entry {
+                    judged,
+                    ..self.entry(key, direction, path)
+                };
                 self.flows.insert(flow, entry);
                 self.drive(now, flow);
             }

@@ -9,8 +9,6 @@ use socket2::{SockAddr, SockRef};
 use super::{Fault, Report};
 use crate::sys::error_queue;
 
-const ICMP_TIME_EXCEEDED: u8 = 11;
-const ICMP6_TIME_EXCEEDED: u8 = 3;
 /// Length of `struct sock_extended_err`; the address of who reported follows it.
 const EXTENDED_ERROR: usize = 16;
 
@@ -70,23 +68,23 @@ fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
 }
 
 /// `struct sock_extended_err` (error number, origin, ICMP type, ICMP code, padding, MTU, unused), then a socket address.
+/// Types and codes are those of RFC 792, RFC 1812 section 5.2.7 and RFC 4443.
 fn parse(data: &[u8]) -> Option<(Fault, Option<IpAddr>)> {
     let number = i32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
-    let [origin, kind] = data.get(4..6)?.try_into().ok()?;
+    let [origin, kind, code] = data.get(4..7)?.try_into().ok()?;
     let mtu = u32::from_ne_bytes(data.get(8..12)?.try_into().ok()?);
-    let time_exceeded = match origin {
-        libc::SO_EE_ORIGIN_ICMP => kind == ICMP_TIME_EXCEEDED,
-        libc::SO_EE_ORIGIN_ICMP6 => kind == ICMP6_TIME_EXCEEDED,
-        _ => false,
-    };
-    let fault = match number {
-        _ if time_exceeded => Fault::TimeExceeded,
-        libc::ECONNREFUSED => Fault::PortUnreachable,
-        libc::EHOSTUNREACH => Fault::HostUnreachable,
-        libc::ENETUNREACH => Fault::NetworkUnreachable,
-        libc::EACCES => Fault::Prohibited,
-        libc::EMSGSIZE => Fault::TooBig(mtu),
-        _ => return None,
+    // The number alone does not tell a filter from a missing host.
+    let fault = match (origin, kind, code) {
+        (libc::SO_EE_ORIGIN_ICMP, 11, _) | (libc::SO_EE_ORIGIN_ICMP6, 3, _) => Fault::TimeExceeded,
+        (libc::SO_EE_ORIGIN_ICMP, 3, 9 | 10 | 13) => Fault::Prohibited,
+        _ => match number {
+            libc::ECONNREFUSED => Fault::PortUnreachable,
+            libc::EHOSTUNREACH => Fault::HostUnreachable,
+            libc::ENETUNREACH => Fault::NetworkUnreachable,
+            libc::EACCES => Fault::Prohibited,
+            libc::EMSGSIZE => Fault::TooBig(mtu),
+            _ => return None,
+        },
     };
     Some((fault, data.get(EXTENDED_ERROR..).and_then(socket_address)))
 }

@@ -38,7 +38,10 @@ fn naive(policy: &Policy, facts: &FlowFacts<'_>) -> Decision {
                 by: DecidedBy::Rule(index),
             },
             None => Decision {
-                verdict: policy.default_verdict(),
+                verdict: match facts.direction {
+                    Direction::Out => policy.default_verdict(),
+                    Direction::In => Verdict::Allow,
+                },
                 by: DecidedBy::Default,
             },
         });
@@ -254,6 +257,63 @@ fn flow() -> impl Strategy<Value = Flow> {
         .prop_map(|(direction, protocol, local, remote, apps)| {
             (direction, protocol, local.into(), remote.into(), apps)
         })
+}
+
+/// The verdict about a datagram from port 20,000, of which nobody knows who spoke first, and the deciding rule.
+fn either_way(text: &str, apps: &[App]) -> (Verdict, DecidedBy) {
+    let facts = FlowFacts {
+        direction: Direction::In,
+        protocol: Protocol::Udp,
+        local: "10.0.0.1:20000".parse().unwrap(),
+        remote: "8.8.8.8:53".parse().unwrap(),
+        apps,
+    };
+    let decision = policy(text).decide_either_way(&facts);
+    (decision.verdict, decision.by)
+}
+
+fn program(path: &str) -> App {
+    App {
+        path: path.into(),
+        name: "program".to_owned(),
+        pid: 7,
+        uid: 1000,
+        user: None,
+        command_line: Vec::new(),
+        parents: Vec::new(),
+        unit: None,
+        container: None,
+    }
+}
+
+#[test]
+fn the_first_rule_of_either_direction_decides_where_nobody_knows_who_spoke_first() {
+    const BLOCKED: &str = "[[rule]]\napp = \"/opt/app/run\"\naction = \"block\"\n";
+    const SERVES: &str = "[[rule]]\nport = \"udp/20000\"\ndirection = \"in\"\naction = \"allow\"\n";
+    let apps = [program("/opt/app/run")];
+    let first = DecidedBy::Rule(0);
+    assert_eq!(either_way(BLOCKED, &apps), (Verdict::Block, first));
+    let both = [BLOCKED, SERVES].concat();
+    assert_eq!(either_way(&both, &apps), (Verdict::Block, first));
+    let both = [SERVES, BLOCKED].concat();
+    assert_eq!(either_way(&both, &apps), (Verdict::Allow, first));
+    assert_eq!(
+        either_way(BLOCKED, &[program("/init"), program("/opt/app/run")]),
+        (Verdict::Block, first),
+        "of several owners the strictest verdict holds"
+    );
+}
+
+#[test]
+fn the_default_of_what_goes_out_holds_where_nobody_knows_who_spoke_first() {
+    let by = DecidedBy::Default;
+    assert_eq!(either_way("", &[]), (Verdict::Allow, by));
+    let closed = "[policy]\ndefault = \"block\"\n";
+    assert_eq!(either_way(closed, &[]), (Verdict::Block, by));
+    assert_eq!(
+        either_way(closed, &[program("/init")]),
+        (Verdict::Block, by)
+    );
 }
 
 proptest! {

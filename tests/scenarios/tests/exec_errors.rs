@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Lab, address, endpoint, service, wait_until};
+use tidegate_lab::{Lab, User, address, endpoint, service, wait_until};
 
 /// How soon a refusal that comes at once is there.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -36,6 +36,43 @@ fn a_refused_datagram_is_refused_to_its_sender() -> Result<()> {
         ensure!(outcome.word == "ECONNREFUSED", "{server}: {outcome:?}");
         ensure!(outcome.took < AT_ONCE, "{server}: {outcome:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_router_s_word_about_a_datagram_reaches_its_sender() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    for (server, expected) in [
+        // Of the other addresses' errors the kernel tells datagram sockets nothing, with or without us.
+        (address::PROHIBITED_V4, "EHOSTUNREACH"),
+        (address::PROHIBITED_V6, "EACCES"),
+    ] {
+        let outcome = session.echo(server, 7, 20, PATIENCE)?;
+        ensure!(outcome.word == expected, "{server}: {outcome:?}");
+        ensure!(outcome.took < AT_ONCE, "{server}: {outcome:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_peer_s_refusal_is_not_another_s() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    let session = lab.session("")?;
+    let said = session.python(
+        "
+import socket
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(5)
+answers = 0
+for number in range(50):
+    client.sendto(b'nobody', ('203.0.113.20', 81))
+    client.sendto(b'somebody', ('203.0.113.10', 7))
+    answers += client.recvfrom(100) == (b'somebody', ('203.0.113.10', 7))
+print(answers)",
+    )?;
+    ensure!(said.success()? == "50");
     Ok(())
 }
 
@@ -176,20 +213,35 @@ print(heard)"
 #[test]
 fn a_server_s_reset_in_mid_transfer_reaches_the_program_as_a_reset() -> Result<()> {
     let lab = Lab::new()?;
-    let _talker = service::TcpTalker::start(&lab.server, 19, 100_000, service::Talk::ThenReset)?;
+    let server = lab.server.python_background_as(
+        User::ROOT,
+        "
+import socket, struct
+listener = socket.create_server(('::', 19), family=socket.AF_INET6, dualstack_ipv6=True)
+print('listens')
+while True:
+    client = listener.accept()[0]
+    client.sendall(b'x' * 100000)
+    client.recv(1)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    client.close()",
+    )?;
+    server.wait_for_output("listens")?;
     let session = lab.session("")?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
         let said = session.python(&format!(
             "
 import socket
 client = socket.create_connection(('{server}', 19), 10)
+print('heard' if client.recv(4096) else 'silence')
+client.send(b'y')
 try:
     while client.recv(4096): pass
     print('finished')
 except ConnectionResetError:
     print('reset')"
         ))?;
-        ensure!(said.success()? == "reset", "{server}");
+        ensure!(said.success()? == "heard\nreset", "{server}");
     }
     Ok(())
 }

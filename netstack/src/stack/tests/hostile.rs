@@ -107,7 +107,7 @@ fn addresses_of_no_host_are_refused() {
 }
 
 #[test]
-fn a_type_0_source_route_is_refused_and_endless_headers_end() {
+fn a_source_route_is_refused_whatever_follows_it_and_endless_headers_end() {
     let header = |next: u8, payload: &[u8]| {
         let mut packet = vec![
             0x60,
@@ -128,9 +128,16 @@ fn a_type_0_source_route_is_refused_and_endless_headers_end() {
         packet.extend(payload);
         packet
     };
-    assert_eq!(
-        dropped(&header(43, &[17, 0, 0, 1, 0, 0, 0, 0])),
-        DropReason::Malformed
+    for kind in [0, 2, 4] {
+        assert_eq!(
+            dropped(&header(43, &[17, 0, kind, 1, 0, 0, 0, 0])),
+            DropReason::SourceRoute
+        );
+    }
+    let travelled = header(43, &[99, 0, 4, 0, 0, 0, 0, 0]);
+    assert!(
+        matches!(Bench::new().put(&travelled), Input::Unknown { .. }),
+        "a route that is at its end hides nothing"
     );
     let endless: Vec<u8> = [60, 0, 1, 4, 0, 0, 0, 0].repeat(20);
     assert_eq!(dropped(&header(60, &endless)), DropReason::Malformed);
@@ -139,6 +146,40 @@ fn a_type_0_source_route_is_refused_and_endless_headers_end() {
         DropReason::Truncated
     );
     assert_eq!(dropped(&header(44, &[6, 0])), DropReason::Truncated);
+}
+
+#[test]
+fn a_source_route_in_ipv4_options_is_refused_wherever_it_stands() {
+    let with_options = |options: [u8; 8]| {
+        let mut packet = udp(LOCAL, REMOTE, b"x");
+        packet.splice(20..20, options);
+        packet[0] = 0x47;
+        let length = u16::try_from(packet.len()).unwrap();
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[10..12].fill(0);
+        let sum = crate::checksum::Sum::default()
+            .bytes(&packet[..28])
+            .finish();
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    };
+    for (loose, at) in [(131, 0), (137, 1)] {
+        let mut options = [1; 8];
+        options[at..at + 7].copy_from_slice(&[loose, 7, 4, 198, 51, 100, 1]);
+        assert_eq!(dropped(&with_options(options)), DropReason::SourceRoute);
+    }
+    for harmless in [
+        [148, 4, 0, 0, 1, 1, 1, 0],      // router alert
+        [0, 131, 7, 4, 198, 51, 100, 1], // behind the end of the options
+        [7, 0, 0, 0, 0, 0, 0, 0],        // no length
+        [7, 9, 131, 0, 0, 0, 0, 0],      // beyond the header
+    ] {
+        let mut bench = Bench::new();
+        assert!(matches!(
+            bench.put(&with_options(harmless)),
+            Input::Udp { .. }
+        ));
+    }
 }
 
 /// A packet with a grain of truth: so that arbitrary bytes get behind the first check.

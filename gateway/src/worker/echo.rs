@@ -226,9 +226,7 @@ impl Worker {
             .and_then(|()| echo.socket.send_to(&request, &target.into()));
         match sent {
             Ok(_) => entry.record.add_bytes_up(count(payload.len())),
-            Err(error) => {
-                self.upstream_refused(&error);
-            }
+            Err(error) => self.not_sent(flow, &error),
         }
     }
 

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io::IsTerminal;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -85,13 +85,7 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let data_plane = start_worker(&mut contained, &args, &resolvers, &shared)?;
 
-    let mut command = contained.command;
-    let outcome = match command.start() {
-        Ok(()) => {
-            wait(&mut command, &shared).map(|status| ExitCode::from(namespaces::exit_code(status)))
-        }
-        Err(error) => Ok(not_contained(&error)),
-    };
+    let outcome = run_to_its_end(contained.command, &shared);
     shared.request_shutdown("the command has ended");
     match data_plane.join() {
         Ok(ended) => ended.context("the data plane failed")?,
@@ -190,12 +184,13 @@ fn translation(args: &ExecArgs, resolvers: &Resolvers) -> Translation {
     }
 }
 
-/// Waits for the command's end and passes signals on meanwhile. Without a data plane the command is asked to end.
-fn wait(command: &mut ContainedCommand, shared: &Shared) -> anyhow::Result<ExitStatus> {
+/// Lets the command begin, waits for its end and passes signals on meanwhile. Without a data plane it is asked to end.
+fn run_to_its_end(mut command: ContainedCommand, shared: &Shared) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
     runtime.block_on(async {
+        // Before the command begins: it may tell others at once that it can be sent signals.
         let mut child = signal(SignalKind::child())?;
         let mut signals = Forwarded::register()?;
         let changed = Arc::new(Notify::new());
@@ -203,9 +198,12 @@ fn wait(command: &mut ContainedCommand, shared: &Shared) -> anyhow::Result<ExitS
         shared.on_change(move || change.notify_one());
         // The data plane may have ended before.
         changed.notify_one();
+        if let Err(error) = command.start() {
+            return Ok(not_contained(&error));
+        }
         loop {
             if let Some(status) = command.try_wait()? {
-                return Ok(status);
+                return Ok(ExitCode::from(namespaces::exit_code(status)));
             }
             let number = tokio::select! {
                 _ = child.recv() => continue,

@@ -29,7 +29,7 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use tidegate_netstack::{
-    CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Stack, StackConfig,
+    CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
 };
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::limits;
@@ -378,7 +378,8 @@ impl Worker {
         while let Some(event) = self.stack.poll_event() {
             match event {
                 Event::Closed(flow, reason) => {
-                    if matches!(reason, CloseReason::ResetByProgram | CloseReason::TimedOut) {
+                    // A FIN would tell the far end that all was said.
+                    if reason != CloseReason::Finished {
                         self.reset_upstream(flow);
                     }
                     self.end(flow, close_reason(reason));
@@ -415,6 +416,25 @@ impl Worker {
             .counters
             .packets_dropped
             .add("refused by an upstream socket");
+    }
+
+    /// The kernel did not send a datagram: where it said why, the program is told as its own kernel would have told it.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum of forty kinds, three of which matter"
+    )]
+    fn not_sent(&mut self, flow: FlowId, error: &io::Error) {
+        self.upstream_refused(error);
+        let refusal = match error.kind() {
+            io::ErrorKind::NetworkUnreachable => Refusal::NetworkUnreachable,
+            io::ErrorKind::HostUnreachable => Refusal::HostUnreachable,
+            io::ErrorKind::PermissionDenied => Refusal::Prohibited,
+            _ => return,
+        };
+        if let Some(entry) = self.flows.get(&flow) {
+            let from = entry.key.remote.0.ip();
+            self.stack.icmp_error(Instant::now(), flow, from, refusal);
+        }
     }
 
     fn note_gauges(&self) {

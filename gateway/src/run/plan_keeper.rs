@@ -67,7 +67,7 @@ impl PlanKeeper {
         Ok(self.network.facts()?)
     }
 
-    /// Makes the host as the plan wants it. Returns whether anything differed.
+    /// Makes the host as the plan wants it.
     pub(super) fn install(&mut self) -> anyhow::Result<()> {
         let facts = self.facts()?;
         self.bring_about(&facts).map(|_| ())
@@ -128,11 +128,12 @@ impl PlanKeeper {
             .spawn(move || {
                 let _end = shared.end_with("the thread that watches the host");
                 let mut guard = Guard::new(GuardLimits::default());
+                let mut problems = Problems::default();
                 // Something may have changed between the start and the first news.
                 guard.handle_change(Instant::now());
                 let mut events = Events::with_capacity(8);
                 while !shared.lifecycle.is_stopping() {
-                    self.check_when_due(&mut guard, &shared);
+                    self.check_when_due(&mut guard, &mut problems, &shared);
                     let now = Instant::now();
                     let timeout = guard
                         .poll_timeout()
@@ -168,46 +169,65 @@ impl PlanKeeper {
         }
     }
 
-    fn check_when_due(&mut self, guard: &mut Guard, shared: &Shared) {
+    fn check_when_due(&mut self, guard: &mut Guard, problems: &mut Problems, shared: &Shared) {
         while let Some(action) = guard.poll_action() {
             match action {
                 GuardAction::Check => {
-                    let checked = self.check(shared);
+                    let checked = self.check(problems, shared);
                     guard.handle_checked(Instant::now(), checked);
                 }
-                GuardAction::Contested { .. } => shared.update_capture(|capture| {
-                    capture.problems = vec![
-                        "another program keeps removing our routing rules: what it routes is not captured; stop one \
-                         of the two"
-                            .to_owned(),
-                    ];
-                }),
-                GuardAction::Settled => shared.update_capture(|capture| capture.problems.clear()),
+                GuardAction::Contested { .. } => problems.contested = true,
+                GuardAction::Settled => problems.contested = false,
             }
+            problems.tell(shared);
         }
     }
 
-    fn check(&mut self, shared: &Shared) -> Checked {
+    fn check(&mut self, problems: &mut Problems, shared: &Shared) -> Checked {
         let outcome = self.facts().and_then(|facts| {
             shared.update_capture(|capture| capture.uplinks = super::uplinks(&facts));
             self.bring_about(&facts)
         });
         match outcome {
-            Ok(Checked::Whole) => Checked::Whole,
-            Ok(Checked::Restored) => {
-                tracing::info!(
-                    "the host's rules and routes differed from the plan and were restored"
-                );
-                shared.update_capture(|capture| capture.problems.clear());
-                Checked::Restored
+            Ok(checked) => {
+                if checked == Checked::Restored {
+                    tracing::info!(
+                        "the host's rules and routes differed from the plan and were restored"
+                    );
+                }
+                problems.failed = None;
+                checked
             }
             Err(error) => {
-                let problem = format!("the host cannot be kept as planned: {error:#}");
-                tracing::error!("{problem}");
-                shared.update_capture(|capture| capture.problems = vec![problem.clone()]);
+                let failed = format!("the host cannot be kept as planned: {error:#}");
+                tracing::error!("{failed}");
+                problems.failed = Some(failed);
                 Checked::Restored
             }
         }
+    }
+}
+
+/// What keeps the plan from standing.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Problems {
+    /// Another program keeps undoing it.
+    contested: bool,
+    /// Why the last check did not bring it about.
+    failed: Option<String>,
+}
+
+impl Problems {
+    fn in_words(&self) -> Vec<String> {
+        let contested = self.contested.then(|| {
+            "another program keeps removing our routing rules: what it routes is not captured; stop one of the two"
+                .to_owned()
+        });
+        contested.into_iter().chain(self.failed.clone()).collect()
+    }
+
+    fn tell(&self, shared: &Shared) {
+        shared.update_capture(|capture| capture.problems = self.in_words());
     }
 }
 
@@ -233,4 +253,21 @@ pub fn recover(network: &mut HostNetwork, journal: Journal) -> anyhow::Result<us
     let left: Vec<String> = left.iter().map(ToString::to_string).collect();
     Err(anyhow::anyhow!(left.join("\n")))
         .context("not everything that a dead instance left could be undone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_succeeds_takes_back_only_its_own_complaint() {
+        let mut problems = Problems {
+            contested: true,
+            failed: Some("no route".to_owned()),
+        };
+        assert_eq!(problems.in_words().len(), 2);
+        problems.failed = None;
+        let [contested] = problems.in_words().try_into().unwrap();
+        assert!(contested.starts_with("another program"), "{contested}");
+    }
 }

@@ -172,14 +172,16 @@ impl Worker {
 
     fn join_echo(&mut self, flow: FlowId, target: SocketAddr) -> io::Result<()> {
         let family = EchoFamily::of(target.ip());
-        let id = match self.echo.raw[family.index()] {
-            Some(id) => id,
-            None => self.open_echo_socket(family, flow)?,
-        };
         let identifier = self
             .echo
             .claim_identifier(family, flow)
             .ok_or(io::ErrorKind::AddrInUse)?;
+        let id = match self.echo.raw[family.index()] {
+            Some(id) => id,
+            None => self.open_echo_socket(family, flow).inspect_err(|_| {
+                self.echo.by_identifier.remove(&(family, identifier));
+            })?,
+        };
         if let Some(Path::Echo(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) {
             (path.socket, path.identifier, path.target) = (Some(id), identifier, Some(target));
         }
@@ -245,9 +247,7 @@ impl Worker {
             .and_then(|()| echo.socket.send_to(&request, &target.into()));
         match sent {
             Ok(_) => entry.record.add_bytes_up(count(payload.len())),
-            Err(error) => {
-                self.upstream_refused(&error);
-            }
+            Err(error) => self.not_sent(flow, &error),
         }
     }
 

@@ -31,6 +31,8 @@ const SOCKET_BUFFER: usize = 4 << 20;
 /// The upstream side of one UDP flow.
 pub(super) struct UdpPath {
     association: Option<AssociationId>,
+    /// Where a resolver of the other family was asked before: its answer may still come.
+    earlier: Option<AssociationId>,
     target: Option<SocketAddr>,
     /// Sent before the verdict.
     waiting: Vec<Waiting>,
@@ -53,6 +55,8 @@ struct Association {
     key: AssociationKey,
     /// The flow of each peer.
     peers: FxHashMap<SocketAddr, FlowId>,
+    /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
+    members: usize,
     queued: bool,
     /// The kernel has reports about what was sent.
     has_reports: bool,
@@ -78,6 +82,7 @@ impl Path {
     pub(super) fn udp() -> Self {
         Self::Udp(UdpPath {
             association: None,
+            earlier: None,
             target: None,
             waiting: Vec::new(),
             sent: 0,
@@ -172,20 +177,17 @@ impl Worker {
             Some(id) => *id,
             None => self.open_association(key, target)?,
         };
-        let previous = match self.flows.get_mut(&flow).map(|entry| &mut entry.path) {
-            Some(Path::Udp(path)) => {
-                path.target = Some(target);
-                path.association
-                    .replace(id)
-                    .filter(|previous| *previous != id)
-            }
-            Some(Path::Tcp(_) | Path::Echo(_) | Path::Pass(_)) | None => None,
+        let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            return Ok(());
         };
+        path.target = Some(target);
+        let is_member = [path.association, path.earlier].contains(&Some(id));
+        if path.association != Some(id) {
+            path.earlier = path.association.replace(id);
+        }
         if let Some(association) = self.associations.all.get_mut(id) {
             association.peers.insert(target, flow);
-        }
-        if let Some(previous) = previous {
-            self.leave_association(flow, previous, None);
+            association.members += usize::from(!is_member);
         }
         Ok(())
     }
@@ -211,6 +213,7 @@ impl Worker {
             source,
             key,
             peers: FxHashMap::default(),
+            members: 0,
             queued: false,
             has_reports: false,
         });
@@ -252,13 +255,17 @@ impl Worker {
         let mut datagrams = payload.chunks(size);
         // An empty datagram is a datagram (RFC 768).
         let empty = payload.is_empty().then_some(payload);
+        let mut failed = None;
         for datagram in datagrams.by_ref().chain(empty) {
             let send = || association.socket.send_to(datagram, target);
             // The first error may be about an earlier datagram to another peer; the kernel forgets it as it tells it.
             match send().or_else(|_| send()) {
                 Ok(_) => entry.record.add_bytes_up(count(datagram.len())),
-                Err(error) => self.upstream_refused(&error),
+                Err(error) => failed = Some(error),
             }
+        }
+        if let Some(error) = failed {
+            self.not_sent(flow, &error);
         }
     }
 
@@ -281,7 +288,7 @@ impl Worker {
         }
     }
 
-    /// Takes what peers have sent; true if there is more.
+    /// Takes what peers have sent.
     pub(super) fn receive_datagrams(&mut self, now: Instant) {
         for id in std::mem::take(&mut self.associations.readable) {
             if let Some(association) = self.associations.all.get_mut(id) {
@@ -382,7 +389,7 @@ impl Worker {
     }
 
     pub(super) fn release_udp(&mut self, flow: FlowId, path: &UdpPath) {
-        if let Some(id) = path.association {
+        for id in [path.association, path.earlier].into_iter().flatten() {
             self.leave_association(flow, id, path.target);
         }
     }
@@ -398,7 +405,8 @@ impl Worker {
                 association.peers.remove(peer);
             }
         }
-        if association.peers.is_empty() {
+        association.members -= 1;
+        if association.members == 0 {
             let association = self.associations.all.remove(id);
             self.associations.by_key.remove(&association.key);
             self.associations.readable.retain(|waiting| *waiting != id);

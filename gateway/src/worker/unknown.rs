@@ -183,6 +183,7 @@ impl Worker {
                 self.emit(&reset, Offload::default());
             }
         }
+        // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
         self.stack.refuse(now, flow, refusal);
     }
 

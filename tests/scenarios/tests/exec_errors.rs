@@ -114,6 +114,17 @@ fn a_host_without_a_way_out_says_unreachable_at_once() -> Result<()> {
 }
 
 #[test]
+fn ping_is_told_what_the_host_says_of_a_destination() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.host.ip("route add unreachable 203.0.113.0/24")?;
+    let session = lab.session_as(User::ROOT, "")?;
+    let ping = format!("ping -c 1 -W 10 {}", address::SERVER_V4);
+    let said = session.bash(&ping)?.failure()?;
+    ensure!(said.contains("Destination Host Unreachable"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_black_hole_times_out_and_never_connects() -> Result<()> {
     let lab = Lab::new()?;
     let session = lab.session("")?;

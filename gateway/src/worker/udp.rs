@@ -401,12 +401,7 @@ impl Worker {
 
     /// A flow's peers are its target and, if it asked the gateway's DNS, those of the host's resolvers that it tried. They
     /// are looked up one by one: a program may have tens of thousands of peers at one socket.
-    fn leave_association(
-        &mut self,
-        flow: FlowId,
-        id: AssociationId,
-        target: Option<SocketAddr>,
-    ) {
+    fn leave_association(&mut self, flow: FlowId, id: AssociationId, target: Option<SocketAddr>) {
         let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };

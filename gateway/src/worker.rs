@@ -32,6 +32,7 @@ use tidegate_netstack::{
     CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Stack, StackConfig,
 };
 use tidegate_platform::bypass::Bypass;
+use tidegate_platform::limits;
 use tidegate_platform::tun::Tun;
 use tidegate_routing::flow::Action;
 use tidegate_routing::target::Translation;
@@ -44,7 +45,7 @@ pub use self::inbox::{Handle, Message};
 pub use self::unknown::{Existing, Strangers};
 
 use self::echo::EchoSockets;
-use self::entry::{Entry, Path};
+use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
 use self::udp::Associations;
 
@@ -72,6 +73,16 @@ pub struct WorkerConfig {
     pub probe: Arc<Probe>,
     /// How long what programs have sent may still go out once the end was asked for.
     pub linger: Duration,
+}
+
+/// Workers hold a descriptor for each flow: as many as this process may have.
+pub fn raise_descriptor_limit() {
+    match limits::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!(limit, "descriptors"),
+        Err(error) => {
+            tracing::warn!(%error, "few flows at once: the limit of descriptors could not be raised")
+        }
+    }
 }
 
 /// One data-plane thread.
@@ -342,7 +353,7 @@ impl Worker {
 
     fn dial(&mut self, flow: FlowId) {
         if self.flows.get(&flow).is_some_and(Entry::is_our_own) {
-            return self.refuse_loop(flow);
+            return self.note_dialed(flow, Err(NotDialed::LOOP));
         }
         match self.flows.get(&flow).map(|entry| &entry.path) {
             Some(Path::Tcp(_)) => self.dial_tcp(flow),

@@ -17,6 +17,8 @@ pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
 #[cfg(target_os = "linux")]
+pub mod limits;
+#[cfg(target_os = "linux")]
 pub mod link;
 #[cfg(target_os = "linux")]
 pub mod monitor;

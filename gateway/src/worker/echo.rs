@@ -18,11 +18,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_netstack::ping::{EchoFamily, EchoReply, echo_request};
 use tidegate_netstack::{DropReason, FlowId};
 use tidegate_platform::bypass::Bypass;
-use tidegate_routing::flow::{DialFailure, State};
+use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
-use super::entry::Path;
-use super::tcp::dial_failure;
+use super::entry::{NotDialed, Path};
 use super::{Source, Worker, count};
 
 /// Requests that wait for one flow's verdict.
@@ -142,24 +141,13 @@ impl Worker {
         let Some(entry) = self.flows.get(&flow) else {
             return;
         };
-        let remote = entry.key.remote.0;
-        let mut failure = None;
-        let outcome = match self.translation.target(remote, 0) {
-            Target::NoService => Err(DialFailure::Refused),
+        let outcome = match self.translation.target(entry.key.remote.0, 0) {
+            Target::NoService => Err(NotDialed::NO_SERVICE),
             Target::To(target) | Target::Resolver(target) => {
-                self.join_echo(flow, target).map_err(|error| {
-                    failure = Some(error.to_string());
-                    dial_failure(&error)
-                })
+                self.join_echo(flow, target).map_err(NotDialed::from)
             }
         };
-        if let Err(failure) = outcome {
-            self.shared.counters.dial_failures.add(failure.name());
-        }
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.failure = failure;
-            entry.life.handle_dialed(outcome);
-        }
+        self.note_dialed(flow, outcome);
     }
 
     fn join_echo(&mut self, flow: FlowId, target: SocketAddr) -> io::Result<()> {

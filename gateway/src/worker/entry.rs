@@ -1,6 +1,7 @@
 //! What a worker knows of one flow beside what the stack knows.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ pub(super) struct Entry {
     pub(super) apps: Arc<[App]>,
     pub(super) path: Path,
     /// Why the way upstream could not be opened, in the system's words.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Cow<'static, str>>,
     /// It waits in `Worker::ready`.
     pub(super) queued: bool,
 }
@@ -59,16 +60,69 @@ impl Entry {
     }
 }
 
-impl Worker {
+/// Why the way upstream could not be opened.
+#[derive(Debug)]
+pub(super) struct NotDialed {
+    /// What the program is told.
+    failure: DialFailure,
+    /// Its name in counters.
+    counted: &'static str,
+    /// What the flow's record says.
+    reason: Cow<'static, str>,
+}
+
+impl NotDialed {
     /// Our own flow came in by the device: to carry it would make the next one.
-    pub(super) fn refuse_loop(&mut self, flow: FlowId) {
-        self.shared.counters.dial_failures.add("routing-loop");
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.failure = Some(LOOP.to_owned());
-            entry
-                .life
-                .handle_dialed(Err(DialFailure::NetworkUnreachable));
+    pub(super) const LOOP: Self = Self {
+        failure: DialFailure::NetworkUnreachable,
+        counted: "routing-loop",
+        reason: Cow::Borrowed(LOOP),
+    };
+
+    /// The program asked the gateway itself for something that it does not offer.
+    pub(super) const NO_SERVICE: Self = Self {
+        failure: DialFailure::Refused,
+        counted: "no-such-service",
+        reason: Cow::Borrowed("the gateway has no such service"),
+    };
+}
+
+impl From<io::Error> for NotDialed {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum of forty kinds, seven of which matter"
+    )]
+    fn from(error: io::Error) -> Self {
+        let failure = match error.kind() {
+            io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,
+            io::ErrorKind::HostUnreachable => DialFailure::HostUnreachable,
+            io::ErrorKind::PermissionDenied => DialFailure::Prohibited,
+            io::ErrorKind::TimedOut => DialFailure::TimedOut,
+            io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::AddrInUse
+            | io::ErrorKind::OutOfMemory => DialFailure::Exhausted,
+            _ => DialFailure::Refused,
+        };
+        Self {
+            failure,
+            counted: failure.name(),
+            reason: Cow::Owned(error.to_string()),
         }
+    }
+}
+
+impl Worker {
+    /// The way upstream stands, or does not: the flow's life goes on.
+    pub(super) fn note_dialed(&mut self, flow: FlowId, outcome: Result<(), NotDialed>) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let outcome = outcome.map_err(|failed| {
+            self.shared.counters.dial_failures.add(failed.counted);
+            entry.failure = Some(failed.reason);
+            failed.failure
+        });
+        entry.life.handle_dialed(outcome);
     }
 
     /// A flow has begun: records it and lets its life start.
@@ -123,7 +177,7 @@ impl Worker {
         if let Some(entry) = self.flows.remove(&flow) {
             entry
                 .record
-                .refuse(entry.failure.map_or(Cow::Borrowed("policy"), Cow::Owned));
+                .refuse(entry.failure.unwrap_or(Cow::Borrowed("policy")));
             self.release(flow, entry.path);
         }
     }
@@ -163,5 +217,31 @@ pub(super) fn policy_protocol(protocol: Protocol) -> tidegate_policy::Protocol {
         Protocol::Udp => tidegate_policy::Protocol::Udp,
         Protocol::Icmp => tidegate_policy::Protocol::Icmp,
         Protocol::Other(number) => tidegate_policy::Protocol::Other(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_told_of_a_failed_dial_what_its_own_kernel_would_have_told() {
+        let cases = [
+            (io::ErrorKind::ConnectionRefused, DialFailure::Refused),
+            (
+                io::ErrorKind::NetworkUnreachable,
+                DialFailure::NetworkUnreachable,
+            ),
+            (io::ErrorKind::HostUnreachable, DialFailure::HostUnreachable),
+            (io::ErrorKind::PermissionDenied, DialFailure::Prohibited),
+            (io::ErrorKind::TimedOut, DialFailure::TimedOut),
+            (io::ErrorKind::AddrNotAvailable, DialFailure::Exhausted),
+        ];
+        for (kind, expected) in cases {
+            let not_dialed = NotDialed::from(io::Error::from(kind));
+            assert_eq!(not_dialed.failure, expected, "{kind}");
+            assert_eq!(not_dialed.counted, expected.name());
+            assert_eq!(not_dialed.reason, kind.to_string());
+        }
     }
 }

@@ -13,10 +13,9 @@ use mio::{Interest, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_netstack::FlowId;
 use tidegate_platform::bypass::{Bypass, begin_connect};
-use tidegate_routing::flow::DialFailure;
 use tidegate_routing::target::Target;
 
-use super::entry::Path;
+use super::entry::{NotDialed, Path};
 use super::{Source, Worker, count};
 
 /// Bytes one flow may move in one direction before the next flow gets its turn.
@@ -83,33 +82,29 @@ enum Pumped {
 
 impl Worker {
     pub(super) fn dial_tcp(&mut self, flow: FlowId) {
+        // Once the connection is under way its socket says how it ends.
+        if let Err(failed) = self.begin_dial(flow) {
+            self.note_dialed(flow, Err(failed));
+        }
+    }
+
+    fn begin_dial(&mut self, flow: FlowId) -> Result<(), NotDialed> {
         let Some(entry) = self.flows.get_mut(&flow) else {
-            return;
+            return Ok(());
         };
         let Path::Tcp(path) = &mut entry.path else {
-            return;
+            return Ok(());
         };
         let target = match self.translation.target(entry.key.remote.0, 0) {
             Target::To(address) | Target::Resolver(address) => address,
-            Target::NoService => return entry.life.handle_dialed(Err(DialFailure::Refused)),
+            Target::NoService => return Err(NotDialed::NO_SERVICE),
         };
+        let mut stream = connect(target, path.hop_limit, &self.bypass)?;
         let slot = self.sources.vacant_entry();
-        let mut stream = match connect(target, path.hop_limit, &self.bypass) {
-            Ok(stream) => stream,
-            Err(error) => {
-                entry.failure = Some(error.to_string());
-                return entry.life.handle_dialed(Err(dial_failure(&error)));
-            }
-        };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self
-            .poll
+        self.poll
             .registry()
-            .register(&mut stream, Token(slot.key()), interest)
-        {
-            entry.failure = Some(error.to_string());
-            return entry.life.handle_dialed(Err(DialFailure::Exhausted));
-        }
+            .register(&mut stream, Token(slot.key()), interest)?;
         path.socket = Some(Upstream {
             stream,
             source: slot.key(),
@@ -122,6 +117,7 @@ impl Worker {
             write_finished: false,
         });
         slot.insert(Source::Tcp(flow));
+        Ok(())
     }
 
     /// The socket of `source` is ready for what `event` says.
@@ -203,19 +199,9 @@ impl Worker {
                 Ok(_) => Ok(()),
             },
         };
-        match outcome {
-            Ok(()) => {
-                upstream.connected = true;
-                upstream.writable = true;
-                entry.life.handle_dialed(Ok(()));
-            }
-            Err(error) => {
-                let failure = dial_failure(&error);
-                entry.failure = Some(error.to_string());
-                self.shared.counters.dial_failures.add(failure.name());
-                entry.life.handle_dialed(Err(failure));
-            }
-        }
+        upstream.connected = outcome.is_ok();
+        upstream.writable = outcome.is_ok();
+        self.note_dialed(flow, outcome.map_err(NotDialed::from));
         self.drive(now, flow);
     }
 
@@ -355,22 +341,4 @@ fn is_of_a_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
-}
-
-/// What a failed dial means to the program.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a foreign enum of forty kinds, six of which matter"
-)]
-pub(super) fn dial_failure(error: &io::Error) -> DialFailure {
-    match error.kind() {
-        io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,
-        io::ErrorKind::HostUnreachable => DialFailure::HostUnreachable,
-        io::ErrorKind::PermissionDenied => DialFailure::Prohibited,
-        io::ErrorKind::TimedOut => DialFailure::TimedOut,
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse | io::ErrorKind::OutOfMemory => {
-            DialFailure::Exhausted
-        }
-        _ => DialFailure::Refused,
-    }
 }

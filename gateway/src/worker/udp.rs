@@ -15,12 +15,10 @@ use socket2::{Domain, Socket, Type};
 use tidegate_netstack::{DropReason, FlowId, LocalAddr, Refusal};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::error_queue::{self, Fault, Report};
-use tidegate_routing::flow::DialFailure;
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
-use super::entry::Path;
-use super::tcp::dial_failure;
+use super::entry::{NotDialed, Path};
 use super::{Source, Worker, count};
 
 /// Datagrams that wait for one flow's verdict.
@@ -147,27 +145,17 @@ impl Worker {
     }
 
     pub(super) fn open_udp(&mut self, flow: FlowId) {
-        let Some(entry) = self.flows.get_mut(&flow) else {
+        let Some(entry) = self.flows.get(&flow) else {
             return;
         };
         let key = entry.key;
-        let mut failure = None;
         let outcome = match self.translation.target(key.remote.0, 0) {
-            Target::NoService => Err(DialFailure::Refused),
+            Target::NoService => Err(NotDialed::NO_SERVICE),
             Target::To(target) | Target::Resolver(target) => self
                 .join_association(flow, key.local, target)
-                .map_err(|error| {
-                    failure = Some(error.to_string());
-                    dial_failure(&error)
-                }),
+                .map_err(NotDialed::from),
         };
-        if let Err(failure) = outcome {
-            self.shared.counters.dial_failures.add(failure.name());
-        }
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.failure = failure;
-            entry.life.handle_dialed(outcome);
-        }
+        self.note_dialed(flow, outcome);
     }
 
     fn join_association(

@@ -156,9 +156,7 @@ impl Worker {
     }
 
     pub(super) fn open_passed(&mut self, flow: FlowId) {
-        if let Some(entry) = self.flows.get_mut(&flow) {
-            entry.life.handle_dialed(Ok(()));
-        }
+        self.note_dialed(flow, Ok(()));
     }
 
     /// The verdict is in: what waited goes on.

@@ -84,7 +84,7 @@ impl Policy {
             .rules()
             .iter()
             .position(|rule| rule.matches(facts, app));
-        first.map_or(self.by_default(facts.direction), |index| {
+        first.map_or(self.by_default(facts.direction, app), |index| {
             self.by_rule(index)
         })
     }

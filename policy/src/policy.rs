@@ -22,6 +22,7 @@ use index::Index;
 #[derive(Debug)]
 pub struct Policy {
     default: Verdict,
+    unattributed: Verdict,
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
@@ -32,12 +33,17 @@ pub struct Policy {
 impl Policy {
     /// Indexes the rules.
     pub fn compile(source: PolicySource) -> Self {
-        let PolicySource { default, rules } = source;
+        let PolicySource {
+            default,
+            unattributed,
+            rules,
+        } = source;
         let outgoing = Index::new(&rules, Direction::Out);
         let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In);
         Self {
             default,
+            unattributed: unattributed.unwrap_or(default),
             rules,
             actions,
             outgoing,
@@ -62,7 +68,7 @@ impl Policy {
                 .iter()
                 .map(|owner| self.decide_for(facts, Some(owner)))
                 .reduce(stricter)
-                .unwrap_or(self.by_default(facts.direction)),
+                .unwrap_or(self.by_default(facts.direction, None)),
         }
     }
 
@@ -90,7 +96,7 @@ impl Policy {
                 .iter()
                 .map(|owner| one(Some(owner)))
                 .reduce(stricter)
-                .unwrap_or(self.by_default(Direction::Out)),
+                .unwrap_or(self.by_default(Direction::Out, None)),
         }
     }
 
@@ -141,7 +147,7 @@ impl Policy {
         let first = index
             .first_match(facts, app)
             .and_then(|number| usize::try_from(number).ok());
-        first.map_or(self.by_default(facts.direction), |index| {
+        first.map_or(self.by_default(facts.direction, app), |index| {
             self.by_rule(index)
         })
     }
@@ -155,11 +161,12 @@ impl Policy {
     }
 
     /// The default holds for what programs open; services keep their clients unless a rule says otherwise.
-    pub(crate) fn by_default(&self, direction: Direction) -> Decision {
+    pub(crate) fn by_default(&self, direction: Direction, app: Option<&App>) -> Decision {
         Decision {
-            verdict: match direction {
-                Direction::Out => self.default,
-                Direction::In => Verdict::Allow,
+            verdict: match (direction, app) {
+                (Direction::Out, Some(_)) => self.default,
+                (Direction::Out, None) => self.unattributed,
+                (Direction::In, _) => Verdict::Allow,
             },
             by: DecidedBy::Default,
         }

@@ -34,6 +34,8 @@ const DIRECTIONS: [(&str, Direction); 2] = [("out", Direction::Out), ("in", Dire
 pub struct PolicySource {
     /// What happens to a flow that no rule matches.
     pub default: Verdict,
+    /// What happens to a flow that no rule matches and whose program is not known; `None`: the default.
+    pub unattributed: Option<Verdict>,
     /// The rules in the order in which they are tried.
     pub rules: Vec<Rule>,
 }
@@ -43,6 +45,7 @@ impl Default for PolicySource {
     fn default() -> Self {
         Self {
             default: Verdict::Allow,
+            unattributed: None,
             rules: Vec::new(),
         }
     }
@@ -54,10 +57,11 @@ impl PolicySource {
     /// What is wrong is noted in `document`; its other tables are the caller's to read. With an error among the
     /// problems the rules must not be used: a condition that could not be read is missing from its rule.
     pub fn read_main(&mut self, document: &Document) {
-        if let Some(policy) = document.root().section("policy")
-            && let Some(default) = policy.choice("default", &VERDICTS)
-        {
-            self.default = default;
+        if let Some(policy) = document.root().section("policy") {
+            self.default = policy.choice("default", &VERDICTS).unwrap_or(self.default);
+            self.unattributed = policy
+                .choice("unattributed", &VERDICTS)
+                .or(self.unattributed);
         }
         self.append_rules(document);
     }

@@ -348,3 +348,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nobody_is_known_to_have_sent_has_a_default_of_its_own() {
+    let text = "[policy]\ndefault = \"allow\"\nunattributed = \"drop\"\n\
+                [[rule]]\nto = \"203.0.113.7\"\naction = \"block\"\n";
+    let document = Document::parse("tidegate.toml", text).unwrap();
+    let mut source = PolicySource::default();
+    source.read_main(&document);
+    assert_eq!(document.finish(), []);
+    let policy = Policy::compile(source);
+    let mut facts = FlowFacts {
+        direction: Direction::Out,
+        protocol: Protocol::Udp,
+        local: "192.0.2.1:40000".parse().unwrap(),
+        remote: "203.0.113.9:53".parse().unwrap(),
+        apps: &[],
+    };
+    assert_eq!(policy.decide(&facts).verdict, Verdict::Drop);
+    assert_eq!(policy.explain(&facts).verdict, Verdict::Drop);
+    facts.direction = Direction::In;
+    assert_eq!(policy.decide(&facts).verdict, Verdict::Allow);
+    facts.direction = Direction::Out;
+    facts.remote = "203.0.113.7:53".parse().unwrap();
+    assert_eq!(
+        policy.decide(&facts).verdict,
+        Verdict::Block,
+        "a rule comes first"
+    );
+}

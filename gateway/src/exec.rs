@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io::IsTerminal;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
@@ -56,6 +56,12 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigSource::new(args.config.clone());
     let config = Config::load(&source)?;
     let resolvers = Resolvers::of_host().context("cannot read the host's resolvers")?;
+    // Before the command is contained, so that it is covered up inside like every other socket.
+    let control = args
+        .control
+        .as_deref()
+        .map(|path| ControlSocket::bind(path, &HostGroup))
+        .transpose()?;
     let mut contained = match Contained::spawn(&contain_config(&args, &resolvers)) {
         Ok(contained) => contained,
         Err(error) => return Ok(not_contained(&error)),
@@ -74,7 +80,9 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
     let _watch =
         ConfigWatch::start(Arc::clone(&reloader)).map_err(|error| tracing::warn!("{error}"));
-    let _control = open_control(args.control.as_deref(), &shared, reloader)?;
+    let _control = control
+        .map(|socket| ControlServer::start(socket, Arc::clone(&shared), reloader, HostGroup))
+        .transpose()?;
     let data_plane = start_worker(&mut contained, &args, &resolvers, &shared)?;
 
     let outcome = run_to_its_end(contained.command, &shared);
@@ -128,21 +136,6 @@ fn host_has_ipv6() -> bool {
 fn not_contained(error: &ContainError) -> ExitCode {
     terminal::complain(&error.to_string());
     ExitCode::from(error.exit_code())
-}
-
-fn open_control(
-    path: Option<&Path>,
-    shared: &Arc<Shared>,
-    reloader: Arc<Reloader>,
-) -> anyhow::Result<Option<ControlServer>> {
-    let Some(path) = path else { return Ok(None) };
-    let socket = ControlSocket::bind(path, &HostGroup)?;
-    Ok(Some(ControlServer::start(
-        socket,
-        Arc::clone(shared),
-        reloader,
-        HostGroup,
-    )?))
 }
 
 fn start_worker(

@@ -390,15 +390,21 @@ impl Worker {
 
     pub(super) fn release_udp(&mut self, flow: FlowId, path: &UdpPath) {
         for id in [path.association, path.earlier].into_iter().flatten() {
-            self.leave_association(flow, id);
+            self.leave_association(flow, id, path.target);
         }
     }
 
-    fn leave_association(&mut self, flow: FlowId, id: AssociationId) {
+    /// A flow's peers are its target and, if it asked the gateway's DNS, those of the host's resolvers that it tried. They
+    /// are looked up one by one: a program may have tens of thousands of peers at one socket.
+    fn leave_association(&mut self, flow: FlowId, id: AssociationId, target: Option<SocketAddr>) {
         let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };
-        association.peers.retain(|_, owner| *owner != flow);
+        for peer in target.iter().chain(&self.translation.resolvers) {
+            if association.peers.get(peer) == Some(&flow) {
+                association.peers.remove(peer);
+            }
+        }
         association.members -= 1;
         if association.members == 0 {
             let association = self.associations.all.remove(id);

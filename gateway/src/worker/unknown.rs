@@ -177,10 +177,11 @@ impl Worker {
         let waiting = std::mem::take(&mut path.waiting);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
-            && let Some(reset) = reset_in_place_of(packet)
         {
             self.answer(now, packet, refusal);
-            self.emit(&reset, Offload::default());
+            if let Some(reset) = reset_in_place_of(packet) {
+                self.emit(&reset, Offload::default());
+            }
         }
         // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
         self.stack.refuse(now, flow, refusal);

@@ -4,7 +4,7 @@ use std::process::{ExitCode, Stdio};
 
 use crate::packages;
 use crate::shell::{CommandExt, Failure, Outcome, exit_code};
-use crate::workspace::{Profile, build_gateway, cargo, has_program};
+use crate::workspace::{cargo, has_program};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
@@ -17,8 +17,11 @@ enum Length {
 pub(crate) fn test(arguments: &[String]) -> Outcome<ExitCode> {
     let (length, for_the_runner) = parse(arguments)?;
     packages::install_needed()?;
-    // Scenarios run the built program; a test build alone would leave it out, or old.
-    build_gateway(Profile::Dev)?;
+    // Scenarios run the built program; a test build alone would leave it out, or old. One build for both: each set of
+    // packages has its own choice of features, for which dependencies would be compiled again.
+    cargo()
+        .args(["build", "--workspace", "--bins", "--tests"])
+        .succeed()?;
     // nextest runs no doc tests. They come first, so that the last line is the summary of the tests.
     if for_the_runner.is_empty() {
         cargo()

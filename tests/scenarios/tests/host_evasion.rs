@@ -1,0 +1,123 @@
+//! Host capture: programs that a rule is about and that try to look like something else.
+
+use anyhow::{Result, ensure};
+use tidegate_lab::{Lab, User, address, service};
+
+const ECHO: u16 = 7;
+/// Outside of `ip_local_port_range`: what leaves from here may be a service's answer.
+const SERVICE_PORT: u16 = 20_000;
+
+/// Asks the echo service from this port, and prints `echoed`, `timeout` or the error's name.
+fn ask_from(lab: &Lab, program: &str, server: &str, port: u16) -> Result<String> {
+    let (family, any) = if server.contains(':') {
+        ("AF_INET6", "::")
+    } else {
+        ("AF_INET", "0.0.0.0")
+    };
+    let script = format!(
+        "
+import errno, socket
+s = socket.socket(socket.{family}, socket.SOCK_DGRAM)
+s.settimeout(2)
+s.bind(('{any}', {port}))
+try:
+    s.connect(('{server}', {ECHO}))
+    s.send(b'secret')
+    print('echoed' if s.recv(100) == b'secret' else 'garbled')
+except TimeoutError:
+    print('timeout')
+except OSError as error:
+    print(errno.errorcode[error.errno])"
+    );
+    let script = lab.file("ask.py", script)?;
+    let program = lab.folder().join(program);
+    let said = lab.host.bash_as(
+        User::ALICE,
+        &format!("{} {}", program.display(), script.display()),
+    )?;
+    said.success()
+}
+
+#[test]
+fn a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other() -> Result<()> {
+    let lab = Lab::new()?;
+    let servers = [address::SERVER_V4, address::SERVER_V6];
+    let echo = service::UdpEcho::start(&lab.server, &servers, ECHO)?;
+    for name in ["red", "green"] {
+        lab.program("/usr/bin/python3", name)?;
+    }
+    let rule = "[[rule]]\nname = \"no\"\napp = \"**/red\"\naction = \"block\"\n";
+    let tidegate = lab.tidegate(rule)?;
+    for server in servers {
+        for port in [0, SERVICE_PORT] {
+            let said = ask_from(&lab, "red", server, port)?;
+            ensure!(
+                ["EACCES", "EHOSTUNREACH", "ECONNREFUSED"].contains(&said.as_str()),
+                "{server} from {port}: {said}"
+            );
+        }
+        ensure!(echo.peers().is_empty(), "{:?}", echo.peers());
+    }
+    for server in servers {
+        let said = ask_from(&lab, "green", server, SERVICE_PORT)?;
+        ensure!(said == "echoed", "{server}: {said}");
+    }
+    for flow in tidegate.flows()? {
+        let expected = if flow["app"]["name"] == "red" {
+            "block"
+        } else {
+            "allow"
+        };
+        ensure!(flow["verdict"] == expected, "{flow}");
+    }
+    Ok(())
+}
+
+#[test]
+fn where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], ECHO)?;
+    lab.program("/usr/bin/python3", "green")?;
+    let closed = "[policy]\ndefault = \"block\"\n";
+    let opened = format!(
+        "{closed}[[rule]]\ndirection = \"in\"\nport = \"udp/{SERVICE_PORT}\"\naction = \"allow\"\n"
+    );
+    for (config, expected) in [
+        (closed, &["EACCES", "EHOSTUNREACH", "ECONNREFUSED"][..]),
+        (&opened, &["echoed"]),
+    ] {
+        let _tidegate = lab.tidegate(config)?;
+        let said = ask_from(&lab, "green", address::SERVER_V4, SERVICE_PORT)?;
+        ensure!(expected.contains(&said.as_str()), "{config}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_source_route_leads_round_no_rule() -> Result<()> {
+    let lab = Lab::new()?;
+    let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V6], ECHO)?;
+    let tidegate = lab.tidegate("")?;
+    // Segment routing (RFC 8754), the one type that an ordinary user may set: the server, by way of the server.
+    let script = format!(
+        "
+import socket
+server = socket.inet_pton(socket.AF_INET6, '{server}')
+route = bytes([0, 4, 4, 1, 1, 0, 0, 0]) + server + server
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+IPV6_RTHDR = 57
+s.setsockopt(socket.IPPROTO_IPV6, IPV6_RTHDR, route)
+for _ in range(3): s.sendto(b'secret', ('{server}', {ECHO}))
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.sendto(b'open', ('{server}', {ECHO}))
+print(s.recv(100).decode())",
+        server = address::SERVER_V6
+    );
+    let said = lab.host.python_as(User::ALICE, &script)?.success()?;
+    ensure!(said == "open", "{said}");
+    ensure!(echo.peers().len() == 1, "{:?}", echo.peers());
+    let dropped = &tidegate.status()?["counters"]["packets_dropped"]["source route"];
+    ensure!(*dropped == 3, "{dropped}");
+    Ok(())
+}

@@ -8,6 +8,8 @@
 
 #[path = "simulation/link.rs"]
 mod link;
+#[path = "simulation/one_loss.rs"]
+mod one_loss;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -19,7 +19,7 @@ use linux as imp;
 use macos as imp;
 
 /// One report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Where the datagram was sent to.
     pub destination: SocketAddr,
@@ -27,6 +27,8 @@ pub struct Report {
     pub from: Option<IpAddr>,
     /// What was wrong.
     pub fault: Fault,
+    /// The first bytes of what the socket was given to send, at most 8: for a raw ICMP socket the header of its message.
+    pub sent: Vec<u8>,
 }
 
 /// What was wrong with a datagram.

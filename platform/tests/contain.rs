@@ -557,7 +557,10 @@ fn a_program_inside_is_named_from_outside(bench: &Bench, user: As) {
         "{itself:?}"
     );
     // Only the command is ended; its child, which waits on, must not hold the standard streams open.
-    let script = format!("{} -c \"{CONNECT_OUT}\" >/dev/null 2>&1; true", python());
+    let script = format!(
+        "exec >/dev/null 2>&1; {} -c \"{CONNECT_OUT}\"; true",
+        python()
+    );
     let child = bench.run(user, &[ATTRIBUTE, "timeout", "2", "sh", "-c", &script]);
     let expected = format!("{} {uid} false\n", python());
     assert_eq!(

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_netstack::ping::{EchoFamily, EchoReply, echo_request};
 use tidegate_netstack::{DropReason, FlowId};
 use tidegate_platform::bypass::Bypass;
+use tidegate_platform::error_queue;
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
@@ -52,6 +53,8 @@ struct EchoSocket {
     family: EchoFamily,
     serves: Serves,
     hop_limit: Option<u8>,
+    /// Reports of errors wait to be taken.
+    has_reports: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +91,23 @@ impl EchoSockets {
     pub(super) fn note_readable(&mut self, id: SocketId) {
         if !self.readable.contains(&id) {
             self.readable.push(id);
+        }
+    }
+
+    /// Routers or hosts have reported errors.
+    pub(super) fn note_reported(&mut self, id: SocketId) {
+        if let Some(echo) = self.all.get_mut(id) {
+            echo.has_reports = true;
+        }
+        self.note_readable(id);
+    }
+
+    /// The flow of a message with this identifier.
+    fn flow_of(&self, id: SocketId, identifier: u16) -> Option<FlowId> {
+        let echo = self.all.get(id)?;
+        match echo.serves {
+            Serves::One(flow) => Some(flow),
+            Serves::All => self.by_identifier.get(&(echo.family, identifier)).copied(),
         }
     }
 
@@ -190,6 +210,7 @@ impl Worker {
             family,
             serves,
             hop_limit: None,
+            has_reports: false,
         });
         if matches!(serves, Serves::All) {
             self.echo.raw[family.index()] = Some(id);
@@ -235,6 +256,7 @@ impl Worker {
         let mut buffer = std::mem::take(&mut self.echo.buffer);
         buffer.resize(usize::from(u16::MAX), 0);
         for id in std::mem::take(&mut self.echo.readable) {
+            self.pass_on_echo_reports(now, id);
             for received in 0..=BATCH {
                 let Some(echo) = self.echo.all.get(id) else {
                     break;
@@ -255,6 +277,30 @@ impl Worker {
         self.echo.buffer = buffer;
     }
 
+    /// Tells programs what routers reported about their requests: what traceroute looks for.
+    fn pass_on_echo_reports(&mut self, now: Instant, id: SocketId) {
+        while let Some(echo) = self.echo.all.get_mut(id).filter(|echo| echo.has_reports) {
+            match error_queue::next(&echo.socket) {
+                Ok(Some(report)) => {
+                    // Identifier of an echo request: bytes 4 and 5 (RFC 792, RFC 4443).
+                    let identifier = report
+                        .sent
+                        .get(4..6)
+                        .and_then(|bytes| bytes.try_into().ok());
+                    let identifier = identifier.map(u16::from_be_bytes).unwrap_or_default();
+                    if let Some(flow) = self.echo.flow_of(id, identifier) {
+                        self.report_to_program(now, flow, &report);
+                    }
+                }
+                Ok(None) => echo.has_reports = false,
+                Err(error) => {
+                    echo.has_reports = false;
+                    self.upstream_refused(&error);
+                }
+            }
+        }
+    }
+
     fn echo_from_upstream(&mut self, now: Instant, id: SocketId, bytes: &[u8]) {
         let Some(echo) = self.echo.all.get(id) else {
             return;
@@ -262,16 +308,8 @@ impl Worker {
         let Some(reply) = EchoReply::parse(echo.family, bytes) else {
             return;
         };
-        let flow = match echo.serves {
-            Serves::One(flow) => flow,
-            Serves::All => match self
-                .echo
-                .by_identifier
-                .get(&(echo.family, reply.identifier))
-            {
-                Some(flow) => *flow,
-                None => return,
-            },
+        let Some(flow) = self.echo.flow_of(id, reply.identifier) else {
+            return;
         };
         let Some(entry) = self.flows.get(&flow) else {
             return;
@@ -325,5 +363,6 @@ fn open(family: EchoFamily, kind: Type, bypass: &Bypass) -> io::Result<Socket> {
     let socket = Socket::new(domain, kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     bypass.apply(&socket)?;
+    error_queue::enable(&socket)?;
     Ok(socket)
 }

@@ -135,6 +135,7 @@ impl Worker {
                 self.associations.note_reported(association);
             }
             Some(Source::Udp(association)) => self.associations.note_readable(association),
+            Some(Source::Echo(socket)) if event.is_error() => self.echo.note_reported(socket),
             Some(Source::Echo(socket)) => self.echo.note_readable(socket),
             None => {}
         }

@@ -311,12 +311,12 @@ impl Worker {
             };
             let peer = unscoped(report.destination);
             if let Some(flow) = association.peers.get(&peer).copied() {
-                self.report_to_program(now, flow, report);
+                self.report_to_program(now, flow, &report);
             }
         }
     }
 
-    fn report_to_program(&mut self, now: Instant, flow: FlowId, report: Report) {
+    pub(super) fn report_to_program(&mut self, now: Instant, flow: FlowId, report: &Report) {
         let Some(entry) = self.flows.get(&flow) else {
             return;
         };

@@ -8,6 +8,8 @@
 //! - its sequence numbers come from one weak generator: each connection gets a fresh seed;
 //! - it accepts the FIN of a segment whose payload it had to cut: the FIN is masked;
 //! - it forgets its SYN-ACK when closed before the handshake ends: the close waits;
+//! - it takes repeated ACKs for stray ones once both sides closed, and ignores a FIN behind a gap, so that a loss costs
+//!   time-outs: the close waits until one segment at most is left to be acknowledged;
 //! - it answers three repeated ACKs of everything before its FIN by stopping the retransmission timer: they are withheld;
 //! - it empties the rings when TIME-WAIT ends, read or not: its clock stands still then;
 //! - it drops IPv6 packets beyond the MTU even where the device segments, and does not say the segment size: it is told
@@ -78,7 +80,7 @@ pub(crate) struct Engine {
     window_shift: u8,
     /// When TIME-WAIT was first seen: smoltcp's clock stands still from then on.
     time_wait_at: Option<SmolInstant>,
-    /// FIN is wanted, but the handshake is not over.
+    /// Whether FIN is wanted, but cannot be sent yet.
     finish: Finish,
     reset_seen: bool,
 }
@@ -86,7 +88,8 @@ pub(crate) struct Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     No,
-    AfterHandshake,
+    /// Once the handshake is over and one segment at most is unacknowledged.
+    Wanted,
 }
 
 impl std::fmt::Debug for Engine {
@@ -178,9 +181,8 @@ impl Engine {
             self.feed(link, now, packet.whole, answers);
         }
         self.reset_seen |= segment.has(flag::RST) && !nothing_left;
-        if self.finish == Finish::AfterHandshake && self.established() {
-            self.finish = Finish::No;
-            self.socket().close();
+        if self.finish == Finish::Wanted {
+            self.close();
         }
     }
 
@@ -362,6 +364,9 @@ impl Engine {
 
     /// Room for bytes to the program.
     pub(crate) fn writable(&mut self) -> &mut [u8] {
+        if self.finish == Finish::Wanted {
+            return &mut [];
+        }
         self.socket().send(|ring| (0, ring)).unwrap_or_default()
     }
 
@@ -376,10 +381,12 @@ impl Engine {
 
     /// Ends our direction after what is committed.
     pub(crate) fn close(&mut self) {
-        if self.established() {
+        let one_segment = usize::from(self.segment_size.get());
+        if self.established() && self.socket_ref().send_queue() <= one_segment {
+            self.finish = Finish::No;
             self.socket().close();
         } else {
-            self.finish = Finish::AfterHandshake;
+            self.finish = Finish::Wanted;
         }
     }
 

@@ -59,6 +59,9 @@ pub(crate) struct Link {
     dice: Dice,
     under_way: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
     sent: u64,
+    /// The one packet that is lost, counted from 0.
+    doomed: Option<u64>,
+    offered: u64,
 }
 
 impl Link {
@@ -68,11 +71,25 @@ impl Link {
             dice: Dice::new(seed),
             under_way: BinaryHeap::new(),
             sent: 0,
+            doomed: None,
+            offered: 0,
         }
     }
 
+    /// Loses the packet of this number, counted from 0.
+    pub(crate) fn lose(&mut self, number: Option<u64>) {
+        self.doomed = number;
+    }
+
+    /// Packets that were to be carried, the lost one too.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered
+    }
+
     pub(crate) fn send(&mut self, now: Instant, packet: &[u8]) {
-        let copies = if self.dice.happens(self.weather.loss) {
+        self.offered += 1;
+        let is_doomed = self.doomed == Some(self.offered - 1);
+        let copies = if is_doomed || self.dice.happens(self.weather.loss) {
             0
         } else if self.dice.happens(self.weather.repetition) {
             2

@@ -45,6 +45,10 @@ pub(crate) struct Plan {
     /// Most bytes that upstream takes at a time.
     pub(crate) upstream_per_turn: usize,
     pub(crate) ending: Ending,
+    /// The packet from the program that is lost, counted from 0.
+    pub(crate) lost_up: Option<u64>,
+    /// The packet to the program that is lost.
+    pub(crate) lost_down: Option<u64>,
 }
 
 impl Default for Plan {
@@ -58,6 +62,8 @@ impl Default for Plan {
             down: 300_000,
             upstream_per_turn: usize::MAX,
             ending: Ending::Both,
+            lost_up: None,
+            lost_down: None,
         }
     }
 }
@@ -74,6 +80,10 @@ pub(crate) struct Outcome {
     pub(crate) ring_bytes: usize,
     pub(crate) time_wait: usize,
     pub(crate) largest_packet: usize,
+    /// Until both ends had every byte and the FIN of the other.
+    pub(crate) took: Option<Duration>,
+    /// Packets from the program and to it.
+    pub(crate) packets: (u64, u64),
 }
 
 impl Outcome {
@@ -111,13 +121,19 @@ pub(crate) struct World {
     upstream_is_behind: bool,
     sent_down: usize,
     server_finished: bool,
+    read_finished: bool,
     closed: Option<CloseReason>,
     largest_packet: usize,
+    took: Option<Duration>,
 }
 
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let start = Instant::now();
+        let mut to_stack = Link::new(plan.weather, plan.seed.wrapping_mul(2) + 1);
+        let mut to_client = Link::new(plan.weather, plan.seed.wrapping_mul(2) + 2);
+        to_stack.lose(plan.lost_up);
+        to_client.lose(plan.lost_down);
         let config = StackConfig {
             segmentation_offload: plan.offload,
             seed: plan.seed,
@@ -130,16 +146,18 @@ impl World {
             stack: Stack::new(config, start),
             buffer: vec![0; Stack::MIN_TRANSMIT_BUFFER],
             scratch: Vec::new(),
-            to_stack: Link::new(plan.weather, plan.seed.wrapping_mul(2) + 1),
-            to_client: Link::new(plan.weather, plan.seed.wrapping_mul(2) + 2),
+            to_stack,
+            to_client,
             client: Client::new(&plan),
             flow: None,
             received_up: 0,
             upstream_is_behind: false,
             sent_down: 0,
             server_finished: false,
+            read_finished: false,
             closed: None,
             largest_packet: 0,
+            took: None,
         }
     }
 
@@ -154,6 +172,7 @@ impl World {
                 }
             }
             self.stack_turn();
+            self.note_completion();
             let Some(next) = self.next_moment(micros) else {
                 break;
             };
@@ -164,6 +183,16 @@ impl World {
             }
         }
         self.outcome()
+    }
+
+    fn note_completion(&mut self) {
+        let complete = self.received_up == self.plan.up
+            && self.client.received == self.plan.down
+            && self.client.saw_fin
+            && self.read_finished;
+        if complete {
+            self.took.get_or_insert(self.now - self.start);
+        }
     }
 
     fn has_vanished(&self) -> bool {
@@ -274,6 +303,7 @@ impl World {
             self.received_up += taken;
             allowance -= taken;
         }
+        self.read_finished |= tcp.read_finished();
         self.upstream_is_behind = !tcp.readable().is_empty();
         if self.plan.ending == Ending::ServerAborts && self.received_up > self.plan.up / 2 {
             return tcp.abort();
@@ -314,6 +344,8 @@ impl World {
             ring_bytes: gauges.ring_bytes,
             time_wait: gauges.time_wait,
             largest_packet: self.largest_packet,
+            took: self.took,
+            packets: (self.to_stack.offered(), self.to_client.offered()),
         }
     }
 }

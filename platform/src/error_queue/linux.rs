@@ -28,19 +28,19 @@ pub(super) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
         true => Ipv6Addr::UNSPECIFIED.into(),
         false => Ipv4Addr::UNSPECIFIED.into(),
     };
-    let mut control = Vec::new();
     loop {
         let mut destination = SockAddr::from(SocketAddr::new(any, 0));
-        if !error_queue::take(socket, &mut destination, &mut control)? {
+        let Some(message) = error_queue::take(socket, &mut destination)? else {
             return Ok(None);
-        }
+        };
         if let Some(destination) = destination.as_socket()
-            && let Some((fault, from)) = extended_error(&control).and_then(parse)
+            && let Some((fault, from)) = extended_error(&message.control).and_then(parse)
         {
             return Ok(Some(Report {
                 destination,
                 from,
                 fault,
+                sent: message.sent,
             }));
         }
     }
@@ -119,6 +119,7 @@ mod tests {
                 destination: closed,
                 from: Some(closed.ip()),
                 fault: Fault::PortUnreachable,
+                sent: b"anybody ".to_vec(),
             };
             // Over loopback the report is there before `send_to` returns.
             assert_eq!(super::super::next(&socket).unwrap(), Some(expected));

@@ -4,10 +4,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use socket2::{MsgHdrMut, SockAddr, SockRef};
+use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 
 /// Room for one report: the extended error, the address of who sent it, and headers.
 const CONTROL: usize = 256;
+/// Room for as much of what was sent as an ICMP error has to quote (RFC 792).
+const SENT: usize = 8;
 
 /// Turns an integer option on.
 ///
@@ -33,31 +35,46 @@ pub(crate) fn turn_on(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Re
     }
 }
 
-/// Takes the oldest message out of the error queue: its control messages go into `control`, where the datagram was sent to
-/// into `destination`, whose family must be the socket's. False if the queue is empty.
+/// One message of the error queue.
+pub(crate) struct Message {
+    /// Its control messages.
+    pub(crate) control: Vec<u8>,
+    /// The first bytes of what was sent.
+    pub(crate) sent: Vec<u8>,
+}
+
+/// Takes the oldest message out of the error queue; where the datagram was sent to goes into `destination`, whose family
+/// must be the socket's. None if the queue is empty.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn take(
     socket: BorrowedFd<'_>,
     destination: &mut SockAddr,
-    control: &mut Vec<u8>,
-) -> io::Result<bool> {
-    let mut buffer = [MaybeUninit::new(0_u8); CONTROL];
+) -> io::Result<Option<Message>> {
+    let mut control = [MaybeUninit::new(0_u8); CONTROL];
+    let mut sent = [MaybeUninit::new(0_u8); SENT];
+    let mut parts = [MaybeUninitSlice::new(&mut sent)];
     let mut message = MsgHdrMut::new()
         .with_addr(destination)
-        .with_control(&mut buffer);
+        .with_buffers(&mut parts)
+        .with_control(&mut control);
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-    match SockRef::from(&socket).recvmsg(&mut message, flags) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+    let length = match SockRef::from(&socket).recvmsg(&mut message, flags) {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(error),
-    }
-    let length = message.control_len();
-    control.clear();
-    for byte in buffer.iter().take(length) {
-        // SAFETY: every byte of the buffer was given a value above.
-        control.push(unsafe { byte.assume_init() });
-    }
-    Ok(true)
+    };
+    let control_length = message.control_len();
+    Ok(Some(Message {
+        control: zeroed_before(&control, control_length),
+        sent: zeroed_before(&sent, length),
+    }))
+}
+
+/// The first bytes of a buffer that was made of zeros.
+fn zeroed_before(buffer: &[MaybeUninit<u8>], length: usize) -> Vec<u8> {
+    let bytes = buffer.iter().take(length);
+    // SAFETY: both callers gave every byte of the buffer a value, and the system only writes others over them.
+    bytes.map(|byte| unsafe { byte.assume_init() }).collect()
 }

@@ -5,11 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use tidegate_lab::{Background, Lab, User};
 
+use crate::load::{self, Load};
 use crate::process::{self, Process};
 use crate::session::{LOOP, Session};
 
 /// Programs on a contender's client side: theirs is not the gateway's time.
-const CLIENTS: [&str; 2] = ["bash", "iperf3"];
+const CLIENTS: [&str; 4] = ["bash", "sleep", "iperf3", load::NAME];
 
 /// One way for a program to reach the server, ready to be measured.
 ///
@@ -19,6 +20,7 @@ pub(crate) struct Contender {
     name: &'static str,
     session: Session,
     daemon: Option<Background>,
+    load: Load,
     _server: Background,
     lab: Lab,
 }
@@ -108,11 +110,13 @@ impl Contender {
         let lab = Lab::new()?;
         let server = lab.server.background("exec iperf3 --server --forceflush")?;
         server.wait_for_output("Server listening")?;
+        let load = Load::start(&lab)?;
         let (session, daemon) = client(&lab).with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
             name,
             session,
             daemon,
+            load,
             _server: server,
             lab,
         })
@@ -120,6 +124,24 @@ impl Contender {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether there is no gateway.
+    pub(crate) fn is_link(&self) -> bool {
+        self.name == "link"
+    }
+
+    /// The programs that make load.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Runs a command behind the gateway that prints `N` numbers.
+    pub(crate) fn figures<const N: usize>(&mut self, line: &str) -> Result<[f64; N]> {
+        let printed = self.run(line)?;
+        let numbers: Result<Vec<f64>, _> = printed.split_whitespace().map(str::parse).collect();
+        let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+        numbers.with_context(|| format!("`{line}` printed {printed:?}, not {N} numbers"))
     }
 
     /// Runs one line of bash behind the gateway.
@@ -134,6 +156,16 @@ impl Contender {
             .iter()
             .map(|process| process.cpu_seconds)
             .sum())
+    }
+
+    /// Memory that the gateway has in RAM, in bytes.
+    pub(crate) fn gateway_bytes(&self) -> Result<f64> {
+        self.gateway()?.iter().map(Process::resident_bytes).sum()
+    }
+
+    /// How often the gateway's threads have been woken.
+    pub(crate) fn gateway_wake_ups(&self) -> Result<f64> {
+        self.gateway()?.iter().map(Process::wake_ups).sum()
     }
 
     fn gateway(&self) -> Result<Vec<Process>> {

@@ -1,7 +1,8 @@
 //! Compares the bare link, Tidegate and installed peers in one interleaved run. See `gateway/docs/benchmarks.md`.
 //!
 //! [`contender`] says who takes part and how each starts, [`session`] is a shell behind a contender's gateway,
-//! [`process`] reads what the gateway's processes cost, [`throughput`] is one measurement, [`report`] what is made of all.
+//! [`process`] reads what the gateway's processes cost, [`measure`] is what is measured, [`load`] the programs that make
+//! the load, [`report`] what is made of all samples.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,32 +10,38 @@
 )]
 
 mod contender;
+mod load;
+mod measure;
 mod options;
 mod process;
 mod report;
 mod session;
-mod throughput;
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
 use contender::Contender;
+use measure::Cell;
 use options::Options;
 use report::Report;
-use throughput::{Cell, Direction};
 
 fn main() -> Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    if let Some(part) = load::play(&program, &mut arguments) {
+        return part;
+    }
+    let options = Options::parse(arguments)?;
     let mut contenders = contender::chosen(&options.contenders)?;
     let mut report = Report::default();
     for round in 1..=options.rounds {
-        for &streams in &options.streams {
-            for direction in [Direction::Up, Direction::Down] {
-                let cell = Cell { direction, streams };
-                for contender in &mut contenders {
-                    measure(contender, cell, &options, &mut report)?;
-                }
+        for group in &options.groups {
+            if group.is_steady() && round > 1 {
+                continue;
+            }
+            for cell in group.cells(&options) {
+                measure(&mut contenders, cell, &options, &mut report)?;
             }
         }
         eprintln!("round {round} of {} done", options.rounds);
@@ -47,14 +54,21 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// One sample of each contender, one after the other.
 fn measure(
-    contender: &mut Contender,
+    contenders: &mut [Contender],
     cell: Cell,
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
-    let sample = throughput::measure(contender, cell, options.seconds)
-        .with_context(|| format!("{} with {cell}", contender.name()))?;
-    report.add(contender.name(), cell, sample);
+    for contender in contenders {
+        if contender.is_link() && !cell.group().includes_link() {
+            continue;
+        }
+        let sample = cell
+            .measure(contender, options.seconds)
+            .with_context(|| format!("{}, {}, {cell}", contender.name(), cell.group().name()))?;
+        report.add(contender.name(), cell, sample);
+    }
     Ok(())
 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::measure::Group;
+
 /// How long and how often to measure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Seconds of each measurement.
+    /// Seconds of each measurement of throughput.
     pub(crate) seconds: u32,
     /// How often everything is measured.
     pub(crate) rounds: u32,
@@ -15,35 +17,50 @@ pub(crate) struct Options {
     pub(crate) streams: Vec<u32>,
     /// Who takes part; nobody for all.
     pub(crate) contenders: Vec<String>,
+    /// What is measured.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) extent: Extent,
     /// Where all samples are written to.
     pub(crate) json: Option<PathBuf>,
 }
 
-const USAGE: &str =
-    "options: --seconds N, --rounds N, --streams N,N.., --contenders NAME,NAME.., --json FILE";
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Usual,
+    /// Also what takes long: memory of 10,000 flows.
+    Full,
+}
+
+const USAGE: &str = "options: --seconds N, --rounds N, --streams N,N.., --contenders NAME,NAME.., \
+     --only MEASUREMENT,MEASUREMENT.., --full, --json FILE";
 
 impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
-            seconds: 3,
+            seconds: 2,
             rounds: 5,
             streams: vec![1, 8],
             contenders: Vec::new(),
+            groups: Group::ALL.to_vec(),
+            extent: Extent::Usual,
             json: None,
         };
         while let Some(option) = arguments.next() {
+            if option == "--full" {
+                options.extent = Extent::Full;
+                continue;
+            }
             let value = arguments
                 .next()
                 .with_context(|| format!("{option} needs a value; {USAGE}"))?;
+            let several = || value.split(',');
             match option.as_str() {
                 "--seconds" => options.seconds = positive(&value)?,
                 "--rounds" => options.rounds = positive(&value)?,
-                "--streams" => {
-                    options.streams = value.split(',').map(positive).collect::<Result<_>>()?
-                }
-                "--contenders" => {
-                    options.contenders = value.split(',').map(str::to_owned).collect()
-                }
+                "--streams" => options.streams = several().map(positive).collect::<Result<_>>()?,
+                "--contenders" => options.contenders = several().map(str::to_owned).collect(),
+                "--only" => options.groups = several().map(Group::named).collect::<Result<_>>()?,
                 "--json" => options.json = Some(value.into()),
                 unknown => bail!("there is no option {unknown}; {USAGE}"),
             }
@@ -61,7 +78,7 @@ fn positive(text: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::{Extent, Group, Options};
 
     fn parse(words: &str) -> anyhow::Result<Options> {
         Options::parse(words.split_whitespace().map(str::to_owned))
@@ -69,9 +86,11 @@ mod tests {
 
     #[test]
     fn every_option_is_taken() {
-        let options =
-            parse("--seconds 1 --rounds 2 --streams 1,64 --contenders link,exec --json out")
-                .expect("good options");
+        let options = parse(
+            "--seconds 1 --full --rounds 2 --streams 1,64 --contenders link,exec \
+             --only latency,wake-ups --json out",
+        )
+        .expect("good options");
         assert_eq!(
             options,
             Options {
@@ -79,6 +98,8 @@ mod tests {
                 rounds: 2,
                 streams: vec![1, 64],
                 contenders: vec!["link".into(), "exec".into()],
+                groups: vec![Group::Latency, Group::WakeUps],
+                extent: Extent::Full,
                 json: Some("out".into())
             }
         );
@@ -91,6 +112,7 @@ mod tests {
             "--seconds 0",
             "--rounds many",
             "--streams 1,",
+            "--only speed",
             "--fast 1",
         ] {
             assert!(parse(words).is_err(), "{words}");

@@ -1,4 +1,4 @@
-//! What processes cost, from `/proc/PID/stat` (proc_pid_stat(5)).
+//! What processes cost, from `/proc/PID/stat` (proc_pid_stat(5)) and the status of their threads.
 
 use std::fs;
 
@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 
 /// Of a clock tick, in which the kernel reports processor time to programs (USER_HZ).
 const SECONDS_PER_TICK: f64 = 0.01;
+/// What `VmRSS` counts in.
+const BYTES_PER_KILOBYTE: f64 = 1_024.0;
 
 /// A process as `/proc` shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,34 @@ impl Process {
             cpu_seconds: (ticks(11)? + ticks(12)?) * SECONDS_PER_TICK,
         })
     }
+
+    /// Memory that is in RAM, in bytes: what the kernel keeps for its sockets is not in it.
+    pub(crate) fn resident_bytes(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.pid);
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        Ok(field(&status, "VmRSS:")? * BYTES_PER_KILOBYTE)
+    }
+
+    /// How often its threads have been woken from a wait.
+    pub(crate) fn wake_ups(&self) -> Result<f64> {
+        let threads = format!("/proc/{}/task", self.pid);
+        let mut wake_ups = 0.0;
+        for thread in fs::read_dir(&threads).with_context(|| format!("cannot list {threads}"))? {
+            let status = fs::read_to_string(thread?.path().join("status"))
+                .context("cannot read a thread's status")?;
+            wake_ups += field(&status, "voluntary_ctxt_switches:")?;
+        }
+        Ok(wake_ups)
+    }
+}
+
+/// A number from a `status` file.
+fn field(status: &str, name: &str) -> Result<f64> {
+    let number = status.lines().find_map(|line| {
+        let value = line.strip_prefix(name)?.split_whitespace().next()?;
+        value.parse().ok()
+    });
+    number.with_context(|| format!("the status of a process has no {name}"))
 }
 
 /// A process and all that descend from it.
@@ -59,6 +89,11 @@ pub(crate) fn tree(root: u32) -> Result<Vec<Process>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn own() -> Process {
+        let own = tree(std::process::id()).expect("/proc is there");
+        own.into_iter().next().expect("we run")
+    }
 
     #[test]
     fn a_name_with_spaces_and_parentheses_is_one_field() {
@@ -90,5 +125,20 @@ mod tests {
             pids.contains(&child.id()) && pids.contains(&std::process::id()) && !pids.contains(&1),
             "{pids:?}"
         );
+    }
+
+    #[test]
+    fn memory_that_is_touched_is_resident() {
+        let before = own().resident_bytes().expect("our own status");
+        let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = own().resident_bytes().expect("our own status");
+        assert!(after - before > 60e6, "{before} {after} {}", memory.len());
+    }
+
+    #[test]
+    fn a_wait_is_a_wake_up() {
+        let before = own().wake_ups().expect("our own threads");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(own().wake_ups().expect("our own threads") > before);
     }
 }

@@ -86,15 +86,21 @@ fn a_new_start_takes_over_what_a_killed_instance_left_behind() -> Result<()> {
 fn recover_undoes_whatever_a_start_had_done_when_it_was_killed() -> Result<()> {
     let lab = Lab::new()?;
     let before = lab.host.network_state()?;
+    let mut unfinished = 0;
     for pause in 0..20 {
         let mut tidegate = lab.tidegate_starting("[capture]\nfail = \"closed\"\n", &[])?;
         std::thread::sleep(Duration::from_millis(pause * 4));
         tidegate.process().kill()?;
+        unfinished += usize::from(!before.changes(&lab.host.network_state()?).is_empty());
         lab.tidegate_command(&["recover"])?.success()?;
         before
             .ensure_equals(&lab.host.network_state()?)
             .with_context(|| format!("killed {} ms after its start", pause * 4))?;
     }
+    ensure!(
+        unfinished > 0,
+        "no start had come as far as to change anything"
+    );
     Ok(())
 }
 

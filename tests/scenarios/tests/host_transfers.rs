@@ -261,6 +261,28 @@ fn an_ordinary_user_s_ping_is_answered_and_attributed() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn ping_hears_of_the_router_at_which_its_packet_died() -> Result<()> {
+    let lab = Lab::new()?;
+    let tidegate = lab.tidegate("")?;
+    for (command, server, router) in [
+        ("ping -4", address::SERVER_V4, address::ROUTER_V4),
+        ("ping -6", address::SERVER_V6, address::ROUTER_V6),
+    ] {
+        let ping = format!("{command} -n -c 1 -t 1 -W 5 {server}");
+        let said = lab.host.bash(&ping)?.failure()?;
+        let expected = format!("From {router} icmp_seq=1 Time");
+        ensure!(said.contains(&expected), "{said}");
+        lab.host
+            .bash(&format!("{command} -c 1 -W 5 {server}"))?
+            .success()?;
+        tidegate.wait_for_flow(&format!("an echo to {server}"), |flow| {
+            flow["protocol"] == "icmp" && is_at(&flow["remote"], server)
+        })?;
+    }
+    Ok(())
+}
+
 fn is_at(remote: &Value, address: &str) -> bool {
     remote
         .as_str()

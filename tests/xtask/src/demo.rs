@@ -33,20 +33,22 @@ pub(crate) fn demo(gateway: &Path) -> Outcome<ExitCode> {
         folder.display()
     );
     fs::write(&rules, &text).map_err(|error| Failure::at("write", &rules, &error))?;
-    eprintln!("\nThe rules:\n\n{text}");
+    let programs = folder.join("programs.sh");
     let script = script(&folder, server.port())?;
+    fs::write(&programs, script).map_err(|error| Failure::at("write", &programs, &error))?;
+    eprintln!(
+        "\nThe programs of {} run behind the gateway, under one rule:\n\n{text}",
+        programs.display()
+    );
     let status = Command::new(gateway)
         .args(["exec", "--config"])
         .arg(&rules)
-        .args([
-            "--host-loopback",
-            "--summary",
-            "--",
-            "/bin/sh",
-            "-c",
-            &script,
-        ])
+        .args(["--host-loopback", "--summary", "--", "/bin/sh"])
+        .arg(&programs)
         .status_shown()?;
+    if status.success() {
+        eprintln!("\nA command of your own: cargo xtask run -- curl example.org");
+    }
     Ok(exit_code(status))
 }
 
@@ -74,6 +76,8 @@ fn script(folder: &Path, port: u16) -> Outcome<String> {
             program.display()
         );
     }
+    // Sets the summary that follows apart.
+    script += "echo\n";
     Ok(script)
 }
 

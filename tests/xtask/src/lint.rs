@@ -58,7 +58,15 @@ fn deny_program() -> Outcome<Option<PathBuf>> {
     let tools = target().join("tools");
     if !tools.join("bin/cargo-deny").is_file() {
         cargo()
-            .args(["install", "--locked", "--quiet", "cargo-deny", "--root"])
+            // Unoptimised: it runs for a second, and would be optimised for minutes.
+            .args([
+                "install",
+                "--locked",
+                "--quiet",
+                "--debug",
+                "cargo-deny",
+                "--root",
+            ])
             .arg(&tools)
             .stdin(Stdio::null())
             .succeed()?;

@@ -153,6 +153,18 @@ impl ProcessDirectory {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     }
 
+    /// Whether the thread `id` is one of its own.
+    pub(super) fn has_thread(&self, id: u32) -> bool {
+        let has = || {
+            let name = path::<20>(format_args!("task/{id}"))?;
+            let access = rustix::fs::Access::EXISTS;
+            let flags = rustix::fs::AtFlags::empty();
+            rustix::fs::accessat(&self.directory, c_str(&name)?, access, flags)?;
+            Ok::<_, io::Error>(())
+        };
+        has().is_ok()
+    }
+
     /// Looks for the first of its descriptors that is the socket `inode`, through at most `most` of them.
     pub(super) fn find_socket(&self, inode: u32, most: usize) -> io::Result<Looked> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -11,9 +11,9 @@ use crate::apps::process_stat::ProcessStat;
 
 /// How far up ancestors are named.
 const MOST_PARENTS: usize = 16;
-/// How many arguments are kept, and how long each may be.
+/// How many arguments are kept, and how many bytes of all of them. Every flow that is remembered holds its own.
 const MOST_ARGUMENTS: usize = 64;
-const LONGEST_ARGUMENT: usize = 4096;
+const LONGEST_COMMAND_LINE: usize = 4096;
 
 /// A program as it was read: all that is known of it but whose socket it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +84,12 @@ fn arguments(command_line: &[u8]) -> Vec<String> {
     if command_line.is_empty() {
         return Vec::new();
     }
-    let bounded = |argument: &[u8]| {
-        String::from_utf8_lossy(argument.get(..LONGEST_ARGUMENT).unwrap_or(argument)).into_owned()
-    };
     command_line
+        .get(..LONGEST_COMMAND_LINE)
+        .unwrap_or(command_line)
         .split(|byte| *byte == 0)
         .take(MOST_ARGUMENTS)
-        .map(bounded)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect()
 }
 
@@ -120,13 +119,14 @@ mod tests {
         assert_eq!(arguments(b"curl\0-s\0\0x\0"), ["curl", "-s", "", "x"]);
         assert_eq!(arguments(b""), Vec::<String>::new());
         assert_eq!(arguments(b"title without nul"), ["title without nul"]);
-        assert_eq!(
-            arguments(&[b'a'; 10_000])
-                .iter()
-                .map(String::len)
-                .sum::<usize>(),
-            LONGEST_ARGUMENT
-        );
+        for long in [
+            vec![b'a'; 10_000],
+            [&[b'a'; 100][..], b"\0"].concat().repeat(100),
+        ] {
+            let arguments = arguments(&long);
+            let kept: usize = arguments.iter().map(String::len).sum();
+            assert_eq!(kept + arguments.len() - 1, LONGEST_COMMAND_LINE);
+        }
         assert_eq!(arguments(&b"x\0".repeat(1000)).len(), MOST_ARGUMENTS);
     }
 

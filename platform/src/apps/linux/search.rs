@@ -16,6 +16,8 @@ const NEWEST_TO_SHARE: u32 = 8;
 const MOST_DESCRIPTORS_QUICKLY: usize = 128;
 /// How far above the descriptor of its last socket a process is likely to have its next.
 const NEAR: u32 = 2;
+/// How many of the latest processes are looked at as a whole.
+const BUSIEST: usize = 2;
 
 /// What a search found.
 #[derive(Debug)]
@@ -59,6 +61,13 @@ impl Found {
 
     fn knows(&self, pid: u32) -> bool {
         self.holders.iter().any(|(process, _)| process.pid == pid)
+    }
+
+    /// Whether a holder has this thread: it holds the same.
+    fn has_thread(&self, id: u32) -> bool {
+        self.holders
+            .iter()
+            .any(|(process, _)| process.has_thread(id))
     }
 
     /// Looks through a process's descriptors, at most at `most`.
@@ -107,15 +116,7 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
 /// the parents of those that hold the socket. What a fresh socket's program has forked since is among the newest.
 pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
-    for (pid, last) in recent {
-        let Some(process) = open(*pid) else { continue };
-        let near =
-            (*last..=last.saturating_add(NEAR)).find(|number| process.holds(*number, socket.inode));
-        if let Some(descriptor) = near {
-            found.holders.push((process, descriptor));
-            break;
-        }
-    }
+    look_at_recent(&mut found, socket.inode, recent);
     let newest = descriptors::last_process_id().unwrap_or(0);
     let tries = if found.holders.is_empty() {
         NEWEST_TO_FIND
@@ -131,10 +132,32 @@ pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     found
 }
 
+/// At the descriptors where each is likely to have its next socket; then at all of the latest few, which open many at once.
+fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
+    for (pid, last) in recent {
+        let Some(process) = open(*pid) else { continue };
+        let near = (*last..=last.saturating_add(NEAR)).find(|number| process.holds(*number, inode));
+        if let Some(descriptor) = near {
+            found.holders.push((process, descriptor));
+            return;
+        }
+    }
+    for (pid, _) in recent.iter().take(BUSIEST) {
+        let Some(process) = open(*pid) else { continue };
+        found.look_into(process, inode, MOST_DESCRIPTORS_QUICKLY);
+        if !found.holders.is_empty() {
+            return;
+        }
+    }
+}
+
 /// A number may be that of a thread, which has its process's descriptors.
 fn look_at_thread(found: &mut Found, id: u32, inode: u32) {
     let before = found.holders.len();
     let Some(thread) = open(id) else { return };
+    if found.has_thread(id) {
+        return;
+    }
     found.look_into(thread, inode, MOST_DESCRIPTORS_QUICKLY);
     if found.holders.len() == before {
         return;

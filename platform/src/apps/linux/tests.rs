@@ -1,5 +1,6 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
@@ -210,11 +211,20 @@ fn a_ping_socket_is_found_by_its_identifier_and_two_raw_ones_are_ambiguous() {
             found(Protocol::Icmp, stranger, remote).unwrap().inode,
             inode(&one)
         );
-        let _two = raw();
-        assert!(matches!(
-            finder().find_socket(Protocol::Icmp, stranger, remote),
-            Err(DiagError::Ambiguous)
-        ));
+        // Of several, those of this program are the gateway's own.
+        let two = raw();
+        assert_eq!(found(Protocol::Icmp, stranger, remote), None);
+        drop(two);
+        let mut holder = Command::new("sleep")
+            .arg("60")
+            .stdin(OwnedFd::from(raw()))
+            .stdout(OwnedFd::from(raw()))
+            .spawn()
+            .unwrap();
+        let answer = finder().find_socket(Protocol::Icmp, stranger, remote);
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert!(matches!(answer, Err(DiagError::Ambiguous)), "{answer:?}");
     });
 }
 

@@ -1,0 +1,98 @@
+//! The programs that make load: this one again, under another name, as a server or behind a contender's gateway.
+//!
+//! iperf3 measures throughput; connections, latency and idle flows are measured by these. Their protocol is three ports.
+
+mod client;
+mod server;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tidegate_lab::{Background, Lab, address};
+
+/// Name of the copy that a lab runs, which is also the name of its processes.
+pub(crate) const NAME: &str = "bench-load";
+
+/// Takes a connection and closes it. The server closes first, so that the client keeps no port in TIME-WAIT.
+const CLOSE_PORT: u16 = 5_301;
+/// Sends back what comes.
+const ECHO_PORT: u16 = 5_302;
+
+/// Plays a part if the program was called by [`NAME`].
+pub(crate) fn play(
+    program: &str,
+    mut arguments: impl Iterator<Item = String>,
+) -> Option<Result<()>> {
+    if Path::new(program).file_name()? != NAME {
+        return None;
+    }
+    let part = arguments.next();
+    Some(match part.as_deref() {
+        Some("serve") => server::serve(),
+        Some("connect") => client::connect(arguments),
+        Some("ask") => client::ask(arguments),
+        Some("hold") => client::hold(arguments),
+        other => Err(anyhow::anyhow!("there is no part {other:?}")),
+    })
+}
+
+/// Where the copy lies in a lab, and its server, running.
+#[derive(Debug)]
+pub(crate) struct Load {
+    program: PathBuf,
+    _server: Background,
+}
+
+impl Load {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        let own = std::env::current_exe().context("cannot find my own executable")?;
+        let program = lab.program(own, NAME)?;
+        let server = lab.server.background(&format!(
+            "ulimit -n $(ulimit -Hn); exec {} serve",
+            program.display()
+        ))?;
+        server.wait_for_output("ready")?;
+        Ok(Self {
+            program,
+            _server: server,
+        })
+    }
+
+    /// The command line of a client: prints connections and the seconds that they took.
+    pub(crate) fn connect(&self, parallel: u32, seconds: u32) -> String {
+        self.line(&format!("connect {} {parallel} {seconds}", at(CLOSE_PORT)))
+    }
+
+    /// The command line of a client: prints the median and the 99th percentile of answers' times, in microseconds.
+    pub(crate) fn ask(&self, seconds: u32) -> String {
+        self.line(&format!("ask {} {seconds}", at(ECHO_PORT)))
+    }
+
+    /// The command line of a client that prints `ready` once it holds `flows` that have each moved `bytes` both ways.
+    pub(crate) fn hold(&self, flows: u32, bytes: u32) -> String {
+        self.line(&format!("hold {} {flows} {bytes}", at(ECHO_PORT)))
+    }
+
+    fn line(&self, arguments: &str) -> String {
+        format!("{} {arguments}", self.program.display())
+    }
+}
+
+fn at(port: u16) -> String {
+    format!("{}:{port}", address::SERVER_V4)
+}
+
+/// The next argument of a part.
+fn next<T: std::str::FromStr>(arguments: &mut impl Iterator<Item = String>) -> Result<T> {
+    let text = arguments.next().context("an argument is missing")?;
+    match text.parse() {
+        Ok(value) => Ok(value),
+        Err(_) => bail!("`{text}` is not what was expected"),
+    }
+}
+
+fn listen(port: u16) -> Result<std::net::TcpListener> {
+    let any = SocketAddr::from(([0, 0, 0, 0], port));
+    std::net::TcpListener::bind(any).with_context(|| format!("cannot listen on port {port}"))
+}

@@ -1,0 +1,99 @@
+//! The far end: closes at once, or echoes.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use anyhow::{Context, Result};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::{CLOSE_PORT, ECHO_PORT, listen};
+
+/// Threads that accept and close: more than a client keeps busy on two processors.
+const CLOSERS: usize = 4;
+const LISTENER: Token = Token(usize::MAX);
+const CHUNK: usize = 64 << 10;
+
+pub(super) fn serve() -> Result<()> {
+    let closing = listen(CLOSE_PORT)?;
+    for _ in 0..CLOSERS {
+        let closing = closing.try_clone()?;
+        thread::spawn(move || close(&closing));
+    }
+    let echoing = listen(ECHO_PORT)?;
+    println!("ready");
+    echo(echoing)
+}
+
+fn close(listener: &TcpListener) {
+    // A client that gave up before it was accepted is none of ours.
+    listener.incoming().for_each(drop);
+}
+
+/// Serves any number of flows on one thread: ten thousand of them idle must cost nothing.
+fn echo(listener: TcpListener) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let mut listener = mio::net::TcpListener::from_std(listener);
+    let mut poll = Poll::new()?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut flows: HashMap<usize, Flow> = HashMap::new();
+    let mut next = 0;
+    let mut events = Events::with_capacity(1_024);
+    loop {
+        poll.poll(&mut events, None).context("cannot wait")?;
+        for event in &events {
+            let Token(id) = event.token();
+            if event.token() != LISTENER {
+                if let Some(flow) = flows.get_mut(&id)
+                    && flow.turn().is_err()
+                {
+                    flows.remove(&id);
+                }
+                continue;
+            }
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.set_nodelay(true)?;
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                poll.registry()
+                    .register(&mut stream, Token(next), interest)?;
+                let waiting = Vec::new();
+                flows.insert(next, Flow { stream, waiting });
+                next += 1;
+            }
+        }
+    }
+}
+
+struct Flow {
+    stream: TcpStream,
+    /// Read and not sent back yet.
+    waiting: Vec<u8>,
+}
+
+impl Flow {
+    /// Sends back what there is; an error once the client has left.
+    fn turn(&mut self) -> io::Result<()> {
+        let mut chunk = [0; CHUNK];
+        loop {
+            while !self.waiting.is_empty() {
+                match self.stream.write(&self.waiting) {
+                    Ok(sent) => drop(self.waiting.drain(..sent)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.waiting.extend_from_slice(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting = Vec::new();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What can be measured, and which figures each measurement gives.
+//!
+//! A [`Cell`] is one row of the report for each contender; its [`Group`] says what the columns are.
+
+mod connections;
+mod latency;
+mod memory;
+mod throughput;
+mod wake_ups;
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+
+use crate::contender::Contender;
+use crate::options::Options;
+
+/// Measurements with the same columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Group {
+    Throughput,
+    Connections,
+    Latency,
+    Memory,
+    WakeUps,
+}
+
+/// One figure of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// Name and unit, as the table shows them.
+    pub(crate) title: &'static str,
+    /// The same in JSON.
+    pub(crate) key: &'static str,
+    /// What it is compared with.
+    pub(crate) against: Against,
+}
+
+/// What a figure is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Against {
+    /// The bare link and the peer.
+    LinkAndPeer,
+    /// What was added to the bare link's, against what the peer added.
+    AddedByPeer,
+    /// The peer: the bare link has no such figure.
+    Peer,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cell {
+    Throughput { streams: u32, direction: Direction },
+    Connections { parallel: u32 },
+    Latency,
+    Memory { flows: u32, moved: u32 },
+    WakeUps,
+}
+
+/// Whither the data goes, seen from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Direction {
+    Up,
+    Down,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Throughput,
+        Self::Connections,
+        Self::Latency,
+        Self::Memory,
+        Self::WakeUps,
+    ];
+
+    /// As options name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Connections => "connections",
+            Self::Latency => "latency",
+            Self::Memory => "memory",
+            Self::WakeUps => "wake-ups",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        match Self::ALL.into_iter().find(|group| group.name() == name) {
+            Some(group) => Ok(group),
+            None => bail!(
+                "there is no measurement {name}; there are {}",
+                Self::ALL.map(Self::name).join(", ")
+            ),
+        }
+    }
+
+    /// In the order of a sample's figures.
+    pub(crate) fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Throughput => throughput::COLUMNS,
+            Self::Connections => connections::COLUMNS,
+            Self::Latency => latency::COLUMNS,
+            Self::Memory => memory::COLUMNS,
+            Self::WakeUps => wake_ups::COLUMNS,
+        }
+    }
+
+    /// Whether one sample is enough: it says the same each time.
+    pub(crate) fn is_steady(self) -> bool {
+        match self {
+            Self::Throughput | Self::Connections | Self::Latency => false,
+            Self::Memory | Self::WakeUps => true,
+        }
+    }
+
+    /// Whether the bare link can be measured.
+    pub(crate) fn includes_link(self) -> bool {
+        !self.is_steady()
+    }
+
+    pub(crate) fn cells(self, options: &Options) -> Vec<Cell> {
+        let both = [Direction::Up, Direction::Down];
+        match self {
+            Self::Throughput => {
+                let all = options.streams.iter().flat_map(|&streams| {
+                    both.map(|direction| Cell::Throughput { streams, direction })
+                });
+                all.collect()
+            }
+            Self::Connections => connections::PARALLEL
+                .map(|parallel| Cell::Connections { parallel })
+                .to_vec(),
+            Self::Latency => vec![Cell::Latency],
+            Self::Memory => memory::cells(options.extent),
+            Self::WakeUps => vec![Cell::WakeUps],
+        }
+    }
+}
+
+impl Cell {
+    pub(crate) fn group(self) -> Group {
+        match self {
+            Self::Throughput { .. } => Group::Throughput,
+            Self::Connections { .. } => Group::Connections,
+            Self::Latency => Group::Latency,
+            Self::Memory { .. } => Group::Memory,
+            Self::WakeUps => Group::WakeUps,
+        }
+    }
+
+    /// One figure for each column of the group.
+    pub(crate) fn measure(self, contender: &mut Contender, seconds: u32) -> Result<Vec<f64>> {
+        match self {
+            Self::Throughput { streams, direction } => {
+                throughput::measure(contender, streams, direction, seconds)
+            }
+            Self::Connections { parallel } => connections::measure(contender, parallel),
+            Self::Latency => latency::measure(contender),
+            Self::Memory { flows, moved } => memory::measure(contender, flows, moved),
+            Self::WakeUps => wake_ups::measure(contender),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Throughput { streams, direction } => {
+                let direction = match direction {
+                    Direction::Up => "up",
+                    Direction::Down => "down",
+                };
+                write!(f, "{streams} {direction}")
+            }
+            Self::Connections { parallel } => write!(f, "{parallel} parallel"),
+            Self::Latency => f.write_str("64 bytes"),
+            Self::Memory { flows, moved } => write!(f, "{flows} idle, {moved} B"),
+            Self::WakeUps => f.write_str("20 s"),
+        }
+    }
+}

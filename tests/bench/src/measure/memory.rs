@@ -1,0 +1,64 @@
+//! Resident memory of the gateway, idle and with idle flows.
+//!
+//! A flow moves a few bytes both ways before it idles, or as much as a page load: what its buffers hold on to after that
+//! is part of what it costs. The kernel's memory for sockets is not in it.
+
+use anyhow::Result;
+
+use super::{Against, Cell, Column};
+use crate::contender::Contender;
+use crate::options::Extent;
+
+/// Bytes that a flow moves each way before it idles.
+const FEW: u32 = 64;
+const MANY: u32 = 64 << 10;
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column {
+        title: "MB before",
+        key: "idle_mb",
+        against: Against::Peer,
+    },
+    Column {
+        title: "KB a flow",
+        key: "kb_per_flow",
+        against: Against::Peer,
+    },
+];
+
+pub(super) fn cells(extent: Extent) -> Vec<Cell> {
+    let mut cells = vec![
+        Cell::Memory {
+            flows: 1_000,
+            moved: FEW,
+        },
+        Cell::Memory {
+            flows: 1_000,
+            moved: MANY,
+        },
+    ];
+    if extent == Extent::Full {
+        cells.push(Cell::Memory {
+            flows: 10_000,
+            moved: FEW,
+        });
+    }
+    cells
+}
+
+pub(super) fn measure(contender: &mut Contender, flows: u32, moved: u32) -> Result<Vec<f64>> {
+    let before = contender.gateway_bytes()?;
+    let line = contender.load().hold(flows, moved);
+    // The client goes on while the shell answers us.
+    contender.run(&format!(
+        "exec 9< <(ulimit -n $(ulimit -Hn); exec {line}); holder=$!; read -r word <&9 && [ \"$word\" = ready ]"
+    ))?;
+    let after = contender.gateway_bytes()?;
+    contender.run(
+        "kill $holder; exec 9<&-; while kill -0 $holder 2>/dev/null; do sleep 0.05; done; sleep 1",
+    )?;
+    Ok(vec![
+        before / 1e6,
+        (after - before) / 1e3 / f64::from(flows),
+    ])
+}

@@ -2,7 +2,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use tidegate_policy::Verdict;
-
 use tidegate_routing::plan::{BoundSockets, Fail};
 
 use super::*;

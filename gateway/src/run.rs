@@ -20,13 +20,11 @@ use tidegate_platform::host::UndoError;
 use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::privileges;
 use tidegate_platform::tun::{Tun, TunConfig};
-use tidegate_routing::plan::{
-    BoundSockets, CaptureOptions, Fail, Family, HostFacts, MARK, Uplink, tun_mtu,
-};
+use tidegate_routing::plan::{CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu};
 use tidegate_routing::target::Translation;
 
 use crate::cli::RunArgs;
-use crate::config::{self, Capture, Config, ConfigSource, ForeignMarks};
+use crate::config::{Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
@@ -34,9 +32,7 @@ use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::shared::{CaptureKind, CaptureStatus, Ending, Shared, UplinkStatus};
-use crate::worker::{
-    Existing, Identify, Message, Strangers, Worker, WorkerConfig, raise_descriptor_limit,
-};
+use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig, raise_descriptor_limit};
 use crate::{signals, stack, terminal};
 
 use plan_keeper::PlanKeeper;
@@ -126,13 +122,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn options(config: &Config) -> CaptureOptions {
     let capture = &config.capture;
     CaptureOptions {
-        fail: match capture.fail {
-            config::Fail::Open => Fail::Open,
-            config::Fail::Closed => Fail::Closed,
-        },
-        bound_sockets: match capture.bound_sockets {
-            config::BoundSockets::Report => BoundSockets::Report,
-        },
+        fail: capture.fail,
+        bound_sockets: capture.bound_sockets,
         strict_marks: capture.foreign_marks == ForeignMarks::Capture,
         judged_services: plan_keeper::judged_services(&config.policy),
         ..CaptureOptions::new(capture.tun.clone())
@@ -216,10 +207,7 @@ fn start_worker(
             emitter: RawEmitter::open(&bypass)
                 .context("cannot open raw sockets: root is needed")?,
             mtu: mtu.into(),
-            existing: match capture.existing {
-                config::Existing::Pass => Existing::Pass,
-                config::Existing::Reset => Existing::Reset,
-            },
+            existing: capture.existing,
         },
         bypass,
         probe,

@@ -42,7 +42,7 @@ use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
 pub use self::identify::Identify;
 pub use self::inbox::{Handle, Message};
-pub use self::unknown::{Existing, Strangers};
+pub use self::unknown::Strangers;
 
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};

@@ -3,6 +3,7 @@
 //! A value is accepted only once it works, so that no one relies on a protection that is not there.
 
 use tidegate_policy::document::{Item, Refusal, Section};
+use tidegate_routing::plan::{BoundSockets, Fail};
 
 /// How traffic is captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +22,6 @@ pub struct Capture {
     pub foreign_marks: ForeignMarks,
 }
 
-/// `fail`: what the host does when we do not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fail {
-    /// Traffic goes its old way.
-    Open,
-    /// Traffic is refused: `unreachable` routes lie beneath the TUN.
-    Closed,
-}
-
 /// `inbound`: who may open connections to this host's services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inbound {
@@ -44,13 +36,6 @@ pub enum Existing {
     Pass,
     /// They are reset.
     Reset,
-}
-
-/// `bound_sockets`: sockets bound to a physical device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoundSockets {
-    /// They are let go and reported.
-    Report,
 }
 
 /// `strict_marks`: packets that carry another program's mark.

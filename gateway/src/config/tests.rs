@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use tidegate_policy::Verdict;
+use tidegate_routing::plan::{BoundSockets, Fail};
 
 use super::*;
 use crate::test_folder::TestFolder;

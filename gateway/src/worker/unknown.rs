@@ -13,6 +13,7 @@ use tidegate_routing::flow::State;
 
 use super::entry::{Entry, Judged, Path};
 use super::{Worker, count};
+use crate::config::Existing;
 
 /// Packets that wait for one flow's verdict; TCP sends again what is over.
 const WAITING: usize = 16;
@@ -31,15 +32,6 @@ pub enum Strangers {
         /// What happens to connections older than us.
         existing: Existing,
     },
-}
-
-/// What happens to connections older than our start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Judged, and carried on.
-    Pass,
-    /// Reset.
-    Reset,
 }
 
 /// Who spoke first.

@@ -118,6 +118,17 @@ impl Config {
         }
         draft.finish()
     }
+
+    /// A configuration of this one text, for the fuzz target.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    #[cfg(fuzzing)]
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let mut draft = Draft::default();
+        draft.read_document(Path::new("fuzz.toml"), text, Draft::main_document);
+        draft.finish()
+    }
 }
 
 /// What has been read so far.
@@ -135,14 +146,16 @@ impl Draft {
         match (files::read(path), source.if_missing) {
             (Ok(Text::Missing), IfMissing::Defaults) => {}
             (Ok(Text::Missing), IfMissing::Error) => self.problems.push(files::missing(path)),
-            (Ok(Text::Found(text)), _) => self.read_document(path, &text, |draft, document| {
-                if let Some(section) = document.root().section("capture") {
-                    draft.capture = Capture::read(section);
-                }
-                draft.policy.read_main(document);
-            }),
+            (Ok(Text::Found(text)), _) => self.read_document(path, &text, Self::main_document),
             (Err(problem), _) => self.problems.push(problem),
         }
+    }
+
+    fn main_document(&mut self, document: &Document) {
+        if let Some(section) = document.root().section("capture") {
+            self.capture = Capture::read(section);
+        }
+        self.policy.read_main(document);
     }
 
     fn read_rules(&mut self, path: &Path) {

@@ -25,6 +25,8 @@ mod linux;
 #[cfg(any(target_os = "linux", test))]
 mod process_stat;
 
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
 pub use linux::{AppFinder, DiagSocket, Processes};
 

@@ -8,6 +8,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub(crate) mod fuzzing;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]

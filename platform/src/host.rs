@@ -8,6 +8,8 @@ use thiserror::Error;
 use tidegate_routing::plan::{Change, Family, HostFacts, PROTOCOL, Route, Rule, TABLE};
 
 mod change;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod journal;
 mod links;
 mod listeners;

@@ -12,6 +12,8 @@ pub mod bypass;
 pub mod emit;
 pub mod error_queue;
 pub mod file_watch;
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub mod fuzzing;
 #[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]

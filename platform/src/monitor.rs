@@ -116,7 +116,7 @@ impl AsRawFd for NetworkMonitor {
 }
 
 /// What a datagram of events is about.
-fn kinds(datagram: &[u8]) -> Changes {
+pub(crate) fn kinds(datagram: &[u8]) -> Changes {
     messages(datagram).fold(Changes::default(), |changes, message| {
         changes.and(match message {
             Ok((header, _)) => kind(header.message_type),

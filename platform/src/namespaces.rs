@@ -27,6 +27,8 @@ mod linux;
 mod refusal;
 mod unix_sockets;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use linux::fuzzing;
 pub use linux::{Contained, ContainedCommand, contain_main, exit_code};
 pub use refusal::Refusal;
 

@@ -307,7 +307,7 @@ fn split_message(bytes: &[u8]) -> Option<(NetlinkHeader, &[u8], &[u8])> {
 }
 
 /// What an acknowledgement or the end of a dump says: an error number (0 is success), perhaps with words.
-fn verdict(payload: &[u8]) -> Result<(), NetlinkError> {
+pub(crate) fn verdict(payload: &[u8]) -> Result<(), NetlinkError> {
     // A dump may end with an empty NLMSG_DONE.
     let Some((code, rest)) = payload.split_first_chunk::<4>() else {
         return Ok(());

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use thiserror::Error;
 use tidegate_netstack::Offload;
 
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub(crate) mod fuzzing;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]

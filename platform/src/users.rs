@@ -98,7 +98,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse_users(text: &str) -> FxHashMap<u32, String> {
+pub(crate) fn parse_users(text: &str) -> FxHashMap<u32, String> {
     let mut names = FxHashMap::default();
     for line in text.lines() {
         let mut columns = line.split(':');

@@ -73,9 +73,12 @@ fn parse(text: &str) -> Option<Timestamp> {
         && hour < 24
         && minute < 60
         && second < 60;
+    if !in_range {
+        return None;
+    }
     let seconds =
         days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    in_range.then_some(Timestamp(seconds * 1000 + millis))
+    Some(Timestamp(seconds * 1000 + millis))
 }
 
 fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
@@ -166,6 +169,8 @@ mod tests {
             "now",
             "2026-13-01T00:00:00.000Z",
             "2026-01-00T00:00:00.000Z",
+            "2000-03-00T00:00:00.000Z",
+            "0000-01-01T00:00:00.000Z",
             "1969-12-31T00:00:00.000Z",
             "2026-01-01T24:00:00.000Z",
             "2026-01-01T00:00:00Z",

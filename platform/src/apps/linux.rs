@@ -13,6 +13,8 @@ use crate::inet_diag;
 
 mod descriptors;
 mod diag;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod process;
 mod processes;
 mod search;

@@ -48,7 +48,7 @@ pub(super) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
 
 /// The data of the control message that carries the error, among others. Each has a header (length with header, level,
 /// type) and ends at a multiple of the size of a pointer.
-fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
+pub(super) fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
     const WORD: usize = size_of::<usize>();
     const HEADER: usize = WORD + 8;
     loop {
@@ -69,7 +69,7 @@ fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
 
 /// `struct sock_extended_err` (error number, origin, ICMP type, ICMP code, padding, MTU, unused), then a socket address.
 /// Types and codes are those of RFC 792, RFC 1812 section 5.2.7 and RFC 4443.
-fn parse(data: &[u8]) -> Option<(Fault, Option<IpAddr>)> {
+pub(super) fn parse(data: &[u8]) -> Option<(Fault, Option<IpAddr>)> {
     let number = i32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
     let [origin, kind, code] = data.get(4..7)?.try_into().ok()?;
     let mtu = u32::from_ne_bytes(data.get(8..12)?.try_into().ok()?);

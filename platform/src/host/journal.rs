@@ -290,14 +290,14 @@ fn tells_as_much(earlier: &Change, change: &Change) -> bool {
     }
 }
 
-struct Content {
+pub(super) struct Content {
     owner: Option<Owner>,
     changes: Vec<Change>,
     damaged: usize,
 }
 
 impl Content {
-    fn parse(text: &[u8]) -> Self {
+    pub(super) fn parse(text: &[u8]) -> Self {
         let mut content = Self {
             owner: None,
             changes: Vec::new(),

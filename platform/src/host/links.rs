@@ -61,7 +61,7 @@ impl Links {
             .find_map(|(index, link)| (link.name == name).then_some(*index))
     }
 
-    #[cfg(test)]
+    #[cfg(any(fuzzing, test))]
     pub(super) fn for_tests(names: &[(u32, &str)]) -> Self {
         let link = |name: &str| Link {
             name: name.to_owned(),
@@ -83,7 +83,7 @@ impl Links {
     }
 }
 
-fn link(message: &LinkMessage) -> Option<Link> {
+pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let up = LinkFlags::Up | LinkFlags::Running;
     Some(Link {
         name: attribute!(message.attributes, LinkAttribute::IfName)?.clone(),

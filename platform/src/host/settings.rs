@@ -83,12 +83,15 @@ fn file(path: &str) -> Result<PathBuf, SettingError> {
 
 /// `ip_local_port_range`; IPv6 uses the same.
 pub(super) fn ephemeral_ports() -> Result<Option<PortRange>, SettingError> {
-    let text = read("net/ipv4/ip_local_port_range")?;
+    read("net/ipv4/ip_local_port_range").map(|text| port_range(&text))
+}
+
+pub(super) fn port_range(text: &str) -> Option<PortRange> {
     let mut numbers = text.split_whitespace().map(str::parse::<u16>);
-    Ok(match (numbers.next(), numbers.next()) {
+    match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) if first <= last => Some(PortRange { first, last }),
         _ => None,
-    })
+    }
 }
 
 /// `rp_filter` of an interface; `None` where there is none (no IPv4).

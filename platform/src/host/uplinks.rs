@@ -18,7 +18,7 @@ use crate::netlink::{Connection, NetlinkError, attribute};
 
 /// A default route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct DefaultRoute {
+pub(super) struct DefaultRoute {
     hop: Hop,
     metric: u32,
     source: Option<IpAddr>,
@@ -73,7 +73,7 @@ fn default_routes(
     Ok(answers.iter().filter_map(default_route).collect())
 }
 
-fn default_route(answer: &RouteNetlinkMessage) -> Option<DefaultRoute> {
+pub(super) fn default_route(answer: &RouteNetlinkMessage) -> Option<DefaultRoute> {
     let RouteNetlinkMessage::NewRoute(message) = answer else {
         return None;
     };

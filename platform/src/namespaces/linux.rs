@@ -14,6 +14,8 @@ use crate::apps::DiagSocket;
 use crate::sys::spawn;
 
 mod channel;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod id_map;
 mod mounts;
 mod network;

@@ -14,19 +14,43 @@ const RING_BUDGET: usize = 256 << 10;
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// Bytes as they are.
-    Raw { packet: Vec<u8>, device: Device },
+    Raw {
+        packet: Vec<u8>,
+        device: Device,
+    },
     /// A TCP segment with right sums, on one of a few tuples.
-    Tcp { v6: bool, port: u8, sequence: u16, acknowledgement: i16, flags: u8, payload: u16 },
+    Tcp {
+        v6: bool,
+        port: u8,
+        sequence: u16,
+        acknowledgement: i16,
+        flags: u8,
+        payload: u16,
+    },
     /// A UDP datagram with right sums.
-    Udp { v6: bool, port: u8, payload: u16 },
+    Udp {
+        v6: bool,
+        port: u8,
+        payload: u16,
+    },
     /// A fragment with a right header sum.
-    Fragment { identification: u8, offset: u8, more: bool, payload: Vec<u8> },
+    Fragment {
+        identification: u8,
+        offset: u8,
+        more: bool,
+        payload: Vec<u8>,
+    },
     /// The caller moves bytes of the last flow.
-    Move { consume: u16, commit: u16 },
+    Move {
+        consume: u16,
+        commit: u16,
+    },
     Finish,
     Abort,
     Refuse(u8),
-    Wait { millis: u16 },
+    Wait {
+        millis: u16,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -78,7 +102,13 @@ fuzz_target!(|script: Script| {
         ..StackConfig::default()
     };
     let buffer = vec![0; Stack::MIN_TRANSMIT_BUFFER];
-    let mut driver = Driver { stack: Stack::new(config, now), now, buffer, last: None, next: 0 };
+    let mut driver = Driver {
+        stack: Stack::new(config, now),
+        now,
+        buffer,
+        last: None,
+        next: 0,
+    };
     for step in script.steps {
         driver.take(step);
         driver.drain();
@@ -89,14 +119,34 @@ impl Driver {
     fn take(&mut self, step: Step) {
         match step {
             Step::Raw { packet, device } => self.put(&packet, Offload::from(&device)),
-            Step::Tcp { v6, port, sequence, acknowledgement, flags, payload } => {
+            Step::Tcp {
+                v6,
+                port,
+                sequence,
+                acknowledgement,
+                flags,
+                payload,
+            } => {
                 let acknowledgement = self.next.wrapping_add_signed(i32::from(acknowledgement));
                 let mut packet = Vec::new();
-                let tcp = ip(v6).tcp(40_000 + u16::from(port % 4), 443, u32::from(sequence), 60_000);
-                let _ = tcp.ack(acknowledgement).write(&mut packet, &vec![7; usize::from(payload % 3_000)]);
+                let tcp = ip(v6).tcp(
+                    40_000 + u16::from(port % 4),
+                    443,
+                    u32::from(sequence),
+                    60_000,
+                );
+                let _ = tcp
+                    .ack(acknowledgement)
+                    .write(&mut packet, &vec![7; usize::from(payload % 3_000)]);
                 let at = if v6 { 40 } else { 20 };
                 packet[at + 13] = flags;
-                self.put(&packet, Offload { checksum_valid: true, ..Offload::default() });
+                self.put(
+                    &packet,
+                    Offload {
+                        checksum_valid: true,
+                        ..Offload::default()
+                    },
+                );
             }
             Step::Udp { v6, port, payload } => {
                 let mut packet = Vec::new();
@@ -104,16 +154,28 @@ impl Driver {
                 let _ = udp.write(&mut packet, &vec![7; usize::from(payload % 3_000)]);
                 self.put(&packet, Offload::default());
             }
-            Step::Fragment { identification, offset, more, payload } => {
-                let mut header = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, LOCAL, REMOTE)
-                    .expect("an empty payload fits");
+            Step::Fragment {
+                identification,
+                offset,
+                more,
+                payload,
+            } => {
+                let mut header =
+                    etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, LOCAL, REMOTE)
+                        .expect("an empty payload fits");
                 header.identification = u16::from(identification % 4);
                 header.dont_fragment = false;
                 header.more_fragments = more;
-                header.fragment_offset = u16::from(offset).try_into().expect("eight bits fit into thirteen");
+                header.fragment_offset = u16::from(offset)
+                    .try_into()
+                    .expect("eight bits fit into thirteen");
                 let mut packet = Vec::new();
                 let ip = etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default());
-                let _ = etherparse::PacketBuilder::ip(ip).write(&mut packet, etherparse::IpNumber::UDP, &payload);
+                let _ = etherparse::PacketBuilder::ip(ip).write(
+                    &mut packet,
+                    etherparse::IpNumber::UDP,
+                    &payload,
+                );
                 self.put(&packet, Offload::default());
             }
             Step::Move { consume, commit } => {
@@ -152,15 +214,31 @@ impl Driver {
                 self.last = Some(flow);
                 self.stack.tcp_accept(self.now, flow);
             }
-            Input::Udp { flow, payload, segment, .. } => {
+            Input::Udp {
+                flow,
+                payload,
+                segment,
+                ..
+            } => {
                 self.last = Some(flow);
-                if self.stack.udp_head(self.now, flow, payload, segment).is_err() {
+                if self
+                    .stack
+                    .udp_head(self.now, flow, payload, segment)
+                    .is_err()
+                {
                     let _ = self.stack.udp_send_fragmented(self.now, flow, payload);
                 }
             }
-            Input::Echo { flow, sequence, payload, .. } => {
+            Input::Echo {
+                flow,
+                sequence,
+                payload,
+                ..
+            } => {
                 self.last = Some(flow);
-                let _ = self.stack.echo_reply_head(self.now, flow, sequence, payload);
+                let _ = self
+                    .stack
+                    .echo_reply_head(self.now, flow, sequence, payload);
             }
             Input::Reassembled(whole) => self.put(&whole, Offload::default()),
             Input::Unknown { key, packet, .. } => {
@@ -178,9 +256,13 @@ impl Driver {
         while let Some(transmit) = self.stack.poll_transmit(self.now, &mut self.buffer) {
             let packet = &self.buffer[..transmit.len];
             let mut scratch = Vec::new();
-            let mut segments =
-                tidegate_netstack::emit::Segments::new(packet, transmit.offload, 1_500, &mut scratch)
-                    .expect("what the stack writes can be cut");
+            let mut segments = tidegate_netstack::emit::Segments::new(
+                packet,
+                transmit.offload,
+                1_500,
+                &mut scratch,
+            )
+            .expect("what the stack writes can be cut");
             while let Some(packet) = segments.next_packet() {
                 assert!(packet.len() <= 1_500);
                 if let Ok(sliced) = etherparse::SlicedPacket::from_ip(packet)
@@ -193,10 +275,15 @@ impl Driver {
         }
         while self.stack.poll_event().is_some() {}
         if let Some((at, _)) = self.stack.poll_timeout() {
-            assert!(at + Duration::from_secs(700) > self.now, "a deadline that nobody keeps");
+            assert!(
+                at + Duration::from_secs(700) > self.now,
+                "a deadline that nobody keeps"
+            );
         }
         let gauges = self.stack.gauges();
-        assert!(gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.ring_bytes <= RING_BUDGET);
+        assert!(
+            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.ring_bytes <= RING_BUDGET
+        );
     }
 }
 

@@ -34,7 +34,13 @@ fuzz_target!(|text: &str| {
         for apps in [&apps[..], &[]] {
             let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 443);
             let remote = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 443);
-            let facts = FlowFacts { direction, protocol: Protocol::Tcp, local, remote, apps };
+            let facts = FlowFacts {
+                direction,
+                protocol: Protocol::Tcp,
+                local,
+                remote,
+                apps,
+            };
             let decision = policy.decide(&facts);
             let explanation = policy.explain(&facts);
             assert_eq!(explanation.verdict, decision.verdict);

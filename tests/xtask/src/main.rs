@@ -15,6 +15,7 @@ mod check_macos;
 mod demo;
 mod dist;
 mod elf;
+mod fuzz;
 mod lab;
 mod lint;
 mod packages;
@@ -31,7 +32,10 @@ usage: cargo xtask SUBCOMMAND
   run [-- COMMAND ARG..]    build the gateway and run COMMAND through it (`tidegate exec`);
                             without COMMAND, a demonstration that needs no internet
   test [--full] [-- ARG..]  install what the tests need (as root), build, run every test;
-                            --full adds the long ones, ARGs go to the test runner
+                            --full adds the long ones and, where cargo-fuzz is,
+                            a moment of fuzzing; ARGs go to the test runner
+  fuzz [--seconds N] [TARGET..]
+                            random input for every parser of outside bytes, 60 seconds each
   lint                      format, clippy, rustdoc, licences and sources, macOS
   check-macos               type-check and lint for aarch64-apple-darwin
   bench [ARG..]             compare the bare link, Tidegate and installed peers (as root)
@@ -60,6 +64,7 @@ fn dispatch(arguments: &[String]) -> Outcome<ExitCode> {
         "lab" => return lab::lab(rest),
         demo::CLIENT => return Ok(demo::client(rest)),
         "bench" => bench::bench(rest)?,
+        "fuzz" => fuzz::fuzz(rest)?,
         "lint" => no_arguments(rest).and_then(|()| lint::lint())?,
         "check-macos" => no_arguments(rest).and_then(|()| check_macos::check_macos())?,
         "dist" => no_arguments(rest).and_then(|()| dist::dist())?,

@@ -2,15 +2,19 @@
 
 use std::process::{ExitCode, Stdio};
 
+use crate::fuzz;
 use crate::packages;
 use crate::shell::{CommandExt, Failure, Outcome, exit_code};
 use crate::workspace::{cargo, has_program};
+
+/// How long each fuzz target runs among the long tests.
+const FUZZ_SECONDS: u32 = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
     /// What runs on every change.
     Usual,
-    /// The tests marked `#[ignore]` for their length too.
+    /// The tests marked `#[ignore]` for their length too, and the fuzz targets where they can be built.
     Full,
 }
 
@@ -28,6 +32,9 @@ pub(crate) fn test(arguments: &[String]) -> Outcome<ExitCode> {
             .args(["test", "--workspace", "--doc", "--quiet"])
             .stdin(Stdio::null())
             .succeed()?;
+    }
+    if length == Length::Full && for_the_runner.is_empty() && fuzz::is_possible() {
+        fuzz::every_target(FUZZ_SECONDS)?;
     }
     let mut runner = cargo();
     if has_program("cargo-nextest") {

@@ -79,7 +79,7 @@ fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
     OsString::from_vec(link).into()
 }
 
-fn arguments(command_line: &[u8]) -> Vec<String> {
+pub(super) fn arguments(command_line: &[u8]) -> Vec<String> {
     let command_line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
     if command_line.is_empty() {
         return Vec::new();

@@ -45,7 +45,7 @@ fn uid_line(id: u32) -> String {
 }
 
 /// A map of every id that `map` names inside to itself. Lines are: first id inside, first id outside, count.
-fn identity(map: String) -> String {
+pub(super) fn identity(map: String) -> String {
     map.lines()
         .filter_map(|line| {
             let mut columns = line.split_ascii_whitespace();

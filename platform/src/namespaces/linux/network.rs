@@ -175,7 +175,7 @@ fn open_ping_sockets() -> io::Result<()> {
 }
 
 /// First and last group of the first range of a `gid_map`, within what the kernel takes here (a signed number).
-fn ping_groups(map: &str) -> Option<(u32, u32)> {
+pub(super) fn ping_groups(map: &str) -> Option<(u32, u32)> {
     const GREATEST: u32 = i32::MAX.unsigned_abs();
     let mut columns = map.lines().next()?.split_ascii_whitespace();
     let first: u32 = columns.next()?.parse().ok()?;

@@ -1,0 +1,10 @@
+//! The parser of a socket's error queue, for the fuzz targets.
+
+use super::linux::{extended_error, parse};
+
+/// Control messages as `recvmsg` gives them.
+pub fn error_report(control: &[u8]) {
+    if let Some(data) = extended_error(control) {
+        parse(data);
+    }
+}

@@ -6,6 +6,7 @@
 mod plan_keeper;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     signals::take(Arc::clone(&shared), Arc::clone(&reloader))
         .context("cannot take over the signals")?;
     let probe = Arc::new(Probe::new()?);
+    // Kept until the rules are gone: without the device they would lead nowhere, or to `unreachable`.
+    let device = tun.as_fd().try_clone_to_owned()?;
     let worker = start_worker(tun, &config.capture, &facts, &shared, Arc::clone(&probe))?;
 
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
@@ -106,6 +109,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         )
     };
     let left = keeper.remove();
+    drop(device);
     let ended = join(worker);
     complain_of(&left);
     ended?;

@@ -106,6 +106,8 @@ pub struct Worker {
     handle: Handle,
     shared: Arc<Shared>,
     gauges: Arc<WorkerGauges>,
+    /// Packets that the stack had dropped when the gauges were last noted.
+    noted_drops: u64,
     policy: Arc<ActivePolicy>,
     translation: Translation,
     bypass: Bypass,
@@ -146,6 +148,7 @@ impl Worker {
             inbox,
             handle: handle.clone(),
             gauges: shared.counters.add_worker(),
+            noted_drops: 0,
             shared,
             policy,
             translation: config.translation,
@@ -264,8 +267,8 @@ impl Worker {
 
     fn act(&mut self, now: Instant, input: Input<'_>, offload: Offload) {
         match input {
-            Input::Handled => {}
-            Input::Dropped(reason) => self.drop_packet(reason),
+            // The stack counts what it drops.
+            Input::Handled | Input::Dropped(_) => {}
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
             Input::Tcp(flow) => self.enqueue(flow),
             Input::Udp {
@@ -407,7 +410,7 @@ impl Worker {
     }
 
     fn drop_packet(&self, reason: DropReason) {
-        self.gauges.packets_dropped.add(reason.name());
+        self.shared.counters.packets_dropped.add(reason.name());
     }
 
     fn upstream_refused(&self, error: &io::Error) {
@@ -437,7 +440,14 @@ impl Worker {
         }
     }
 
-    fn note_gauges(&self) {
+    fn note_gauges(&mut self) {
+        let drops = self.stack.drops().iter().map(|(_, count)| count).sum();
+        if drops != self.noted_drops {
+            self.noted_drops = drops;
+            for (reason, count) in self.stack.drops() {
+                self.gauges.packets_dropped.set(reason.name(), *count);
+            }
+        }
         let stack = self.stack.gauges();
         for (gauge, value) in [
             (&self.gauges.flows, stack.flows),

@@ -24,6 +24,7 @@ fn text_at(status: &Status, now: Timestamp) -> String {
     page.section("health", health(status));
     page.section("running", [running(status, now)]);
     page.section("capture", capture(&status.capture));
+    page.section("ahead", overtaken(&status.capture));
     page.section("policy", policy(&status.policy));
     page.section("flows", flows(status.flows_live, &status.counters));
     page.section("packets", packets(&status.counters));
@@ -49,6 +50,13 @@ impl Page {
             }
         }
     }
+}
+
+fn overtaken(capture: &CaptureStatus) -> impl Iterator<Item = String> {
+    let rules = capture.overtaken.iter();
+    rules.map(|rule| {
+        format!("another program's rule stood ahead of ours, which are ahead again: {rule}")
+    })
 }
 
 fn health(status: &Status) -> Vec<String> {

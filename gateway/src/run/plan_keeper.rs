@@ -24,6 +24,8 @@ use crate::shared::Shared;
 /// Where the changes to the host are written down.
 pub const JOURNAL: &str = "/run/tidegate/journal";
 
+/// Other programs' rules that `status` names.
+const OVERTAKEN: usize = 16;
 const NEWS: Token = Token(0);
 const CHANGED: Token = Token(1);
 
@@ -33,6 +35,8 @@ pub(super) struct PlanKeeper {
     /// None once everything was taken back.
     journal: Option<Journal>,
     options: CaptureOptions,
+    /// Rules of other programs that stood ahead of ours.
+    overtaken: Vec<String>,
 }
 
 /// The TCP ports of services whose clients the policy judges.
@@ -56,6 +60,7 @@ impl PlanKeeper {
             network,
             journal: Some(journal),
             options,
+            overtaken: Vec::new(),
         })
     }
 
@@ -75,7 +80,11 @@ impl PlanKeeper {
 
     fn bring_about(&mut self, facts: &HostFacts) -> anyhow::Result<Checked> {
         for rule in overtaken(facts, &self.options) {
-            tracing::info!(%rule, "another program's rule stands ahead of ours");
+            let rule = rule.to_string();
+            if !self.overtaken.contains(&rule) && self.overtaken.len() < OVERTAKEN {
+                tracing::info!(rule, "another program's rule stands ahead of ours");
+                self.overtaken.push(rule);
+            }
         }
         let wanted = wanted(facts, &self.options)?;
         let changes = diff(&present(facts), &wanted);
@@ -185,8 +194,12 @@ impl PlanKeeper {
 
     fn check(&mut self, problems: &mut Problems, shared: &Shared) -> Checked {
         let outcome = self.facts().and_then(|facts| {
-            shared.update_capture(|capture| capture.uplinks = super::uplinks(&facts));
-            self.bring_about(&facts)
+            let checked = self.bring_about(&facts);
+            shared.update_capture(|capture| {
+                capture.uplinks = super::uplinks(&facts);
+                capture.overtaken.clone_from(&self.overtaken);
+            });
+            checked
         });
         match outcome {
             Ok(checked) => {

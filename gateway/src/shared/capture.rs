@@ -26,6 +26,9 @@ pub struct CaptureStatus {
     pub uplinks: Vec<UplinkStatus>,
     /// What is wrong now, in words, each with what to do about it; empty when all is well.
     pub problems: Vec<String>,
+    /// Rules of other programs that stood ahead of ours, as `ip rule` prints them; ours were put ahead again.
+    #[serde(default)]
+    pub overtaken: Vec<String>,
 }
 
 /// A way out of the host.
@@ -47,6 +50,7 @@ impl CaptureStatus {
             interface: interface.into(),
             uplinks: Vec::new(),
             problems: Vec::new(),
+            overtaken: Vec::new(),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Worker {
 
     fn answer(&mut self, now: Instant, packet: &[u8], refusal: Refusal) {
         if let Err(reason) = self.stack.reject(now, packet, refusal) {
-            self.drop_packet(reason);
+            tracing::trace!(reason = reason.name(), "a stranger was not answered");
         }
     }
 
@@ -125,7 +125,7 @@ impl Worker {
                 self.flows.insert(flow, entry);
                 self.drive(now, flow);
             }
-            Err(reason) => self.drop_packet(reason),
+            Err(reason) => tracing::trace!(reason = reason.name(), "no room for a passed flow"),
         }
     }
 

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tidegate_netstack::StackConfig;
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::emit::RawEmitter;
@@ -74,7 +75,11 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let probe = Arc::new(Probe::new()?);
     // Kept until the rules are gone: without the device they would lead nowhere, or to `unreachable`.
     let device = tun.as_fd().try_clone_to_owned()?;
-    let worker = start_worker(tun, &config.capture, &facts, &shared, Arc::clone(&probe))?;
+    let limits = StackConfig {
+        service_ports: keeper.datagram_ports()?,
+        ..limits(&tun, &facts)?
+    };
+    let worker = start_worker(tun, limits, &config.capture, &shared, Arc::clone(&probe))?;
 
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
     if let Err(error) = installed {
@@ -178,10 +183,23 @@ fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
     .collect()
 }
 
+fn limits(tun: &Tun, facts: &HostFacts) -> anyhow::Result<StackConfig> {
+    let mtu = [&facts.uplink_v4, &facts.uplink_v6]
+        .into_iter()
+        .flatten()
+        .map(|uplink| uplink.mtu)
+        .min();
+    let mtu = mtu
+        .and_then(|mtu| u16::try_from(mtu).ok())
+        .unwrap_or(LARGEST_MTU);
+    let ephemeral_ports = facts.ephemeral_ports.map(|ports| ports.first..=ports.last);
+    Ok(stack::config(mtu, tun.caps(), ephemeral_ports)?)
+}
+
 fn start_worker(
     tun: Tun,
+    stack: StackConfig,
     capture: &Capture,
-    facts: &HostFacts,
     shared: &Arc<Shared>,
     probe: Arc<Probe>,
 ) -> anyhow::Result<JoinHandle<io::Result<()>>> {
@@ -194,25 +212,16 @@ fn start_worker(
         "/proc/self/net".into(),
         Arc::clone(&processes),
     );
-    let mtu = [&facts.uplink_v4, &facts.uplink_v6]
-        .into_iter()
-        .flatten()
-        .map(|uplink| uplink.mtu)
-        .min();
-    let mtu = mtu
-        .and_then(|mtu| u16::try_from(mtu).ok())
-        .unwrap_or(LARGEST_MTU);
-    let ephemeral_ports = facts.ephemeral_ports.map(|ports| ports.first..=ports.last);
     let config = WorkerConfig {
-        stack: stack::config(mtu, tun.caps(), ephemeral_ports)?,
         translation: Translation::default(),
         identify: Identify::start(finder, processes)?,
         strangers: Strangers::Host {
             emitter: RawEmitter::open(&bypass)
                 .context("cannot open raw sockets: root is needed")?,
-            mtu: mtu.into(),
+            mtu: stack.mtu.into(),
             existing: capture.existing,
         },
+        stack,
         bypass,
         probe,
         // The programs live on, and so does what they have to say.

@@ -18,6 +18,8 @@ pub struct StackConfig {
     /// services and are [`Input::Unknown`](crate::Input::Unknown). `None`: every datagram is a program's own (exec
     /// capture).
     pub ephemeral_ports: Option<RangeInclusive<u16>>,
+    /// Further local UDP ports that belong to services: of sockets that waited for datagrams before we started.
+    pub service_ports: Vec<u16>,
     /// Most flows of all kinds at once; at most 16,777,216.
     pub max_flows: usize,
     /// Most TCP flows that wait for a verdict or their upstream connection.
@@ -49,6 +51,7 @@ impl Default for StackConfig {
             mtu: 1_500,
             segmentation_offload: false,
             ephemeral_ports: None,
+            service_ports: Vec::new(),
             max_flows: 65_536,
             max_half_open: 4_096,
             ring_budget: 256 << 20,

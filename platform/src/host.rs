@@ -128,6 +128,19 @@ impl HostNetwork {
         })
     }
 
+    /// The ports of UDP sockets that wait for datagrams of anybody now, each once, ascending: services, and programs that
+    /// talk to many peers.
+    ///
+    /// # Errors
+    /// See [`FactsError`].
+    pub fn datagram_ports(&mut self) -> Result<Vec<u16>, FactsError> {
+        let failed = |source| FactsError::Table {
+            what: "datagram sockets",
+            source,
+        };
+        listeners::datagram_ports(&mut self.sockets).map_err(failed)
+    }
+
     fn rules(&mut self) -> Result<Vec<Rule>, NetlinkError> {
         let mut found = Vec::new();
         for family in [Family::V4, Family::V6] {

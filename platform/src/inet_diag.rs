@@ -13,6 +13,8 @@ pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 /// `1 << TCP_LISTEN`.
 pub(crate) const LISTEN: u32 = 1 << 10;
+/// `1 << TCP_CLOSE`: for a datagram socket, bound and without a peer.
+pub(crate) const UNCONNECTED: u32 = 1 << 7;
 /// Every state.
 pub(crate) const ANY_STATE: u32 = u32::MAX;
 

@@ -72,6 +72,11 @@ impl PlanKeeper {
         Ok(self.network.facts()?)
     }
 
+    /// UDP ports that services had before us.
+    pub(super) fn datagram_ports(&mut self) -> anyhow::Result<Vec<u16>> {
+        Ok(self.network.datagram_ports()?)
+    }
+
     /// Makes the host as the plan wants it.
     pub(super) fn install(&mut self) -> anyhow::Result<()> {
         let facts = self.facts()?;

@@ -53,7 +53,7 @@ fn services_keep_their_clients(owner: User, port: u16) -> Result<()> {
 }
 
 #[test]
-fn a_tcp_service_on_a_port_that_clients_get_too_keeps_its_clients() -> Result<()> {
+fn a_service_on_a_port_that_clients_get_too_keeps_its_clients() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;
     for (owner, port) in [
@@ -66,6 +66,7 @@ fn a_tcp_service_on_a_port_that_clients_get_too_keeps_its_clients() -> Result<()
         lab.ensure_captured(&tidegate)?;
         for client in old.iter_mut().chain(&mut clients(&lab, port)?) {
             client.talk_tcp("hello")?;
+            client.talk_udp("hello")?;
         }
     }
     Ok(())

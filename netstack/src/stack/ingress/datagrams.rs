@@ -71,10 +71,10 @@ impl Stack {
     }
 
     fn is_service_port(&self, port: u16) -> bool {
-        self.config
-            .ephemeral_ports
-            .as_ref()
-            .is_some_and(|ephemeral| !ephemeral.contains(&port))
+        let ephemeral = self.config.ephemeral_ports.as_ref();
+        ephemeral.is_some_and(|ephemeral| {
+            !ephemeral.contains(&port) || self.config.service_ports.contains(&port)
+        })
     }
 
     pub(super) fn handle_icmp<'p>(

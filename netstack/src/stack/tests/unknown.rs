@@ -85,6 +85,19 @@ fn every_class_of_stranger_is_told_apart() {
 }
 
 #[test]
+fn an_ephemeral_port_that_a_service_had_before_us_is_its_own() {
+    let mut bench = Bench::with(StackConfig {
+        ephemeral_ports: Some(32_768..=60_999),
+        service_ports: vec![LOCAL.port()],
+        ..StackConfig::default()
+    });
+    assert_eq!(
+        class_of(&mut bench, &udp(LOCAL, REMOTE, b"answer")),
+        UnknownClass::ServiceDatagram
+    );
+}
+
+#[test]
 fn an_ephemeral_datagram_is_a_programs_own() {
     let mut bench = Bench::with(StackConfig {
         ephemeral_ports: Some(32_768..=60_999),

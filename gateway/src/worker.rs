@@ -259,6 +259,11 @@ impl Worker {
                     self.tun_readable = false
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The packet is gone, the next one is as good as any.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::trace!(%error, "the device gave a packet that means nothing");
+                    self.drop_packet(DropReason::Malformed);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -162,7 +162,8 @@ impl Queue {
         }
         let mut header = [0; virtio::LEN];
         let read = (&self.file)
-            .read_vectored(&mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)])?;
+            .read_vectored(&mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)])
+            .map_err(read_failure)?;
         let packet = read
             .checked_sub(virtio::LEN)
             .ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -263,6 +264,15 @@ fn system(name: &str, source: io::Error) -> TunError {
     TunError::System {
         name: name.to_owned(),
         source,
+    }
+}
+
+/// The kernel says `EINVAL` when it took a packet from the queue whose segmentation the header cannot express, and let it go
+/// (`tun_put_user`): a raw socket can put such a packet there.
+fn read_failure(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => io::Error::new(io::ErrorKind::InvalidData, error),
+        _ => error,
     }
 }
 

@@ -389,3 +389,10 @@ fn a_descriptor_that_is_no_tun_is_refused() {
     let error = Tun::from_fd(file.into(), &OffloadWish::default()).unwrap_err();
     assert!(matches!(error, TunError::NotTun(_)), "{error}");
 }
+
+#[test]
+fn a_packet_that_the_kernel_cannot_describe_is_nonsense_and_no_broken_device() {
+    let kind = |code| super::read_failure(std::io::Error::from_raw_os_error(code)).kind();
+    assert_eq!(kind(libc::EINVAL), std::io::ErrorKind::InvalidData);
+    assert_eq!(kind(libc::EAGAIN), std::io::ErrorKind::WouldBlock);
+}

@@ -136,6 +136,8 @@ fn start_worker(
     resolvers: &Resolvers,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+    // The command's process is started already, so it keeps the usual limit.
+    stack::prepare_process();
     let tun = Tun::from_fd(contained.tun.try_clone()?, &OffloadWish::default())?;
     let processes = Arc::new(Processes::default());
     let diag = contained

@@ -173,6 +173,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     probe: Arc<Probe>,
 ) -> anyhow::Result<JoinHandle<io::Result<()>>> {
+    stack::prepare_process();
     let bypass = Bypass::marked(MARK);
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;

@@ -14,6 +14,7 @@ pub mod emit;
 pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
+pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod link;
 #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptor;
 pub(crate) mod interface;
+pub(crate) mod resource;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;
 #[cfg(all(test, target_os = "linux"))]

@@ -31,7 +31,7 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
-use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig, raise_descriptor_limit};
+use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
 use crate::{stack, terminal};
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
@@ -67,7 +67,6 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(not_contained(&error)),
     };
     // The command, which is started already, keeps the limit that it was given.
-    raise_descriptor_limit();
     for warning in &contained.report.warnings {
         tracing::warn!("{warning}");
     }
@@ -144,6 +143,8 @@ fn start_worker(
     resolvers: &Resolvers,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+    // The command's process is started already, so it keeps the usual limit.
+    stack::prepare_process();
     let tun = Tun::from_fd(contained.tun.try_clone()?, &OffloadWish::default())?;
     let processes = Arc::new(Processes::default());
     let diag = contained

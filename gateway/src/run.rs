@@ -34,7 +34,7 @@ use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::shared::{CaptureKind, CaptureStatus, Ending, Shared, UplinkStatus};
-use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig, raise_descriptor_limit};
+use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig};
 use crate::{signals, stack, terminal};
 
 use plan_keeper::PlanKeeper;
@@ -54,7 +54,6 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    raise_descriptor_limit();
     let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
     let control = ControlSocket::bind(control, &HostGroup)?;
@@ -203,6 +202,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     probe: Arc<Probe>,
 ) -> anyhow::Result<JoinHandle<io::Result<()>>> {
+    stack::prepare_process();
     let bypass = Bypass::marked(MARK);
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use tidegate_netstack::StackConfig;
-use tidegate_platform::random;
 use tidegate_platform::tun::TunCaps;
+use tidegate_platform::{limits, random};
 
 /// Limits for a device with this MTU and these offloads. `ephemeral_ports`: see [`StackConfig`].
 ///
@@ -23,4 +23,13 @@ pub fn config(
         seed: random::seed()?,
         ..StackConfig::default()
     })
+}
+
+/// Prepares this process for many flows: each takes a descriptor and two large buffers.
+pub fn prepare_process() {
+    limits::keep_large_buffers_apart();
+    match limits::raise_open_files() {
+        Ok(most) => tracing::debug!(most, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
 }

@@ -32,7 +32,6 @@ use tidegate_netstack::{
     CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
 };
 use tidegate_platform::bypass::Bypass;
-use tidegate_platform::limits;
 use tidegate_platform::tun::Tun;
 use tidegate_routing::flow::Action;
 use tidegate_routing::target::Translation;
@@ -73,16 +72,6 @@ pub struct WorkerConfig {
     pub probe: Arc<Probe>,
     /// How long what programs have sent may still go out once the end was asked for.
     pub linger: Duration,
-}
-
-/// Workers hold a descriptor for each flow: as many as this process may have.
-pub fn raise_descriptor_limit() {
-    match limits::raise_descriptor_limit() {
-        Ok(limit) => tracing::debug!(limit, "descriptors"),
-        Err(error) => {
-            tracing::warn!(%error, "few flows at once: the limit of descriptors could not be raised")
-        }
-    }
 }
 
 /// One data-plane thread.

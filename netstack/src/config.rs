@@ -24,7 +24,7 @@ pub struct StackConfig {
     pub max_flows: usize,
     /// Most TCP flows that wait for a verdict or their upstream connection.
     pub max_half_open: usize,
-    /// Most bytes of TCP rings in all.
+    /// Most bytes of TCP rings in all, counted as if all were full: what was never used takes no memory.
     pub ring_budget: usize,
     /// Bytes of the two rings of one TCP flow, when the budget allows.
     pub ring_size: usize,
@@ -44,7 +44,7 @@ impl StackConfig {
 }
 
 impl Default for StackConfig {
-    /// An Ethernet-sized link without offload, 65,536 flows, 256 MiB of rings of which a flow gets 512 KiB. `seed` is 0:
+    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of rings of which a flow gets 512 KiB. `seed` is 0:
     /// set it, or sequence numbers can be guessed.
     fn default() -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Default for StackConfig {
             service_ports: Vec::new(),
             max_flows: 65_536,
             max_half_open: 4_096,
-            ring_budget: 256 << 20,
+            ring_budget: 1 << 30,
             ring_size: 512 << 10,
             answers_per_second: 1_000,
             seed: 0,

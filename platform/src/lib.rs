@@ -18,7 +18,6 @@ pub mod fuzzing;
 pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
-#[cfg(target_os = "linux")]
 pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod link;

@@ -1,22 +1,44 @@
-//! What the system lets this process hold.
+//! How much this process may have of what the system shares out.
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use crate::sys::resource;
 
-/// Lets this process open as many descriptors as it may: each TCP flow and each local UDP address holds one, and shells
-/// start programs with 1,024. Programs started later inherit it. Gives the limit, none if there is none.
+/// More are refused by macOS, whatever the limit says (setrlimit(2)).
+const MOST_ON_MACOS: libc::rlim_t = 10_240;
+
+/// What the allocator takes from the system by itself, in bytes: glibc's own first value.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BUFFER: libc::c_int = 128 << 10;
+
+/// Lets this process open as many files as the system allows it at most, and says how many. Each flow takes one, and the
+/// usual limit, 1,024, is meant for programs that use `select`.
+///
+/// Programs that are started afterwards inherit it: start them before.
 ///
 /// # Errors
-/// The system's; the limit stays as it was.
-pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
+/// The system's; the limit is as before.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = resource::open_files()?;
+    limit.rlim_cur = if cfg!(target_os = "macos") {
+        limit.rlim_max.min(MOST_ON_MACOS)
+    } else {
+        limit.rlim_max
     };
-    setrlimit(Resource::Nofile, raised)?;
-    Ok(maximum)
+    resource::set_open_files(limit)?;
+    Ok(limit.rlim_cur)
+}
+
+/// Keeps large buffers out of the allocator's heap, so that a fresh one takes no memory until it is used, and a freed one
+/// none at all.
+///
+/// glibc raises its threshold to the size of what is freed, up to 32 MiB: then a zeroed buffer is an old one, wiped, and
+/// takes its whole size in memory (mallopt(3)). A set threshold stays. Other allocators do not move theirs.
+pub fn keep_large_buffers_apart() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if !resource::map_blocks_from(LARGE_BUFFER) {
+        tracing::warn!("the allocator refuses a fixed threshold: flows may hold more memory");
+    }
 }
 
 #[cfg(test)]
@@ -24,14 +46,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_descriptors_as_allowed_can_be_opened() {
-        let before = getrlimit(Resource::Nofile);
-        let lowered = Rlimit {
-            current: Some(256),
-            ..before
-        };
-        setrlimit(Resource::Nofile, lowered).unwrap();
-        assert_eq!(raise_descriptor_limit().unwrap(), before.maximum);
-        assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
+    fn a_lowered_limit_is_raised_to_the_most_that_is_allowed() {
+        let limit = resource::open_files().unwrap();
+        // Low, but more than the tests beside this one need.
+        resource::set_open_files(libc::rlimit {
+            rlim_cur: limit.rlim_max.min(512),
+            ..limit
+        })
+        .unwrap();
+        let raised = raise_open_files().unwrap();
+        assert_eq!(raised, resource::open_files().unwrap().rlim_cur);
+        if cfg!(target_os = "linux") {
+            assert_eq!(raised, limit.rlim_max);
+        }
     }
 }

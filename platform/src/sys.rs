@@ -4,6 +4,7 @@ pub(crate) mod descriptor;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
 pub(crate) mod interface;
+pub(crate) mod resource;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;
 #[cfg(all(test, target_os = "linux"))]

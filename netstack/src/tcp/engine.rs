@@ -33,7 +33,8 @@ use crate::tcp::segment::{
     Segment, TCP_HEADER, flag, is_before, option, option_value, option_value_mut,
 };
 
-/// Congestion control towards the program.
+/// Congestion control towards the program: none while every program is on this host, for the device's queue holds more than
+/// a ring and loses nothing. A client behind a link that loses packets needs it (RFC 5681).
 const CONGESTION_CONTROL: CongestionControl = CongestionControl::None;
 /// Segment size towards a program that names none (RFC 9293 section 3.7.1; smoltcp takes it for both families).
 const DEFAULT_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(535);

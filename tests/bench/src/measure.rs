@@ -65,12 +65,13 @@ pub(crate) enum Direction {
 }
 
 impl Group {
+    /// What is idle comes first: load leaves its traces.
     pub(crate) const ALL: [Self; 5] = [
+        Self::WakeUps,
+        Self::Memory,
         Self::Throughput,
         Self::Connections,
         Self::Latency,
-        Self::Memory,
-        Self::WakeUps,
     ];
 
     /// As options name it.

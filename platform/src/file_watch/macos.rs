@@ -32,7 +32,10 @@ impl FileWatch {
             .map_err(|error| match error.kind {
                 notify::ErrorKind::Io(error) => error,
                 notify::ErrorKind::PathNotFound => io::ErrorKind::NotFound.into(),
-                _ => io::Error::other(error),
+                notify::ErrorKind::Generic(_)
+                | notify::ErrorKind::WatchNotFound
+                | notify::ErrorKind::InvalidConfig(_)
+                | notify::ErrorKind::MaxFilesWatch => io::Error::other(error),
             })
     }
 }

@@ -1,7 +1,7 @@
 //! Compares the bare link, Tidegate and installed peers in one interleaved run. See `gateway/docs/benchmarks.md`.
 //!
 //! [`contender`] says who takes part and how each starts, [`session`] is a shell behind a contender's gateway,
-//! [`process`] reads what the gateway's processes cost, [`measure`] is what is measured, [`load`] the programs that make
+//! [`process`] reads what the gateway's processes cost, [`mod@measure`] is what is measured, [`load`] the programs that make
 //! the load, [`report`] what is made of all samples.
 #![expect(
     clippy::print_stdout,

@@ -71,6 +71,11 @@ fn what_a_killed_lab_left_behind_is_cleaned_up_by_the_next() -> Result<()> {
         .arg("600")
         .env("TIDEGATE_LAB", gone)
         .spawn()?;
+    // Its environment is empty until the kernel has laid out the new program.
+    let environment = format!("/proc/{}/environ", orphan.id());
+    wait_until("the orphan runs", Duration::from_secs(5), || {
+        fs::read(&environment).is_ok_and(|environment| !environment.is_empty())
+    })?;
     // A pid that no process can have (the largest is 2^22).
     let folder = Path::new("/var/tmp/tidegate-lab-4194305-0");
     fs::create_dir_all(folder)?;

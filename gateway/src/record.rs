@@ -9,7 +9,6 @@ mod live;
 mod log;
 mod timestamp;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -60,7 +59,7 @@ pub struct FlowRecord {
     /// Payload bytes from the far end to the program.
     pub bytes_down: u64,
     /// How far it has come.
-    pub state: FlowState,
+    pub state: State,
     /// Why it ended or was refused.
     pub reason: Option<String>,
 }
@@ -113,55 +112,6 @@ pub struct FlowName {
 pub enum NameSource {
     /// A DNS answer that passed through this gateway.
     Dns,
-}
-
-/// How far a flow has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FlowState {
-    /// The program behind it is being found.
-    #[default]
-    LookingUp,
-    /// The policy is being asked.
-    Judging,
-    /// The upstream connection is being made.
-    Dialing,
-    /// Payload may pass both ways.
-    Open,
-    /// One side has finished sending.
-    HalfClosed,
-    /// It is over.
-    Closed,
-    /// It was not let through, or the far end did not take it.
-    Refused,
-}
-
-impl From<State> for FlowState {
-    fn from(state: State) -> Self {
-        match state {
-            State::LookingUp => Self::LookingUp,
-            State::Judging => Self::Judging,
-            State::Dialing => Self::Dialing,
-            State::Open => Self::Open,
-            State::HalfClosed => Self::HalfClosed,
-            State::Refused => Self::Refused,
-            State::Closed => Self::Closed,
-        }
-    }
-}
-
-impl fmt::Display for FlowState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LookingUp => "looking-up",
-            Self::Judging => "judging",
-            Self::Dialing => "dialing",
-            Self::Open => "open",
-            Self::HalfClosed => "half-closed",
-            Self::Closed => "closed",
-            Self::Refused => "refused",
-        })
-    }
 }
 
 mod protocol_text {

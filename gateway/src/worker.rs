@@ -315,7 +315,7 @@ impl Worker {
                 return;
             };
             let action = entry.life.poll_action();
-            entry.record.set_state(entry.life.state().into());
+            entry.record.set_state(entry.life.state());
             match action {
                 Some(Action::LookUp) => self.look_up(now, flow),
                 Some(Action::Judge) => self.judge(flow),

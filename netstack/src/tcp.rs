@@ -125,11 +125,6 @@ impl TcpFlow<'_> {
         self.tcp.engine.readable()
     }
 
-    /// The same in as many parts as the engine lends at once, for a vectored write: today the second is empty.
-    pub fn readable_parts(&mut self) -> [&[u8]; 2] {
-        [self.tcp.engine.readable(), &[]]
-    }
-
     /// The first `n` bytes of [`readable`](Self::readable) are upstream: gives their room back to the program's window.
     pub fn consume(&mut self, n: usize) {
         self.tcp.engine.consume(n);

@@ -4,8 +4,10 @@
 //! ([`Flow::poll_action`]), does it, and tells the outcome. So the order of the steps, the retries and the answer that a
 //! program gets for each failure are decided here, in one place, without IO.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tidegate_netstack::Refusal;
 use tidegate_policy::Verdict;
 
@@ -17,10 +19,12 @@ pub const LOOK_UP_ATTEMPTS: u32 = 4;
 /// Pause before the second look; it doubles with each further one.
 pub const LOOK_UP_PAUSE: Duration = Duration::from_millis(2);
 
-/// Where a flow stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Where a flow stands; flow records carry it under these names, in kebab case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Its program is being looked up.
+    #[default]
     LookingUp,
     /// The policy is being asked.
     Judging,
@@ -32,7 +36,7 @@ pub enum State {
     HalfClosed,
     /// The policy or the network said no.
     Refused,
-    /// Over.
+    /// Over: a record's last state. A [`Flow`] that has ended is dropped and never says so.
     Closed,
 }
 
@@ -48,6 +52,12 @@ impl State {
             Self::Refused => "refused",
             Self::Closed => "closed",
         }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -243,15 +253,6 @@ impl Flow {
         if self.state == State::Open {
             self.state = State::HalfClosed;
         }
-    }
-
-    /// The flow is over, whoever ended it.
-    pub fn handle_closed(&mut self) {
-        if self.state != State::Refused {
-            self.state = State::Closed;
-        }
-        self.action = None;
-        self.retry_at = None;
     }
 }
 

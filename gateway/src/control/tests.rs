@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_policy::{App, Direction, Policy, Protocol, Verdict};
+use tidegate_routing::flow::State;
 
 use super::access::Membership;
 use super::client::{Client, ClientError};
@@ -19,7 +20,7 @@ use super::protocol::{FlowsRequest, RefusedWhy, Reply, Request};
 use super::server::{ControlServer, ControlSocket};
 use super::socket::SocketError;
 use crate::config::{Capture, ConfigSource};
-use crate::record::{FlowLogLimits, FlowRecord, FlowState, LiveFlow, NewFlow};
+use crate::record::{FlowLogLimits, FlowRecord, LiveFlow, NewFlow};
 use crate::reload::Reloader;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::test_folder::TestFolder;
@@ -101,7 +102,7 @@ impl Daemon {
             container: None,
         }]));
         flow.set_decision(verdict, None, None);
-        flow.set_state(FlowState::Open);
+        flow.set_state(State::Open);
         flow
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tidegate_policy::{App, Direction, Protocol, Verdict};
 
 use super::log::Shelf;
-use super::{AppRecord, FlowName, FlowRecord, FlowState, Timestamp};
+use super::{AppRecord, FlowName, FlowRecord, State, Timestamp};
 
 /// What is known of a flow at its first packet.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ struct Known {
     verdict: Option<Verdict>,
     rule: Option<Arc<str>>,
     egress: Option<Arc<str>>,
-    state: FlowState,
+    state: State,
     reason: Option<Cow<'static, str>>,
     ended: Option<Timestamp>,
     /// Followers know that it was let through.
@@ -100,8 +100,8 @@ impl LiveFlow {
     }
 
     /// How far the flow has come. What has ended stays ended. Followers are told once, when it is let through.
-    pub fn set_state(&self, state: FlowState) {
-        let passes = matches!(state, FlowState::Dialing | FlowState::Open);
+    pub fn set_state(&self, state: State) {
+        let passes = matches!(state, State::Dialing | State::Open);
         {
             let mut known = self.known();
             if known.ended.is_some() {
@@ -119,15 +119,15 @@ impl LiveFlow {
 
     /// The flow is over. Only the first end of a flow counts.
     pub fn close(&self, reason: impl Into<Cow<'static, str>>) {
-        self.end(FlowState::Closed, reason.into());
+        self.end(State::Closed, reason.into());
     }
 
     /// The flow was not let through, or the far end did not take it. Only the first end of a flow counts.
     pub fn refuse(&self, reason: impl Into<Cow<'static, str>>) {
-        self.end(FlowState::Refused, reason.into());
+        self.end(State::Refused, reason.into());
     }
 
-    fn end(&self, state: FlowState, reason: Cow<'static, str>) {
+    fn end(&self, state: State, reason: Cow<'static, str>) {
         {
             let mut known = self.known();
             if known.ended.is_some() {

@@ -131,13 +131,13 @@ fn a_flow_without_a_program_says_why() {
 fn only_the_first_end_counts() {
     let log = FlowLog::default();
     let flow = log.open(new_flow(443));
-    flow.set_state(FlowState::Dialing);
-    assert_eq!(flow.record().state, FlowState::Dialing);
+    flow.set_state(State::Dialing);
+    assert_eq!(flow.record().state, State::Dialing);
     flow.refuse("connection refused");
     flow.close("finished");
-    flow.set_state(FlowState::Open);
+    flow.set_state(State::Open);
     let record = flow.record();
-    assert_eq!(record.state, FlowState::Refused);
+    assert_eq!(record.state, State::Refused);
     assert_eq!(record.reason.as_deref(), Some("connection refused"));
     assert_eq!((log.live_count(), log.records().len()), (0, 1));
 }
@@ -166,21 +166,18 @@ fn a_follower_hears_once_that_a_flow_passes_and_once_that_it_ends() {
     let log = FlowLog::default();
     let mut follower = log.subscribe();
     let flow = log.open(new_flow(443));
-    flow.set_state(FlowState::Judging);
+    flow.set_state(State::Judging);
     flow.set_decision(Verdict::Allow, None, None);
-    flow.set_state(FlowState::Dialing);
-    flow.set_state(FlowState::Open);
+    flow.set_state(State::Dialing);
+    flow.set_state(State::Open);
     flow.close("finished");
     let refused = log.open(new_flow(80));
-    refused.set_state(FlowState::Judging);
+    refused.set_state(State::Judging);
     refused.set_decision(Verdict::Block, None, None);
     refused.refuse("policy");
     let heard = take(&mut follower);
     let states: Vec<_> = heard.iter().map(|record| record.state).collect();
-    assert_eq!(
-        states,
-        [FlowState::Dialing, FlowState::Closed, FlowState::Refused]
-    );
+    assert_eq!(states, [State::Dialing, State::Closed, State::Refused]);
 }
 
 #[test]
@@ -211,7 +208,7 @@ fn a_flow_outlives_its_log() {
     let flow = FlowLog::default().open(new_flow(443));
     flow.set_decision(Verdict::Allow, None, None);
     flow.close("finished");
-    assert_eq!(flow.record().state, FlowState::Closed);
+    assert_eq!(flow.record().state, State::Closed);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Flows as a table, and line by line.
 
 use tidegate_policy::{Direction, Verdict};
+use tidegate_routing::flow::State;
 
 use super::amount::bytes;
 use super::table::{self, Cell, Column, Fit, Tint};
-use crate::record::{FlowRecord, FlowState};
+use crate::record::FlowRecord;
 use crate::terminal::{Style, printable};
 
 const COLUMNS: [Column; 8] = [
@@ -125,7 +126,7 @@ pub(super) fn verdict(verdict: Option<Verdict>) -> Cell {
 
 /// How far it has come, and why it ended.
 fn state(record: &FlowRecord) -> String {
-    let ended = matches!(record.state, FlowState::Closed | FlowState::Refused);
+    let ended = matches!(record.state, State::Closed | State::Refused);
     match &record.reason {
         Some(reason) if ended => format!("{}: {}", record.state, printable(reason)),
         Some(_) | None => record.state.to_string(),

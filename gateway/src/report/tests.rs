@@ -1,9 +1,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tidegate_policy::{Direction, Protocol, Verdict};
+use tidegate_routing::flow::State;
 
 use super::*;
-use crate::record::{AppRecord, FlowName, FlowRecord, FlowState, NameSource, Timestamp};
+use crate::record::{AppRecord, FlowName, FlowRecord, NameSource, Timestamp};
 use crate::terminal::{Colour, Style};
 
 fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
@@ -32,7 +33,7 @@ fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
         egress: None,
         bytes_up: 1_234 * id,
         bytes_down: 5_678_901,
-        state: FlowState::Open,
+        state: State::Open,
         reason: None,
     }
 }
@@ -40,7 +41,7 @@ fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
 fn records() -> Vec<FlowRecord> {
     let mut blocked = record(3, "curl", "[2001:db8::1]:443", Verdict::Block);
     blocked.rule = Some("no updates from the editor".to_owned());
-    blocked.state = FlowState::Refused;
+    blocked.state = State::Refused;
     blocked.reason = Some("blocked".to_owned());
     let mut ping = record(2, "", "203.0.113.9:0", Verdict::Allow);
     ping.protocol = Protocol::Icmp;
@@ -54,7 +55,7 @@ fn records() -> Vec<FlowRecord> {
         name: "example.org".to_owned(),
         source: NameSource::Dns,
     }];
-    named.state = FlowState::Closed;
+    named.state = State::Closed;
     named.reason = Some("finished".to_owned());
     vec![blocked, ping, inbound, named]
 }
@@ -116,7 +117,7 @@ fn no_name_can_steer_the_terminal() {
         name: evil.to_owned(),
         source: NameSource::Dns,
     }];
-    record.state = FlowState::Closed;
+    record.state = State::Closed;
     record.reason = Some(evil.to_owned());
     let mut unknown = record.clone();
     unknown.app = None;

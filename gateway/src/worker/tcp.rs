@@ -164,7 +164,7 @@ impl Worker {
         let down = pump_down(&mut accepted, upstream, |n| entry.record.add_bytes_down(n));
         if upstream.read_finished || upstream.write_finished {
             entry.life.handle_half_closed();
-            entry.record.set_state(entry.life.state().into());
+            entry.record.set_state(entry.life.state());
         }
         match (up, down) {
             (Pumped::Broken(error), _) | (_, Pumped::Broken(error)) => {

@@ -93,10 +93,11 @@ fn first_process(mut arguments: Vec<OsString>) -> ExitCode {
         for warning in &contained.report.warnings {
             eprintln!("warning: {warning}");
         }
-        contained.command.start()?;
-        // As every program that waits for another in its terminal does, or Ctrl-C would end it first.
+        // As every program that waits for another in its terminal does, or Ctrl-C would end it first. The command's process
+        // exists already and does not inherit this; it has not started, so no Ctrl-C meant for it can come before.
         // SAFETY: ignoring a signal installs no handler.
         unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        contained.command.start()?;
         if attribute {
             let program = attribute_first_syn(&mut contained);
             println!("{program}");

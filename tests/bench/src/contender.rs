@@ -77,6 +77,8 @@ impl Contender {
     fn host() -> Result<Self> {
         Self::start("host", |lab| {
             let daemon = lab.tidegate("")?.into_process();
+            // Our own routes have no metrics, so programs' connections would take the machine's default.
+            lab.host.bash(PIN_CAPTURE)?.success()?;
             Ok((
                 Session::start(lab.host.command("bash").args(["-c", LOOP]))?,
                 Some(daemon),
@@ -207,6 +209,15 @@ impl Contender {
         Ok(())
     }
 }
+
+/// Pins the congestion control of the connections that programs make into the gateway's device.
+const PIN_CAPTURE: &str = "
+    for family in -4 -6; do
+        ip $family route show default table 5100 | grep tide0 | while read -r route; do
+            ip $family route change $route table 5100 congctl cubic || exit
+        done
+    done
+    ip route show table 5100 | grep -q cubic";
 
 fn is_installed(program: &str) -> bool {
     Command::new("which")

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::output::Transmit;
-use crate::packet::Offload;
+use crate::packet::{Offload, PacketHead};
 
 /// Most bytes that wait.
 const MAX_BYTES: usize = 1 << 20;
@@ -16,7 +16,9 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct AnswerQueue {
     bytes: VecDeque<u8>,
-    packets: VecDeque<Transmit>,
+    packets: VecDeque<(usize, Offload)>,
+    /// Bytes in front that were lent out: gone with the next call.
+    lent: usize,
 }
 
 impl AnswerQueue {
@@ -24,10 +26,7 @@ impl AnswerQueue {
     pub(crate) fn push(&mut self, packet: &[u8], offload: Offload) {
         if !packet.is_empty() && self.bytes.len() + packet.len() <= MAX_BYTES {
             self.bytes.extend(packet);
-            self.packets.push_back(Transmit {
-                len: packet.len(),
-                offload,
-            });
+            self.packets.push_back((packet.len(), offload));
         }
     }
 
@@ -36,13 +35,32 @@ impl AnswerQueue {
         self.bytes.len() + len <= MAX_BYTES
     }
 
-    /// Moves the oldest packet into `buffer`.
-    pub(crate) fn pop(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
-        let next = self.packets.pop_front()?;
-        for (to, from) in buffer.iter_mut().zip(self.bytes.drain(..next.len)) {
-            *to = from;
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// The oldest packet, which leaves the queue.
+    pub(crate) fn pop(&mut self) -> Option<Transmit<'_>> {
+        self.bytes.drain(..std::mem::take(&mut self.lent));
+        let (len, offload) = self.packets.pop_front()?;
+        self.lent = len;
+        let mut head = PacketHead {
+            offload,
+            ..PacketHead::EMPTY
+        };
+        let (first, second) = self.bytes.as_slices();
+        let first = &first[..first.len().min(len)];
+        let second = &second[..len - first.len()];
+        if len > PacketHead::CAPACITY {
+            let payload = [first, second];
+            return Some(Transmit { head, payload });
         }
-        Some(next)
+        // Most answers are nothing but a head, which is to lie in one piece.
+        head.bytes[..first.len()].copy_from_slice(first);
+        head.bytes[first.len()..len].copy_from_slice(second);
+        head.len = len;
+        let payload = [&[][..], &[]];
+        Some(Transmit { head, payload })
     }
 }
 
@@ -55,12 +73,11 @@ mod tests {
         let mut queue = AnswerQueue::default();
         queue.push(&[1, 2, 3], Offload::default());
         queue.push(&[4, 5], Offload::default());
-        let mut buffer = [0; 8];
-        assert_eq!(queue.pop(&mut buffer).map(|packet| packet.len), Some(3));
-        assert_eq!(buffer[..3], [1, 2, 3]);
-        assert_eq!(queue.pop(&mut buffer).map(|packet| packet.len), Some(2));
-        assert_eq!(buffer[..2], [4, 5]);
-        assert!(queue.pop(&mut buffer).is_none());
+        assert_eq!(queue.pop().unwrap().parts().concat(), [1, 2, 3]);
+        queue.push(&[6; 7], Offload::default());
+        assert_eq!(queue.pop().unwrap().parts().concat(), [4, 5]);
+        assert_eq!(queue.pop().unwrap().parts().concat(), [6; 7]);
+        assert!(queue.pop().is_none());
     }
 
     #[test]
@@ -70,9 +87,8 @@ mod tests {
         for _ in 0..100 {
             queue.push(&packet, Offload::default());
         }
-        let mut buffer = vec![0; 65_600];
         let mut held = 0;
-        while queue.pop(&mut buffer).is_some() {
+        while queue.pop().is_some() {
             held += 1;
         }
         assert_eq!(held, MAX_BYTES / packet.len());

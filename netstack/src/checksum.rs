@@ -48,6 +48,14 @@ impl Sum {
         Self(self.0 + u64::from(u16::from_be(fold(native))))
     }
 
+    /// Adds bytes that stand at `offset` of the message, which may be odd (RFC 1071 section 2B).
+    pub(crate) fn bytes_at(self, offset: usize, bytes: &[u8]) -> Self {
+        if offset % 2 == 0 {
+            return self.bytes(bytes);
+        }
+        self.word(Self::default().bytes(bytes).fold().swap_bytes())
+    }
+
     /// Adds one 16-bit word.
     pub(crate) fn word(self, word: u16) -> Self {
         Self(self.0 + u64::from(word))
@@ -128,6 +136,14 @@ mod tests {
             let (head, tail) = bytes.split_at(at);
             let whole = Sum::default().bytes(&bytes).fold();
             prop_assert_eq!(Sum::default().bytes(head).bytes(tail).fold(), whole);
+        }
+
+        #[test]
+        fn pieces_may_be_odd(bytes in prop::collection::vec(any::<u8>(), 2..300), at in 0usize..300) {
+            let at = at.min(bytes.len());
+            let (head, tail) = bytes.split_at(at);
+            let whole = Sum::default().bytes(&bytes).fold();
+            prop_assert_eq!(Sum::default().bytes(head).bytes_at(at, tail).fold(), whole);
         }
 
         #[test]

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::tcp::congestion::CongestionControl;
+
 /// Smallest MTU that IPv6 allows on a link (RFC 8200 section 5).
 const MIN_MTU: u16 = 1_280;
 
@@ -24,10 +26,14 @@ pub struct StackConfig {
     pub max_flows: usize,
     /// Most TCP flows that wait for a verdict or their upstream connection.
     pub max_half_open: usize,
-    /// Most bytes of TCP rings in all, counted as if all were full: what was never used takes no memory.
-    pub ring_budget: usize,
-    /// Bytes of the two rings of one TCP flow, when the budget allows.
-    pub ring_size: usize,
+    /// Most bytes of TCP buffers in all, and of the windows that programs are promised in all.
+    pub buffer_budget: usize,
+    /// Most bytes of one TCP flow that wait for the program to acknowledge them.
+    pub send_buffer: usize,
+    /// Largest window that the program of one TCP flow is promised; it starts with 64 KiB at most.
+    pub receive_window: usize,
+    /// Congestion control towards programs, where [`TcpFlow`](crate::TcpFlow) does not choose another.
+    pub congestion: CongestionControl,
     /// Most RSTs and ICMP errors to strangers per second.
     pub answers_per_second: u32,
     /// Makes initial sequence numbers unpredictable; from the operating system's random source.
@@ -44,7 +50,7 @@ impl StackConfig {
 }
 
 impl Default for StackConfig {
-    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of rings of which a flow gets 512 KiB. `seed` is 0:
+    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of TCP buffers of which a flow gets up to 1 MiB each way. `seed` is 0:
     /// set it, or sequence numbers can be guessed.
     fn default() -> Self {
         Self {
@@ -54,8 +60,10 @@ impl Default for StackConfig {
             service_ports: Vec::new(),
             max_flows: 65_536,
             max_half_open: 4_096,
-            ring_budget: 1 << 30,
-            ring_size: 512 << 10,
+            buffer_budget: 1 << 30,
+            send_buffer: 1 << 20,
+            receive_window: 1 << 20,
+            congestion: CongestionControl::None,
             answers_per_second: 1_000,
             seed: 0,
             idle: IdleLimits::default(),

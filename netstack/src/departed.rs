@@ -13,7 +13,8 @@ use rustc_hash::FxSeededState;
 use crate::flow::FlowKey;
 use crate::ip::{IpHeader, protocol};
 use crate::tcp::engine::LastSaid;
-use crate::tcp::segment::{BareSegment, Segment, flag, is_before};
+use crate::tcp::segment::{BareSegment, Segment, flag};
+use crate::tcp::sequence::is_before;
 
 /// Most records; beyond it the oldest goes.
 const MAX_RECORDS: usize = 16_384;

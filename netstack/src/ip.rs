@@ -81,11 +81,6 @@ impl<'p> IpPacket<'p> {
         self.whole.get(self.header_len..).unwrap_or_default()
     }
 
-    /// Whether the header is the bare one: IPv4 without options, IPv6 without extension headers.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.header_len == header_len(self.source)
-    }
-
     /// The sum of this packet's pseudo-header.
     pub(crate) fn pseudo_header(&self) -> Sum {
         Sum::pseudo_header(

@@ -10,7 +10,6 @@
 //!
 //! let now = Instant::now();
 //! let mut stack = Stack::new(StackConfig { seed: 42, ..StackConfig::default() }, now);
-//! let mut buffer = vec![0; Stack::MIN_TRANSMIT_BUFFER];
 //!
 //! // A program wants to connect: its SYN comes out of the device.
 //! let mut syn = Vec::new();
@@ -23,12 +22,12 @@
 //! assert_eq!(stack.key(flow).unwrap().remote.0, "203.0.113.9:443".parse().unwrap());
 //!
 //! // Nothing is answered until the caller has judged the flow and dialled its far end.
-//! assert!(stack.poll_transmit(now, &mut buffer).is_none());
+//! assert!(stack.poll_transmit(now).is_none());
 //! assert!(stack.tcp_accept(now, flow));
 //!
-//! // The answer is a packet for the device.
-//! let transmit = stack.poll_transmit(now, &mut buffer).unwrap();
-//! let (_, answer) = etherparse::IpHeaders::from_slice(&buffer[..transmit.len]).unwrap();
+//! // The answer is a packet for the device, in parts that one `writev` puts together.
+//! let packet = stack.poll_transmit(now).unwrap().parts().concat();
+//! let (_, answer) = etherparse::IpHeaders::from_slice(&packet).unwrap();
 //! let (syn_ack, _) = etherparse::TcpHeader::from_slice(answer.payload).unwrap();
 //! assert!(syn_ack.syn && syn_ack.ack);
 //! assert_eq!(syn_ack.acknowledgment_number, 1_001);
@@ -46,8 +45,8 @@
 //! tcp.consume(bytes.len());
 //! tcp.writable()[..bytes.len()].copy_from_slice(&bytes);
 //! tcp.commit(bytes.len());
-//! let transmit = stack.poll_transmit(now, &mut buffer).unwrap();
-//! assert!(buffer[..transmit.len].ends_with(b"hello"));
+//! let packet = stack.poll_transmit(now).unwrap().parts().concat();
+//! assert!(packet.ends_with(b"hello"));
 //! ```
 //!
 //! The contract, in what order to call what, is on [`Stack`]; [`emit`] cuts packets for a raw socket.
@@ -89,3 +88,4 @@ pub use output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 pub use packet::{DropReason, Offload, PacketHead, Segmentation};
 pub use stack::Stack;
 pub use tcp::TcpFlow;
+pub use tcp::congestion::CongestionControl;

@@ -1,7 +1,7 @@
 //! What a stack gives back: events, deadlines, packets to transmit, figures.
 
 use crate::flow::FlowId;
-use crate::packet::Offload;
+use crate::packet::{Offload, PacketHead};
 
 /// Why a flow ended without the caller asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,13 +38,24 @@ pub enum TimeoutReason {
     Reassembly,
 }
 
-/// A packet that [`Stack::poll_transmit`](crate::Stack::poll_transmit) wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Length of the IP packet in the caller's buffer.
-    pub len: usize,
+/// A packet for the device, from [`Stack::poll_transmit`](crate::Stack::poll_transmit): a head, and the payload where it lies
+/// in the stack's buffers. Write its [`parts`](Self::parts) with one `writev`.
+#[derive(Debug)]
+pub struct Transmit<'s> {
+    pub(crate) head: PacketHead,
+    pub(crate) payload: [&'s [u8]; 2],
+}
+
+impl Transmit<'_> {
+    /// The packet in order. Where the device has something to complete, IP and transport header are the first part.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        [self.head.as_ref(), self.payload[0], self.payload[1]]
+    }
+
     /// What the device has to complete.
-    pub offload: Offload,
+    pub fn offload(&self) -> Offload {
+        self.head.offload
+    }
 }
 
 /// How full a [`Stack`](crate::Stack) is.
@@ -56,6 +67,6 @@ pub struct StackGauges {
     pub half_open: usize,
     /// Records of flows that are gone but whose packets may still come: TIME-WAIT, resets, silence.
     pub time_wait: usize,
-    /// Bytes of TCP rings handed out.
-    pub ring_bytes: usize,
+    /// Bytes of TCP buffers in use.
+    pub buffer_bytes: usize,
 }

@@ -36,6 +36,16 @@ pub struct PacketHead {
 impl PacketHead {
     /// IPv6 and TCP with every option: nothing this crate writes is longer.
     pub const CAPACITY: usize = 40 + 60;
+
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [0; Self::CAPACITY],
+        len: 0,
+        offload: Offload {
+            partial_checksum: false,
+            checksum_valid: false,
+            segmentation: None,
+        },
+    };
 }
 
 impl AsRef<[u8]> for PacketHead {

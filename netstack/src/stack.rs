@@ -23,8 +23,9 @@ use crate::reassembly::Reassembly;
 use crate::table::{Flow, FlowKind, FlowTable};
 use crate::tcp::TcpFlow;
 use crate::tcp::engine::Phase;
-use crate::tcp::link::{Link, Offloads};
-use crate::tcp::rings::Rings;
+use crate::tcp::head::{Link, Offloads};
+use crate::tcp::pool::Pool;
+use crate::tcp::send::Room;
 
 pub use crate::config::{IdleLimits, StackConfig};
 pub use crate::icmp::Refusal;
@@ -52,14 +53,14 @@ pub use crate::output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit
 ///
 /// [`Input::TcpSyn`] gives birth to it; nothing is sent. The caller judges and dials. Then either
 /// [`refuse`](Self::refuse), and the flow is gone, or [`tcp_accept`](Self::tcp_accept), and SYN-ACK goes out. From then on
-/// [`Input::Tcp`] says that something changed, and [`tcp`](Self::tcp) lends its rings. It ends with
+/// [`Input::Tcp`] says that something changed, and [`tcp`](Self::tcp) lends its buffers. It ends with
 /// [`TcpFlow::abort`], or by itself with [`Event::Closed`].
 #[derive(Debug)]
 pub struct Stack {
     config: StackConfig,
     table: FlowTable,
     link: Link,
-    rings: Rings,
+    pool: Pool,
     departed: Departed,
     reassembly: Reassembly,
     answers: AnswerQueue,
@@ -82,8 +83,11 @@ impl Stack {
         };
         Self {
             table: FlowTable::new(config.seed),
-            link: Link::new(config.link_mtu(), offloads, now),
-            rings: Rings::new(config.ring_budget, config.ring_size),
+            link: Link {
+                mtu: config.link_mtu(),
+                offloads,
+            },
+            pool: Pool::new(config.buffer_budget),
             departed: Departed::new(config.seed),
             reassembly: Reassembly::new(config.seed),
             answers: AnswerQueue::default(),
@@ -118,6 +122,8 @@ impl Stack {
                 id: flow,
                 tcp,
                 turns: &mut self.turns,
+                pool: &mut self.pool,
+                room: Room::Nothing,
             }),
             FlowKind::Tcp(_)
             | FlowKind::Pending(_)
@@ -148,7 +154,7 @@ impl Stack {
             flows: self.table.len(),
             half_open: self.table.half_open(),
             time_wait: self.departed.len(),
-            ring_bytes: self.rings.handed_out(),
+            buffer_bytes: self.pool.lent(),
         }
     }
 
@@ -192,28 +198,29 @@ impl Stack {
         }
     }
 
-    /// Takes a flow out of the table, its rings back, and leaves a record if its packets may still come.
+    /// Takes a flow out of the table, its buffers back, and leaves a record if its packets may still come.
     fn bury(&mut self, now: Instant, id: FlowId) -> bool {
         let Some(Flow { key, kind, .. }) = self.table.remove(id) else {
             return false;
         };
-        if let FlowKind::Tcp(tcp) = kind {
+        if let FlowKind::Tcp(mut tcp) = kind {
             if tcp.aborted {
                 self.departed.insert(now, key, Departure::Aborted);
             } else if tcp.engine.phase() == Phase::TimeWait {
                 self.departed
                     .insert(now, key, Departure::TimeWait(tcp.engine.said()));
             }
-            self.rings.put(tcp.engine, tcp.rings);
+            tcp.engine.release(&mut self.pool);
         }
         true
     }
 
-    /// A number that nobody outside can guess, from the seed and the flow (RFC 6528's idea).
-    fn secret(&self, id: FlowId) -> u64 {
+    /// An initial sequence number that nobody outside can guess, from the seed and the flow (RFC 6528's idea).
+    fn initial_sequence(&self, id: FlowId) -> u32 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.config.seed);
         hasher.write_u64(id.0);
-        hasher.finish()
+        let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
     }
 }

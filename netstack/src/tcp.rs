@@ -1,18 +1,27 @@
 //! TCP flows: the SYN that waits, the connection that stands, and the handle by which the caller moves its bytes.
 
+pub(crate) mod congestion;
 pub(crate) mod engine;
-pub(crate) mod link;
-pub(crate) mod rings;
+pub(crate) mod head;
+pub(crate) mod pool;
+mod ranges;
+mod receive;
+mod recovery;
+mod rtt;
 pub(crate) mod segment;
+pub(crate) mod send;
+pub(crate) mod sequence;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::flow::FlowId;
 use crate::ip::{IpHeader, IpPacket, protocol};
+use crate::tcp::congestion::CongestionControl;
 use crate::tcp::engine::{Engine, Phase};
-use crate::tcp::rings::RingClass;
+use crate::tcp::pool::Pool;
 use crate::tcp::segment::{MAX_BARE_SEGMENT, Segment};
+use crate::tcp::send::Room;
 
 /// How long a SYN may wait for its verdict and upstream connection after its last retransmission: two of Linux's longest
 /// retransmission intervals, after which the program has given up.
@@ -48,6 +57,12 @@ impl Pending {
         })
     }
 
+    /// The SYN's TCP header, and what it says.
+    pub(crate) fn segment(&self) -> Option<(&[u8], Segment)> {
+        let header = IpPacket::parse(self.packet()).ok()?.payload();
+        Some((header, Segment::parse(header).ok()?))
+    }
+
     /// The SYN as a whole IP packet.
     pub(crate) fn packet(&self) -> &[u8] {
         self.syn.get(..self.len).unwrap_or_default()
@@ -58,7 +73,6 @@ impl Pending {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) engine: Engine,
-    pub(crate) rings: RingClass,
     /// Whether the flow waits in the list of those that may have something to transmit.
     pub(crate) turn: Turn,
     /// Whether the caller reset it: it is gone for the caller, its RST is still to be written.
@@ -77,10 +91,9 @@ pub(crate) enum Turn {
 }
 
 impl Accepted {
-    pub(crate) fn new(engine: Engine, rings: RingClass) -> Self {
+    pub(crate) fn new(engine: Engine) -> Self {
         Self {
             engine,
-            rings,
             turn: Turn::None,
             aborted: false,
             unanswered_since: None,
@@ -109,7 +122,7 @@ impl Accepted {
 /// An accepted TCP flow, borrowed from its [`Stack`](crate::Stack).
 ///
 /// Changes go out with the next [`Stack::poll_transmit`](crate::Stack::poll_transmit). The slices it lends are the
-/// engine's rings: receive upstream bytes straight into [`writable`](Self::writable), send
+/// engine's buffers: receive upstream bytes straight into [`writable`](Self::writable), send
 /// [`readable`](Self::readable) upstream from where it lies. What is not consumed closes the program's window, what finds
 /// no room waits upstream: that is all there is to backpressure.
 #[derive(Debug)]
@@ -117,6 +130,9 @@ pub struct TcpFlow<'s> {
     pub(crate) id: FlowId,
     pub(crate) tcp: &'s mut Accepted,
     pub(crate) turns: &'s mut VecDeque<FlowId>,
+    pub(crate) pool: &'s mut Pool,
+    /// What [`writable`](Self::writable) lent last.
+    pub(crate) room: Room,
 }
 
 impl TcpFlow<'_> {
@@ -127,7 +143,7 @@ impl TcpFlow<'_> {
 
     /// The first `n` bytes of [`readable`](Self::readable) are upstream: gives their room back to the program's window.
     pub fn consume(&mut self, n: usize) {
-        self.tcp.engine.consume(n);
+        self.tcp.engine.consume(n, self.pool);
         self.changed();
     }
 
@@ -136,15 +152,19 @@ impl TcpFlow<'_> {
         self.tcp.engine.fin_received() && self.tcp.engine.is_drained()
     }
 
-    /// Room for bytes to the program, contiguous: receive into it, then [`commit`](Self::commit). Empty while the
-    /// handshake lasts, after [`finish`](Self::finish), and while the ring is full.
+    /// Room for bytes to the program, contiguous, up to 256 KiB: receive into it, then [`commit`](Self::commit) before
+    /// anything else is done with this handle. Its content means nothing. Empty while the handshake lasts, after
+    /// [`finish`](Self::finish), and while enough waits for the program.
     pub fn writable(&mut self) -> &mut [u8] {
-        self.tcp.engine.writable()
+        self.room = self.tcp.engine.room(self.pool);
+        self.tcp.engine.lend(self.room, self.pool)
     }
 
-    /// The first `n` bytes of [`writable`](Self::writable) are filled: sends them.
+    /// The first `n` bytes of [`writable`](Self::writable), which was asked for just before, are filled: sends them.
     pub fn commit(&mut self, n: usize) {
-        self.tcp.engine.commit(n);
+        let room = std::mem::replace(&mut self.room, Room::Nothing);
+        debug_assert!(n == 0 || room != Room::Nothing, "nothing was lent");
+        self.tcp.engine.commit(room, n, self.pool);
         self.changed();
     }
 
@@ -157,13 +177,18 @@ impl TcpFlow<'_> {
     /// Resets the program's connection. The flow is gone; no event follows.
     pub fn abort(self) {
         self.tcp.aborted = true;
-        self.tcp.engine.abort();
         self.tcp.queue(self.id, self.turns);
     }
 
     /// The connection to the program is established (SYN-ACK acknowledged).
     pub fn established(&self) -> bool {
         self.tcp.engine.established()
+    }
+
+    /// Chooses congestion control for this flow instead of the one of
+    /// [`StackConfig::congestion`](crate::StackConfig::congestion): to be called before its first byte.
+    pub fn set_congestion_control(&mut self, control: CongestionControl) {
+        self.tcp.engine.set_congestion_control(control);
     }
 
     fn changed(&mut self) {

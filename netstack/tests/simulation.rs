@@ -143,7 +143,7 @@ fn a_reset_by_us_is_seen_by_the_program() {
         .run();
         assert!(outcome.client_was_reset);
         assert_eq!(outcome.closed, None, "the caller asked for it");
-        assert_eq!((outcome.flows, outcome.ring_bytes), (0, 0));
+        assert_eq!((outcome.flows, outcome.buffer_bytes), (0, 0));
     }
 }
 

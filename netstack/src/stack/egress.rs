@@ -6,48 +6,54 @@ use super::Stack;
 use crate::flow::FlowId;
 use crate::output::{CloseReason, Event, TimeoutReason, Transmit};
 use crate::table::FlowKind;
-use crate::tcp::segment::{BareSegment, MAX_BARE_SEGMENT};
+use crate::tcp::engine::Outgoing;
+use crate::tcp::segment::BareSegment;
 use crate::tcp::{PENDING_LIMIT, Turn, UNANSWERED_LIMIT};
 
 impl Stack {
-    /// Smallest buffer for [`poll_transmit`](Self::poll_transmit): an IPv6 packet as large as its length field allows.
-    pub const MIN_TRANSMIT_BUFFER: usize = 65_600;
-
-    /// Writes the next packet for the device into `buffer`.
-    ///
-    /// # Panics
-    ///
-    /// If `buffer` is shorter than [`MIN_TRANSMIT_BUFFER`](Self::MIN_TRANSMIT_BUFFER).
-    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
-        assert!(
-            buffer.len() >= Self::MIN_TRANSMIT_BUFFER,
-            "the transmit buffer must hold a whole packet"
-        );
-        if let Some(answer) = self.answers.pop(buffer) {
-            return Some(answer);
+    /// The next packet for the device. It is lent from the stack's buffers: write it before the next call.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        if !self.answers.is_empty() {
+            return self.answers.pop();
         }
         while let Some(id) = self.turns.pop_front() {
-            if let Some(transmit) = self.take_turn(now, id, buffer) {
-                return Some(transmit);
+            if let Some(outgoing) = self.take_turn(now, id) {
+                return Some(self.lend(id, outgoing));
             }
         }
         None
     }
 
+    /// The packet with the payload that its flow's buffer lends.
+    fn lend(&self, id: FlowId, outgoing: Outgoing) -> Transmit<'_> {
+        let payload = match self.table.get(id).map(|flow| &flow.kind) {
+            Some(FlowKind::Tcp(tcp)) => tcp.engine.payload(&outgoing),
+            // Its last packet was a RST, without payload.
+            Some(_) | None => [&[][..], &[]],
+        };
+        Transmit {
+            head: outgoing.head,
+            payload,
+        }
+    }
+
     /// One packet of this flow, which then waits for its next turn; or nothing, and it rests until something changes.
-    fn take_turn(&mut self, now: Instant, id: FlowId, buffer: &mut [u8]) -> Option<Transmit> {
+    fn take_turn(&mut self, now: Instant, id: FlowId) -> Option<Outgoing> {
         let flow = self.table.get_mut(id)?;
         let FlowKind::Tcp(tcp) = &mut flow.kind else {
             return None;
         };
-        let transmit = tcp.engine.transmit(&mut self.link, now, buffer);
         if tcp.aborted {
+            let reset = tcp.engine.reset(&flow.key, self.link, &self.pool);
             self.bury(now, id);
-            return transmit;
+            return Some(reset);
         }
-        if transmit.is_some() {
+        let outgoing = tcp
+            .engine
+            .transmit(now, &flow.key, self.link, &self.pool);
+        if outgoing.is_some() {
             self.turns.push_back(id);
-            return transmit;
+            return outgoing;
         }
         tcp.turn = Turn::None;
         if tcp.is_over() {
@@ -59,8 +65,7 @@ impl Stack {
             let since = *tcp.unanswered_since.get_or_insert(now);
             since + UNANSWERED_LIMIT
         });
-        let poll = tcp.engine.next_poll(&mut self.link, now);
-        let at = [poll, unanswered]
+        let at = [tcp.engine.next_poll(), unanswered]
             .into_iter()
             .flatten()
             .fold(idle, Instant::min);
@@ -157,12 +162,8 @@ impl Stack {
             return;
         };
         tcp.aborted = true;
-        tcp.engine.abort();
-        let mut buffer = [0; MAX_BARE_SEGMENT];
-        if let Some(reset) = tcp.engine.transmit(&mut self.link, now, &mut buffer) {
-            self.answers
-                .push(buffer.get(..reset.len).unwrap_or_default(), reset.offload);
-        }
+        let reset = tcp.engine.reset(&flow.key, self.link, &self.pool);
+        self.answers.push(reset.head.as_ref(), reset.head.offload);
         self.bury(now, id);
     }
 

@@ -31,11 +31,10 @@ const REMOTE_V6: SocketAddr = SocketAddr::new(
 /// The sequence number of the programs here.
 const ISN: u32 = 5_000;
 
-/// A stack, its clock and its buffer.
+/// A stack and its clock.
 struct Bench {
     stack: Stack,
     now: Instant,
-    buffer: Vec<u8>,
 }
 
 impl Bench {
@@ -51,7 +50,6 @@ impl Bench {
         Self {
             stack: Stack::new(config, now),
             now,
-            buffer: vec![0; Stack::MIN_TRANSMIT_BUFFER],
         }
     }
 
@@ -68,8 +66,8 @@ impl Bench {
     /// Everything that the stack has for the device.
     fn out(&mut self) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
-        while let Some(transmit) = self.stack.poll_transmit(self.now, &mut self.buffer) {
-            packets.push(self.buffer[..transmit.len].to_vec());
+        while let Some(transmit) = self.stack.poll_transmit(self.now) {
+            packets.push(transmit.parts().concat());
         }
         packets
     }

@@ -10,38 +10,38 @@ use crate::icmp::{IcmpError, Refusal, must_not_be_answered};
 use crate::ip::{IpHeader, IpPacket, is_group, protocol};
 use crate::packet::{DropReason, Offload};
 use crate::table::FlowKind;
+use crate::tcp::engine::{Engine, Habits};
 use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::tcp::{Accepted, Turn};
 
 impl Stack {
     /// The upstream connection stands: SYN-ACK goes out. False if the flow is gone or was accepted before, or if the budget
-    /// of rings is spent: then the program is reset, and the flow is gone too.
+    /// of buffers is spent: then the program is reset, and the flow is gone too.
     pub fn tcp_accept(&mut self, now: Instant, flow: FlowId) -> bool {
-        let seed = self.secret(flow);
+        let iss = self.initial_sequence(flow);
         let Some(pending) = self.table.get(flow) else {
             return false;
         };
         let FlowKind::Pending(syn) = &pending.kind else {
             return false;
         };
-        let Some((mut engine, class)) = self.rings.take() else {
+        let key = pending.key;
+        let Some((header, syn)) = syn.segment() else {
+            return false;
+        };
+        let Some(window) = self.pool.admit() else {
             self.count_drop(DropReason::FlowTableFull);
             self.refuse(now, flow, Refusal::Reset);
             return false;
         };
-        if !engine.open(
-            &mut self.link,
-            now,
-            seed,
-            pending.key.remote.0,
-            syn.packet(),
-        ) {
-            self.rings.put(engine, class);
-            self.count_drop(DropReason::Malformed);
-            self.refuse(now, flow, Refusal::Reset);
-            return false;
-        }
-        let mut tcp = Accepted::new(engine, class);
+        let habits = Habits {
+            congestion: self.config.congestion,
+            send_buffer: self.config.send_buffer,
+            receive_window: self.config.receive_window,
+        };
+        let room = self.link.segment_room(&key);
+        let engine = Engine::open(&syn, header, iss, room, window, habits);
+        let mut tcp = Accepted::new(engine);
         tcp.turn = Turn::Queued;
         self.turns.push_back(flow);
         self.table.replace(flow, FlowKind::Tcp(Box::new(tcp)));

@@ -1,47 +1,54 @@
-//! One TCP connection: with `link.rs` all that knows which library speaks TCP.
+//! One TCP connection that a program opened: the state machine of RFC 9293, as far as one that never connects needs it.
 //!
-//! Today it is smoltcp, with one socket in one set per connection, so that cost does not grow with the number of
-//! connections. What another engine would have to offer is what [`Engine`] offers: open with a kept SYN, ingest a packet,
-//! transmit into the caller's buffer, say when to be polled, and lend its rings.
+//! [`Engine::open`] answers a kept SYN. Packets of the program come in through `engine/ingest.rs`, packets to it go out
+//! through `engine/transmit.rs`, with deadlines in `engine/timer.rs`. What waits for the program lies in a [`SendBuffer`],
+//! what it said in a [`ReceiveBuffer`]; both take their memory from the stack's [`Pool`], and an idle connection holds
+//! none. [`Recovery`] knows what is lost, [`Congestion`] how much may be under way, [`RoundTrip`] how long an answer takes.
 //!
-//! Habits of smoltcp 0.14 that are corrected here:
-//! - its sequence numbers come from one weak generator: each connection gets a fresh seed;
-//! - it accepts the FIN of a segment whose payload it had to cut: the FIN is masked;
-//! - it forgets its SYN-ACK when closed before the handshake ends: the close waits;
-//! - it takes repeated ACKs for stray ones once both sides closed, and ignores a FIN behind a gap, so that a loss costs
-//!   time-outs: the close waits until one segment at most is left to be acknowledged;
-//! - it answers three repeated ACKs of everything before its FIN by stopping the retransmission timer: they are withheld;
-//! - it empties the rings when TIME-WAIT ends, read or not: its clock stands still then;
-//! - it drops IPv6 packets beyond the MTU even where the device segments, and does not say the segment size: it is told
-//!   of a huge MTU, and the segment size and the offered MSS are set right behind it.
+//! Variables have the names of RFC 9293 section 3.3.1. The engine knows no addresses: they are arguments.
 
-use std::net::SocketAddr;
+mod ingest;
+mod timer;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU16;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
-use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{IpAddress, IpListenEndpoint};
+use crate::tcp::congestion::{Congestion, CongestionControl};
+use crate::tcp::pool::Pool;
+use crate::tcp::ranges::Range;
+use crate::tcp::receive::ReceiveBuffer;
+use crate::tcp::recovery::Recovery;
+use crate::tcp::rtt::RoundTrip;
+use crate::tcp::segment::{Segment, option, option_value};
+use crate::tcp::send::{Room, SendBuffer};
+use crate::tcp::sequence::{ahead, distance, length};
 
-use crate::answers::AnswerQueue;
-use crate::ip::IpPacket;
-use crate::output::Transmit;
-use crate::packet::{Offload, Segmentation};
-use crate::tcp::link::{Family, Link, Offloads};
-use crate::tcp::segment::{
-    Segment, TCP_HEADER, flag, is_before, option, option_value, option_value_mut,
-};
+use self::timer::Timer;
+pub(crate) use self::ingest::Reply;
+pub(crate) use self::transmit::Outgoing;
 
-/// Congestion control towards the program: none while every program is on this host, for the device's queue holds more than
-/// a ring and loses nothing. A client behind a link that loses packets needs it (RFC 5681).
-const CONGESTION_CONTROL: CongestionControl = CongestionControl::None;
-/// Segment size towards a program that names none (RFC 9293 section 3.7.1; smoltcp takes it for both families).
-const DEFAULT_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(535);
-/// Smallest segment size that is taken seriously, as in smoltcp and Linux.
-const MIN_MSS: NonZeroU16 = NonZeroU16::MIN.saturating_add(47);
-/// Headroom for what smoltcp answers while it takes a packet in.
-const ANSWER_BUFFER: usize = 256;
+/// Segment size towards a program that names none (RFC 9293 section 3.7.1).
+const DEFAULT_MSS: u16 = 536;
+/// Smallest segment size that is taken seriously, as in Linux.
+const MIN_MSS: u16 = 48;
+/// Largest shift of the window field (RFC 7323 section 2.3).
+const MAX_SHIFT: u8 = 14;
+/// Room that upstream is worth being read for, or a quarter of all the room there may be.
+const WORTHWHILE_ROOM: usize = 64 << 10;
+
+/// What is the same for every connection of a stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub(crate) congestion: CongestionControl,
+    /// Most bytes that wait for the program of one flow.
+    pub(crate) send_buffer: usize,
+    /// Largest window that a program is promised.
+    pub(crate) receive_window: usize,
+}
 
 /// Where a connection stands, as far as the flow around it must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +65,21 @@ pub(crate) enum Phase {
     Reset,
 }
 
+/// States of RFC 9293 section 3.3.2. The last two are CLOSED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+    Finished,
+    Reset,
+}
+
 /// What was last said to the program: what a record of the connection must remember to say it again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LastSaid {
@@ -69,380 +91,320 @@ pub(crate) struct LastSaid {
     pub(crate) window: u16,
 }
 
-/// One TCP connection and its rings.
-pub(crate) struct Engine {
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    said: LastSaid,
-    family: Family,
-    /// Most payload bytes of a segment: what both the program and the link take.
-    segment_size: NonZeroU16,
-    /// How far the window field is shifted.
-    window_shift: u8,
-    /// When TIME-WAIT was first seen: smoltcp's clock stands still from then on.
-    time_wait_at: Option<SmolInstant>,
-    /// Whether FIN is wanted, but cannot be sent yet.
-    finish: Finish,
-    reset_seen: bool,
+/// Whether something is to be said with the next packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    No,
+    Now,
 }
 
+/// How our direction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     No,
-    /// Once the handshake is over and one segment at most is unacknowledged.
+    /// FIN is to follow what is committed.
     Wanted,
+    /// FIN is the last before `snd_nxt`.
+    Sent,
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("phase", &self.phase())
-            .field("said", &self.said)
-            .finish_non_exhaustive()
-    }
+/// A probe of which the answer says more than its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    No,
+    /// The last segment again, for nothing behind it would show its loss (RFC 8985 section 7).
+    Tail,
+    /// Nothing, at a sequence number that makes the program say what window it has (RFC 9293 section 3.8.6.1).
+    Window,
+}
+
+/// One TCP connection.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    state: State,
+    snd_una: u32,
+    snd_nxt: u32,
+    snd_wnd: u32,
+    snd_wl1: u32,
+    snd_wl2: u32,
+    /// The largest window the program ever offered.
+    max_snd_wnd: u32,
+    snd_shift: u8,
+    /// Most payload bytes of a segment: what both the program and the link take.
+    mss: NonZeroU16,
+    sack: bool,
+    finish: Finish,
+    send: SendBuffer,
+    most_send: usize,
+    recovery: Recovery,
+    congestion: Congestion,
+    rtt: RoundTrip,
+    timer: Option<(Timer, Instant)>,
+    probe: Probe,
+    /// Of the SYN-ACK.
+    syn_ack: Due,
+    rcv_nxt: u32,
+    /// Up to where the program may send: `rcv_nxt` and the window when it was last said. It never goes back.
+    rcv_adv: u32,
+    rcv_shift: u8,
+    /// Whether the program scales windows, as we do then.
+    scales: bool,
+    receive: ReceiveBuffer,
+    /// What the program may have sent and not been read; counted in the pool as promised.
+    window: usize,
+    most_window: usize,
+    /// Bytes read since the window grew.
+    consumed: usize,
+    /// The sequence number of the program's FIN, once it is known.
+    fin: Option<u32>,
+    ack: Due,
+    /// The sequence number of what last came out of order: SACK speaks of it first.
+    latest: u32,
+    /// When a segment that said nothing was last answered.
+    answered: Option<Instant>,
 }
 
 impl Engine {
-    /// An engine with two rings of `ring` bytes each, not in use.
-    pub(crate) fn new(ring: usize) -> Self {
-        let mut socket = Socket::new(
-            SocketBuffer::new(vec![0; ring]),
-            SocketBuffer::new(vec![0; ring]),
-        );
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(None);
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
-        Self {
-            sockets,
-            handle,
-            said: LastSaid::default(),
-            family: Family::V4,
-            segment_size: DEFAULT_MSS,
-            window_shift: 0,
-            time_wait_at: None,
-            finish: Finish::No,
-            reset_seen: false,
-        }
-    }
-
-    /// Answers a kept SYN (a whole IP packet) that was sent to `remote`: the SYN-ACK goes out with the next
-    /// [`transmit`](Self::transmit). `seed` must be unpredictable. False if the SYN is not acceptable.
+    /// Answers a kept SYN: the SYN-ACK goes out with the next [`transmit`](Self::transmit). `header` is the SYN's TCP header,
+    /// `iss` must be unpredictable (RFC 6528), a segment of `segment_room` payload bytes fits the link, and `window` is
+    /// what the pool admitted the flow with.
     pub(crate) fn open(
-        &mut self,
-        link: &mut Link,
-        now: Instant,
-        seed: u64,
-        remote: SocketAddr,
-        syn: &[u8],
-    ) -> bool {
-        let clock = link.clock(now);
-        // The rings of an engine in use are emptied by `listen`, which a closed socket accepts.
-        let socket = self.socket();
-        socket.abort();
-        socket.set_congestion_control(CONGESTION_CONTROL);
-        let address = IpListenEndpoint {
-            addr: Some(IpAddress::from(remote.ip())),
-            port: remote.port(),
-        };
-        if socket.listen(address).is_err() {
-            return false;
-        }
-        (self.said, self.finish, self.reset_seen) = (LastSaid::default(), Finish::No, false);
-        self.time_wait_at = None;
-        self.family = Family::of(remote.ip());
-        self.segment_size = segment_size(syn, link.mtu);
-        self.window_shift = window_shift(syn, self.socket().recv_capacity());
-        link.reseed(self.family, seed);
-        link.feed(self.family, clock, syn, &mut [], &mut self.sockets);
-        self.socket().state() == State::SynReceived
-    }
-
-    /// Takes one packet of this connection in: IP without options or extension headers, verified. Answers that cannot
-    /// wait for [`transmit`](Self::transmit) (challenge and duplicate ACKs) go to `answers`.
-    pub(crate) fn ingest(
-        &mut self,
-        link: &mut Link,
-        now: Instant,
-        packet: &IpPacket<'_>,
-        segment: &Segment,
-        answers: &mut AnswerQueue,
-    ) {
-        if self.repeats_ack_before_fin(segment) {
-            return;
-        }
-        let nothing_left = self.lacks_only_acknowledgement_of_fin();
-        if self.would_cut_before_fin(segment) {
-            let mut without_fin = packet.whole.to_vec();
-            if let Some(flags) = without_fin.get_mut(packet.header_len + 13) {
-                *flags &= !flag::FIN;
-            }
-            self.feed(link, now, &without_fin, answers);
-        } else {
-            self.feed(link, now, packet.whole, answers);
-        }
-        self.reset_seen |= segment.has(flag::RST) && !nothing_left;
-        if self.finish == Finish::Wanted {
-            self.close();
+        syn: &Segment,
+        header: &[u8],
+        iss: u32,
+        segment_room: usize,
+        window: usize,
+        habits: Habits,
+    ) -> Self {
+        let scale = option_value(header, option::WINDOW_SCALE).and_then(|value| value.first());
+        let mss = segment_size(header, segment_room);
+        let most_window = habits.receive_window.max(window);
+        let rcv_nxt = syn.sequence.wrapping_add(1);
+        Self {
+            state: State::SynReceived,
+            snd_una: iss,
+            snd_nxt: iss,
+            snd_wnd: u32::from(syn.window),
+            snd_wl1: syn.sequence,
+            snd_wl2: iss,
+            max_snd_wnd: u32::from(syn.window),
+            snd_shift: scale.map_or(0, |shift| (*shift).min(MAX_SHIFT)),
+            mss,
+            sack: option_value(header, option::SACK_PERMITTED).is_some(),
+            finish: Finish::No,
+            send: SendBuffer::default(),
+            most_send: habits.send_buffer,
+            recovery: Recovery::new(iss, u32::from(mss.get())),
+            congestion: Congestion::new(habits.congestion, u32::from(mss.get())),
+            rtt: RoundTrip::default(),
+            timer: None,
+            probe: Probe::No,
+            syn_ack: Due::Now,
+            rcv_nxt,
+            rcv_adv: rcv_nxt,
+            rcv_shift: scale.map_or(0, |_| shift_for(most_window)),
+            scales: scale.is_some(),
+            receive: ReceiveBuffer::default(),
+            window,
+            most_window,
+            consumed: 0,
+            fin: None,
+            ack: Due::No,
+            latest: rcv_nxt,
+            answered: None,
         }
     }
 
-    fn feed(&mut self, link: &mut Link, now: Instant, packet: &[u8], answers: &mut AnswerQueue) {
-        let clock = link.clock(now);
-        let mut buffer = [0; ANSWER_BUFFER];
-        if let Some(len) = link.feed(self.family, clock, packet, &mut buffer, &mut self.sockets) {
-            let transmit = self.complete(link, len, &mut buffer);
-            answers.push(
-                buffer.get(..transmit.len).unwrap_or_default(),
-                transmit.offload,
-            );
-        }
-        if self.socket_ref().state() == State::TimeWait {
-            self.time_wait_at.get_or_insert(clock);
-        }
-    }
-
-    /// Whether both sides said FIN and all but ours was acknowledged: the program may have closed its socket since, so a RST
-    /// takes nothing away.
-    fn lacks_only_acknowledgement_of_fin(&self) -> bool {
-        let socket = self.socket_ref();
-        socket.send_queue() == 0 && matches!(socket.state(), State::Closing | State::LastAck)
-    }
-
-    /// Whether only FIN is outstanding and the segment says nothing but that it did not arrive yet.
-    fn repeats_ack_before_fin(&self, segment: &Segment) -> bool {
-        let socket = self.socket_ref();
-        socket.send_queue() == 0
-            && matches!(
-                socket.state(),
-                State::FinWait1 | State::Closing | State::LastAck
-            )
-            && segment.acknowledgement == self.said.snd_nxt.wrapping_sub(1)
-            && segment.sequence_len() == 0
-            && !segment.has(flag::RST)
-    }
-
-    /// Whether the segment ends in FIN beyond the window: its payload would be cut, and the FIN must not count then.
-    fn would_cut_before_fin(&self, segment: &Segment) -> bool {
-        let window_end = self
-            .said
-            .rcv_nxt
-            .wrapping_add(u32::from(self.said.window) << self.window_shift);
-        segment.has(flag::FIN)
-            && segment.payload_len > 0
-            && is_before(window_end, segment.end().wrapping_sub(1))
-    }
-
-    /// Writes the next packet into `buffer`.
-    pub(crate) fn transmit(
-        &mut self,
-        link: &mut Link,
-        now: Instant,
-        buffer: &mut [u8],
-    ) -> Option<Transmit> {
-        let clock = self.time_wait_at.unwrap_or(link.clock(now));
-        let len = link.draw(self.family, clock, buffer, &mut self.sockets)?;
-        Some(self.complete(link, len, buffer))
-    }
-
-    /// Notes what a packet says and, for a device with offloads, writes the partial checksum and says the segment size.
-    fn complete(&mut self, link: &Link, len: usize, buffer: &mut [u8]) -> Transmit {
-        let offload = Offload::default();
-        let Some(packet) = buffer.get_mut(..len) else {
-            return Transmit { len: 0, offload };
-        };
-        let Ok(parsed) = IpPacket::parse(packet) else {
-            return Transmit { len, offload };
-        };
-        let Ok(segment) = Segment::parse(parsed.payload()) else {
-            return Transmit { len, offload };
-        };
-        self.note(&segment);
-        if link.offloads == Offloads::None {
-            return Transmit { len, offload };
-        }
-        let (at, partial) = (parsed.header_len, parsed.pseudo_header().fold());
-        if let Some(field) = packet.get_mut(at + 16..at + 18) {
-            field.copy_from_slice(&partial.to_be_bytes());
-        }
-        if segment.has(flag::SYN) {
-            offer_mss(packet, at, link.mtu);
-        }
-        let is_several = segment.payload_len > usize::from(self.segment_size.get());
-        let segmentation = is_several.then_some(Segmentation::Tcp(self.segment_size));
-        Transmit {
-            len,
-            offload: Offload {
-                partial_checksum: true,
-                checksum_valid: false,
-                segmentation,
-            },
-        }
-    }
-
-    fn note(&mut self, segment: &Segment) {
-        if segment.has(flag::SYN) || is_before(self.said.snd_nxt, segment.end()) {
-            self.said.snd_nxt = segment.end();
-        }
-        self.said.rcv_nxt = segment.acknowledgement;
-        self.said.window = segment.window;
-    }
-
-    /// When to call [`transmit`](Self::transmit) again if nothing else happens.
-    pub(crate) fn next_poll(&mut self, link: &mut Link, now: Instant) -> Option<Instant> {
-        if self.time_wait_at.is_some() {
-            return None;
-        }
-        let clock = link.clock(now);
-        let delay = link.poll_delay(self.family, clock, &self.sockets)?;
-        // Nothing is left to send now, so "now" can only mean a state that this call has just left.
-        Some(now + delay.max(Duration::from_millis(1)))
+    /// Chooses congestion control anew, before anything was sent but SYN-ACK.
+    pub(crate) fn set_congestion_control(&mut self, control: CongestionControl) {
+        self.congestion = Congestion::new(control, u32::from(self.mss.get()));
     }
 
     /// Where the connection stands.
     pub(crate) fn phase(&self) -> Phase {
-        match self.socket_ref().state() {
+        match self.state {
             State::SynReceived => Phase::Handshake,
-            State::TimeWait => Phase::TimeWait,
-            State::Closed | State::Listen if self.reset_seen => Phase::Reset,
-            State::Closed | State::Listen => Phase::Finished,
-            State::SynSent
-            | State::Established
+            State::Established
             | State::FinWait1
             | State::FinWait2
             | State::CloseWait
             | State::Closing
             | State::LastAck => Phase::Open,
+            State::TimeWait => Phase::TimeWait,
+            State::Finished => Phase::Finished,
+            State::Reset => Phase::Reset,
         }
     }
 
     /// What was last said to the program.
     pub(crate) fn said(&self) -> LastSaid {
-        self.said
+        LastSaid {
+            snd_nxt: self.snd_nxt,
+            rcv_nxt: self.rcv_nxt,
+            window: self.window_field(),
+        }
     }
 
     /// Whether the program owes an acknowledgement of something sent.
     pub(crate) fn awaits_program(&self) -> bool {
-        let socket = self.socket_ref();
-        socket.send_queue() > 0
-            || matches!(
-                socket.state(),
-                State::SynReceived | State::FinWait1 | State::Closing | State::LastAck
-            )
+        match self.state {
+            State::SynReceived => true,
+            State::TimeWait | State::Finished | State::Reset => false,
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => self.snd_una != self.snd_nxt || self.send.len() > 0,
+        }
     }
 
     /// Whether the handshake is over.
     pub(crate) fn established(&self) -> bool {
-        !matches!(
-            self.socket_ref().state(),
-            State::SynReceived | State::Listen
-        )
+        self.state != State::SynReceived
     }
 
     /// Bytes from the program, in order; there may be more behind them.
-    pub(crate) fn readable(&mut self) -> &[u8] {
-        self.socket().peek(usize::MAX).unwrap_or_default()
+    pub(crate) fn readable(&self) -> &[u8] {
+        self.receive.readable()
     }
 
     /// Whether nothing is left to read.
     pub(crate) fn is_drained(&self) -> bool {
-        self.socket_ref().recv_queue() == 0
+        self.receive.len() == 0
     }
 
-    /// Frees the first `n` readable bytes.
-    pub(crate) fn consume(&mut self, n: usize) {
-        let freed = self.socket().recv(|ring| (n.min(ring.len()), ()));
-        debug_assert!(freed.is_ok() || n == 0, "consumed what was not readable");
+    /// Frees the first `n` readable bytes, and lets the window grow with what is read.
+    pub(crate) fn consume(&mut self, n: usize, pool: &mut Pool) {
+        self.receive.consume(n, pool);
+        self.consumed += n;
+        if self.consumed < self.window || self.window >= self.most_window {
+            return;
+        }
+        self.consumed = 0;
+        let more = self.window.min(self.most_window - self.window);
+        if pool.promise(more) {
+            self.window += more;
+        }
     }
 
     /// Whether the program ended its direction.
     pub(crate) fn fin_received(&self) -> bool {
-        matches!(
-            self.socket_ref().state(),
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed
-        )
-    }
-
-    /// Room for bytes to the program.
-    pub(crate) fn writable(&mut self) -> &mut [u8] {
-        if self.finish == Finish::Wanted {
-            return &mut [];
+        match self.state {
+            State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 => false,
+            State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait
+            | State::Finished
+            | State::Reset => true,
         }
-        self.socket().send(|ring| (0, ring)).unwrap_or_default()
     }
 
-    /// Takes over the first `n` bytes of [`writable`](Self::writable).
-    pub(crate) fn commit(&mut self, n: usize) {
-        let taken = self.socket().send(|ring| (n.min(ring.len()), ()));
-        debug_assert!(
-            taken.is_ok() || n == 0,
-            "committed where nothing was writable"
-        );
+    /// Where bytes to the program may be put.
+    pub(crate) fn room(&self, pool: &Pool) -> Room {
+        let may_send = matches!(self.state, State::Established | State::CloseWait);
+        let left = self.most_send.saturating_sub(self.send.len());
+        if !may_send || self.finish != Finish::No || left < WORTHWHILE_ROOM.min(self.most_send / 4) {
+            return Room::Nothing;
+        }
+        self.send.room(left, pool)
+    }
+
+    /// The room that [`room`](Self::room) found.
+    pub(crate) fn lend<'b>(&'b mut self, room: Room, pool: &'b mut Pool) -> &'b mut [u8] {
+        self.send.lend(room, pool)
+    }
+
+    /// Takes over the first `n` bytes of the room that was lent.
+    pub(crate) fn commit(&mut self, room: Room, n: usize, pool: &mut Pool) {
+        self.send.commit(room, n, pool);
     }
 
     /// Ends our direction after what is committed.
     pub(crate) fn close(&mut self) {
-        let one_segment = usize::from(self.segment_size.get());
-        if self.established() && self.socket_ref().send_queue() <= one_segment {
-            self.finish = Finish::No;
-            self.socket().close();
-        } else {
+        if self.finish == Finish::No {
             self.finish = Finish::Wanted;
         }
     }
 
-    /// Drops the connection: the next [`transmit`](Self::transmit) writes the RST.
-    pub(crate) fn abort(&mut self) {
-        self.socket().abort();
+    /// Gives every buffer and promise back.
+    pub(crate) fn release(&mut self, pool: &mut Pool) {
+        self.send.clear(pool);
+        self.receive.clear(pool);
+        self.recovery.clear();
+        pool.dismiss(self.window);
     }
 
-    fn socket(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
+    /// What is sent and not acknowledged.
+    fn flight(&self) -> Range {
+        Range {
+            start: self.snd_una,
+            end: self.snd_nxt,
+        }
     }
 
-    fn socket_ref(&self) -> &Socket<'static> {
-        self.sockets.get(self.handle)
+    /// The sequence number after the last byte that was committed: FIN's.
+    fn snd_end(&self) -> u32 {
+        let first = match self.state {
+            State::SynReceived => self.snd_una.wrapping_add(1),
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait
+            | State::Finished
+            | State::Reset => self.snd_una,
+        };
+        first.wrapping_add(distance(self.send.len()))
+    }
+
+    /// The window field that says `rcv_adv`: rounded up, so that the edge does not go back (RFC 7323 section 2.4).
+    fn window_field(&self) -> u16 {
+        let window = ahead(self.rcv_nxt, self.rcv_adv);
+        let unit = (1 << self.rcv_shift) - 1;
+        u16::try_from((window + unit) >> self.rcv_shift).unwrap_or(u16::MAX)
+    }
+
+    /// Up to where the program may send by what is read and free now.
+    fn wanted_edge(&self, pool: &Pool) -> u32 {
+        let window = self.window.min(pool.most_window());
+        let free = window.saturating_sub(self.receive.len());
+        let most = u32::from(u16::MAX) << self.rcv_shift;
+        let edge = self.rcv_nxt.wrapping_add(distance(free).min(most));
+        if ahead(self.rcv_adv, edge) > 0 {
+            edge
+        } else {
+            self.rcv_adv
+        }
+    }
+
+    /// Whether so much was read that the program should hear of it (RFC 9293 section 3.8.6.2.2).
+    fn must_say_window(&self, pool: &Pool) -> bool {
+        let more = length(ahead(self.rcv_adv, self.wanted_edge(pool)));
+        let left = length(ahead(self.rcv_nxt, self.rcv_adv));
+        let two_segments = 2 * usize::from(self.mss.get());
+        let is_short = left < self.window / 4;
+        !self.fin_received()
+            && self.established()
+            && (more >= self.window / 2 || is_short && more >= two_segments.min(self.window / 2))
     }
 }
 
-/// Most payload bytes of a segment towards the sender of `syn`, as smoltcp reckons.
-fn segment_size(syn: &[u8], mtu: usize) -> NonZeroU16 {
-    let Ok(packet) = IpPacket::parse(syn) else {
-        return DEFAULT_MSS;
-    };
-    let value = option_value(packet.payload(), option::MSS).and_then(|value| value.first_chunk());
-    let asked = value
-        .and_then(|value| NonZeroU16::new(u16::from_be_bytes(*value)))
-        .unwrap_or(DEFAULT_MSS);
-    let room =
-        u16::try_from(mtu.saturating_sub(packet.header_len + TCP_HEADER)).unwrap_or(u16::MAX);
-    asked
-        .max(MIN_MSS)
-        .min(NonZeroU16::new(room).unwrap_or(DEFAULT_MSS))
+/// Most payload bytes of a segment towards the sender of a SYN.
+fn segment_size(header: &[u8], room: usize) -> NonZeroU16 {
+    let value = option_value(header, option::MSS).and_then(|value| value.first_chunk());
+    let asked = value.map_or(DEFAULT_MSS, |value| u16::from_be_bytes(*value));
+    let room = u16::try_from(room).unwrap_or(u16::MAX);
+    let size = asked.max(MIN_MSS).min(room);
+    NonZeroU16::new(size).unwrap_or(NonZeroU16::MIN)
 }
 
-/// How far smoltcp shifts the window field of a connection with such a ring: not at all, if the program does not scale
-/// (RFC 7323 section 2.2).
-fn window_shift(syn: &[u8], ring: usize) -> u8 {
-    let header = IpPacket::parse(syn)
-        .map(|packet| packet.payload())
-        .unwrap_or_default();
-    match option_value(header, option::WINDOW_SCALE) {
-        Some(_) => u8::try_from((usize::BITS - ring.leading_zeros()).saturating_sub(16))
-            .unwrap_or_default(),
-        None => 0,
-    }
-}
-
-/// Sets the MSS that a SYN-ACK offers to what the link takes.
-fn offer_mss(packet: &mut [u8], transport_at: usize, mtu: usize) {
-    let Some(header) = packet.get_mut(transport_at..) else {
-        return;
-    };
-    let room = u16::try_from(mtu.saturating_sub(transport_at + TCP_HEADER)).unwrap_or(u16::MAX);
-    if let Some(value) =
-        option_value_mut(header, option::MSS).and_then(|value| value.first_chunk_mut())
-    {
-        *value = room.to_be_bytes();
-    }
+/// How far the window field must be shifted to say `window`.
+fn shift_for(window: usize) -> u8 {
+    (0..MAX_SHIFT)
+        .find(|&shift| window >> shift <= usize::from(u16::MAX))
+        .unwrap_or(MAX_SHIFT)
 }

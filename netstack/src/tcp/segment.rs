@@ -21,12 +21,14 @@ pub(crate) mod flag {
     pub(crate) const CWR: u8 = 0x80;
 }
 
-/// Option kinds (RFC 9293 section 3.2, RFC 7323 section 2).
+/// Option kinds (RFC 9293 section 3.2, RFC 7323 section 2, RFC 2018).
 pub(crate) mod option {
     pub(crate) const END: u8 = 0;
     pub(crate) const NO_OPERATION: u8 = 1;
     pub(crate) const MSS: u8 = 2;
     pub(crate) const WINDOW_SCALE: u8 = 3;
+    pub(crate) const SACK_PERMITTED: u8 = 4;
+    pub(crate) const SACK: u8 = 5;
 }
 
 /// The fields of a segment that matter outside an engine.
@@ -95,12 +97,6 @@ pub(crate) fn option_value(header: &[u8], kind: u8) -> Option<&[u8]> {
     header.get(option_range(header, kind)?)
 }
 
-/// The value of an option in a TCP header, to be changed.
-pub(crate) fn option_value_mut(header: &mut [u8], kind: u8) -> Option<&mut [u8]> {
-    let range = option_range(header, kind)?;
-    header.get_mut(range)
-}
-
 fn option_range(header: &[u8], kind: u8) -> Option<Range<usize>> {
     let end = usize::from(*header.get(12)? >> 4) * 4;
     let mut at = TCP_HEADER;
@@ -118,11 +114,6 @@ fn option_range(header: &[u8], kind: u8) -> Option<Range<usize>> {
         }
     }
     None
-}
-
-/// Whether `a` comes before `b` in sequence space (RFC 9293 section 3.4).
-pub(crate) fn is_before(a: u32, b: u32) -> bool {
-    a != b && b.wrapping_sub(a) < 1 << 31
 }
 
 /// A segment without payload or options, from us to the program.

@@ -77,7 +77,7 @@ pub(crate) struct Outcome {
     pub(crate) closed: Option<CloseReason>,
     pub(crate) client_was_reset: bool,
     pub(crate) flows: usize,
-    pub(crate) ring_bytes: usize,
+    pub(crate) buffer_bytes: usize,
     pub(crate) time_wait: usize,
     pub(crate) largest_packet: usize,
     /// Until both ends had every byte and the FIN of the other.
@@ -91,7 +91,7 @@ impl Outcome {
         assert_eq!(self.received_up, self.plan.up, "{self:?}");
         assert_eq!(self.received_down, self.plan.down, "{self:?}");
         assert_eq!(self.closed, Some(CloseReason::Finished), "{self:?}");
-        assert_eq!((self.flows, self.ring_bytes), (0, 0), "{self:?}");
+        assert_eq!((self.flows, self.buffer_bytes), (0, 0), "{self:?}");
     }
 }
 
@@ -110,7 +110,6 @@ pub(crate) struct World {
     start: Instant,
     now: Instant,
     stack: Stack,
-    buffer: Vec<u8>,
     scratch: Vec<u8>,
     to_stack: Link,
     to_client: Link,
@@ -144,7 +143,6 @@ impl World {
             start,
             now: start,
             stack: Stack::new(config, start),
-            buffer: vec![0; Stack::MIN_TRANSMIT_BUFFER],
             scratch: Vec::new(),
             to_stack,
             to_client,
@@ -258,12 +256,12 @@ impl World {
             self.stack.handle_timeout(self.now);
         }
         self.move_bytes();
-        while let Some(sent) = self.stack.poll_transmit(self.now, &mut self.buffer) {
-            self.largest_packet = self.largest_packet.max(sent.len);
-            let packet = &self.buffer[..sent.len];
+        while let Some(sent) = self.stack.poll_transmit(self.now) {
+            let packet = sent.parts().concat();
+            self.largest_packet = self.largest_packet.max(packet.len());
             let mut segments = tidegate_netstack::emit::Segments::new(
-                packet,
-                sent.offload,
+                &packet,
+                sent.offload(),
                 MTU,
                 &mut self.scratch,
             )
@@ -341,7 +339,7 @@ impl World {
             closed: self.closed,
             client_was_reset: self.client.was_reset(),
             flows: gauges.flows,
-            ring_bytes: gauges.ring_bytes,
+            buffer_bytes: gauges.buffer_bytes,
             time_wait: gauges.time_wait,
             largest_packet: self.largest_packet,
             took: self.took,

@@ -7,11 +7,11 @@ use crate::classify::UnknownClass;
 use crate::departed::Afterlife;
 use crate::flow::{FlowId, FlowKey, Protocol};
 use crate::input::Input;
-use crate::ip::{IpHeader, IpPacket, header_len, is_group};
+use crate::ip::{IpPacket, is_group};
 use crate::output::CloseReason;
 use crate::packet::{DropReason, Offload};
 use crate::table::FlowKind;
-use crate::tcp::engine::Phase;
+use crate::tcp::engine::{Phase, Reply};
 use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::tcp::{PENDING_LIMIT, Pending};
 
@@ -148,14 +148,24 @@ impl Stack {
             return Input::Handled;
         }
         tcp.unanswered_since = None;
-        if packet.is_plain() {
-            tcp.engine
-                .ingest(&mut self.link, now, packet, segment, &mut self.answers);
-        } else if let Some(plain) = without_options(packet)
-            && let Ok(packet) = IpPacket::parse(&plain)
-        {
-            tcp.engine
-                .ingest(&mut self.link, now, &packet, segment, &mut self.answers);
+        let reply = tcp
+            .engine
+            .ingest(now, segment, packet.payload(), &mut self.pool);
+        match reply {
+            Reply::None => {}
+            Reply::Acknowledge => {
+                let answer = tcp
+                    .engine
+                    .acknowledgement(&flow.key, self.link, &self.pool);
+                self.answers.push(answer.head.as_ref(), answer.head.offload);
+            }
+            Reply::Reset => {
+                let reset = BareSegment::reset_answering(packet, segment);
+                if let Some((bytes, len)) = reset.map(BareSegment::to_packet) {
+                    self.answers
+                        .push(bytes.get(..len).unwrap_or_default(), BareSegment::OFFLOAD);
+                }
+            }
         }
         if tcp.engine.phase() == Phase::Reset {
             self.end(now, id, CloseReason::ResetByProgram);
@@ -190,17 +200,4 @@ impl Stack {
         }
         Ok(Some(Input::Handled))
     }
-}
-
-/// The packet without IP options and extension headers.
-fn without_options(packet: &IpPacket<'_>) -> Option<Vec<u8>> {
-    let payload = packet.payload();
-    let header = IpHeader {
-        hop_limit: packet.hop_limit,
-        ..IpHeader::new(packet.source, packet.destination, packet.protocol)
-    };
-    let mut plain = vec![0; header_len(packet.source)];
-    header.write(&mut plain, payload.len())?;
-    plain.extend_from_slice(payload);
-    Some(plain)
 }

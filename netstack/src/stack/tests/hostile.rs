@@ -293,7 +293,7 @@ proptest! {
     fn any_sequence_of_segments_on_one_connection_never_panics(
         segments in prop::collection::vec((0u32..3_000, 0u32..3_000, 0u8..64, 0usize..1_400), 1..40)
     ) {
-        let mut bench = Bench::with(StackConfig { ring_size: 32 << 10, ..StackConfig::default() });
+        let mut bench = Bench::with(StackConfig { buffer_budget: 32 << 10, ..StackConfig::default() });
         let (flow, next) = bench.established();
         for (sequence, acknowledgement, flags, len) in segments {
             let packet = ack(ISN.wrapping_add(sequence), next.wrapping_add(acknowledgement), &vec![0; len]);

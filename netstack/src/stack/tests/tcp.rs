@@ -147,7 +147,7 @@ fn closed_by_us() -> (Bench, u32) {
     assert_eq!(bench.events(), [Event::Closed(flow, CloseReason::Finished)]);
     let gauges = bench.stack.gauges();
     assert_eq!(
-        (gauges.flows, gauges.ring_bytes, gauges.time_wait),
+        (gauges.flows, gauges.buffer_bytes, gauges.time_wait),
         (0, 0, 1),
         "only a record stays"
     );
@@ -202,7 +202,7 @@ fn a_reset_has_the_sequence_number_that_the_program_expects() {
     assert_eq!((reset.sequence, reset.acknowledgement), (next, ISN + 1));
     assert!(bench.events().is_empty(), "the caller asked for it");
     let gauges = bench.stack.gauges();
-    assert_eq!((gauges.flows, gauges.ring_bytes), (0, 0));
+    assert_eq!((gauges.flows, gauges.buffer_bytes), (0, 0));
 }
 
 #[test]
@@ -286,7 +286,9 @@ fn finishing_before_the_handshake_ends_still_answers_the_syn() {
 #[test]
 fn a_fin_behind_payload_that_exceeds_the_window_does_not_count() {
     let mut bench = Bench::with(StackConfig {
-        ring_size: 32 << 10,
+        // Enough for a window of 16 KiB, but not of 64.
+        buffer_budget: 64 << 10,
+        receive_window: 16 << 10,
         ..StackConfig::default()
     });
     let (flow, next) = bench.established();
@@ -400,27 +402,33 @@ fn a_full_table_keeps_tcp_and_gives_up_the_quietest_datagrams() {
 }
 
 #[test]
-fn a_spent_ring_budget_resets_new_flows_and_keeps_old_ones() {
+fn a_spent_budget_resets_new_flows_and_keeps_old_ones() {
     let mut bench = Bench::with(StackConfig {
-        ring_budget: 32 << 10,
-        ring_size: 32 << 10,
+        buffer_budget: 20 << 10,
         ..StackConfig::default()
     });
-    let (first, _) = bench.established_small();
-    let second = bench.syn(&syn(SocketAddr::new(LOCAL.ip(), 2), REMOTE, ISN));
-    assert!(!bench.stack.tcp_accept(bench.now, second));
+    let (first, next) = bench.established();
+    let from = |port| SocketAddr::new(LOCAL.ip(), port);
+    let second = bench.syn(&syn(from(2), REMOTE, ISN));
+    assert!(bench.stack.tcp_accept(bench.now, second));
+    bench.out();
+    let third = bench.syn(&syn(from(3), REMOTE, ISN));
+    assert!(!bench.stack.tcp_accept(bench.now, third));
     assert!(read(&bench.out()[0]).rst);
-    assert!(bench.stack.tcp(first).is_some());
-    assert!(bench.stack.key(second).is_none());
-}
-
-impl Bench {
-    /// [`established`](Self::established), where only the smallest ring fits.
-    fn established_small(&mut self) -> (FlowId, u32) {
-        let established = self.established();
-        assert_eq!(self.stack.gauges().ring_bytes, 32 << 10);
-        established
-    }
+    assert!(bench.stack.key(third).is_none());
+    // The first goes on, in both directions.
+    bench.put(&ack(ISN + 1, next, &[1; 1_000]));
+    let mut tcp = bench.stack.tcp(first).unwrap();
+    assert_eq!(tcp.readable(), [1; 1_000]);
+    tcp.writable()[..1_000].fill(2);
+    tcp.commit(1_000);
+    assert_eq!(read(&bench.out()[0]).payload, [2; 1_000]);
+    assert!(bench.stack.gauges().buffer_bytes <= 20 << 10);
+    // Whoever goes makes room.
+    bench.stack.tcp(second).unwrap().abort();
+    bench.out();
+    let fourth = bench.syn(&syn(from(4), REMOTE, ISN));
+    assert!(bench.stack.tcp_accept(bench.now, fourth));
 }
 
 #[test]

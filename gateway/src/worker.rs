@@ -104,7 +104,6 @@ pub struct Worker {
     strangers: Strangers,
     probe: Arc<Probe>,
     linger: Duration,
-    transmit_buffer: Box<[u8]>,
 }
 
 /// Whose an upstream socket is.
@@ -146,7 +145,6 @@ impl Worker {
             strangers: config.strangers,
             probe: config.probe,
             linger: config.linger,
-            transmit_buffer: vec![0; BUFFER].into_boxed_slice(),
         };
         Ok((worker, handle))
     }
@@ -386,14 +384,13 @@ impl Worker {
     }
 
     fn transmit(&mut self, now: Instant) {
-        while let Some(transmit) = self.stack.poll_transmit(now, &mut self.transmit_buffer) {
-            let packet = self.transmit_buffer.get(..transmit.len).unwrap_or_default();
+        while let Some(transmit) = self.stack.poll_transmit(now) {
             write(
                 &self.tun,
                 &self.gauges,
                 &self.shared,
-                &[packet],
-                transmit.offload,
+                &transmit.parts(),
+                transmit.offload(),
             );
         }
     }
@@ -447,7 +444,7 @@ impl Worker {
             (&self.gauges.flows, stack.flows),
             (&self.gauges.half_open, stack.half_open),
             (&self.gauges.time_wait, stack.time_wait),
-            (&self.gauges.ring_bytes, stack.ring_bytes),
+            (&self.gauges.ring_bytes, stack.buffer_bytes),
         ] {
             gauge.store(count(value), Ordering::Relaxed);
         }

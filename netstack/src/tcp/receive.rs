@@ -159,6 +159,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
         /// Any segmentation, order and overlap gives the stream, and the pool gets every chunk back.
         #[test]
         fn pieces_in_any_order_give_the_stream(

@@ -166,14 +166,14 @@ impl Recovery {
         self.probe = None;
     }
 
-    /// The first stretch to send again.
-    pub(crate) fn next(&self, snd_una: u32) -> Option<Range> {
+    /// The first stretch of what is under way to send again.
+    pub(crate) fn next(&self, flight: Range) -> Option<Range> {
         if self.phase == Phase::Open {
             return None;
         }
         self.sacked.first_gap(Range {
-            start: later(self.high_rxt, snd_una),
-            end: self.lost_until,
+            start: later(self.high_rxt, flight.start),
+            end: earlier(self.lost_until, flight.end),
         })
     }
 
@@ -203,7 +203,7 @@ impl Recovery {
         } else {
             let lost = Range {
                 start: later(self.high_rxt, flight.start),
-                end: self.lost_until,
+                end: earlier(self.lost_until, flight.end),
             };
             ahead(lost.start, lost.end).saturating_sub(self.sacked.covered(lost))
         };
@@ -229,9 +229,9 @@ mod tests {
     }
 
     /// Everything to be sent again now.
-    fn again(recovery: &mut Recovery, snd_una: u32) -> Vec<Range> {
+    fn again(recovery: &mut Recovery, flight: Range) -> Vec<Range> {
         let mut all = Vec::new();
-        while let Some(range) = recovery.next(snd_una) {
+        while let Some(range) = recovery.next(flight) {
             recovery.sent_again(range.end);
             all.push(range);
         }
@@ -246,10 +246,10 @@ mod tests {
         assert_eq!(recovery.detect(flight), Verdict::Nothing);
         recovery.sacked(range(4_000, 5_000));
         assert_eq!(recovery.detect(flight), Verdict::Lost);
-        assert_eq!(again(&mut recovery, 0), [range(0, 1_000)]);
+        assert_eq!(again(&mut recovery, flight), [range(0, 1_000)]);
         recovery.sacked(range(5_000, 7_000));
         assert_eq!(recovery.detect(flight), Verdict::Nothing, "known already");
-        assert_eq!(again(&mut recovery, 0), [range(3_000, 4_000)]);
+        assert_eq!(again(&mut recovery, flight), [range(3_000, 4_000)]);
         assert_eq!(recovery.pipe(flight), 10_000 - 5_000);
         assert_eq!(recovery.acknowledged(7_000), Verdict::Nothing);
         assert_eq!(recovery.acknowledged(10_000), Verdict::Recovered);
@@ -265,9 +265,9 @@ mod tests {
             recovery.duplicate();
         }
         assert_eq!(recovery.detect(flight), Verdict::Lost);
-        assert_eq!(again(&mut recovery, 0), [range(0, 1_000)]);
+        assert_eq!(again(&mut recovery, flight), [range(0, 1_000)]);
         recovery.acknowledged(4_000);
-        assert_eq!(again(&mut recovery, 4_000), [range(4_000, 5_000)]);
+        assert_eq!(again(&mut recovery, range(4_000, 10_000)), [range(4_000, 5_000)]);
         assert_eq!(recovery.acknowledged(10_000), Verdict::Recovered);
     }
 
@@ -286,7 +286,7 @@ mod tests {
         recovery.probed(3_000);
         recovery.sacked(range(2_000, 3_000));
         assert_eq!(recovery.detect(range(0, 3_000)), Verdict::Lost);
-        assert_eq!(again(&mut recovery, 0), [range(0, 2_000)]);
+        assert_eq!(again(&mut recovery, range(0, 3_000)), [range(0, 2_000)]);
     }
 
     proptest! {
@@ -300,7 +300,7 @@ mod tests {
             let end = u32::try_from(arrived.len()).unwrap() * MSS;
             recovery.timed_out(range(0, end));
             prop_assert_eq!(recovery.pipe(range(0, end)), 0);
-            let sent: u32 = again(&mut recovery, 0).iter().map(|range| range.len()).sum();
+            let sent: u32 = again(&mut recovery, range(0, end)).iter().map(|range| range.len()).sum();
             let missing = arrived.iter().filter(|arrived| !**arrived).count();
             prop_assert_eq!(sent, u32::try_from(missing).unwrap() * MSS);
             prop_assert_eq!(recovery.pipe(range(0, end)), sent);

@@ -203,10 +203,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn what_goes_in_comes_out_until_it_is_acknowledged(
             budget in prop::sample::select(vec![40 << 10, 300 << 10, 1 << 20, 64 << 20]),
-            steps in prop::collection::vec((0usize..300_000, 0usize..300_000, 0usize..400_000, any::<bool>()), 1..60),
+            steps in prop::collection::vec((0usize..300_000, 0usize..300_000, 0usize..400_000, any::<bool>()), 1..20),
         ) {
             let mut pool = Pool::new(budget);
             pool.admit();
@@ -218,7 +219,8 @@ mod tests {
                 prop_assert!(pool.lent() <= budget);
                 let offset = offset % (buffer.len() + 1);
                 let [first, second] = buffer.slices(offset, take);
-                prop_assert!(first.len() + second.len() >= take.min(buffer.len() - offset).min(4 << 10));
+                let all = take.min(buffer.len() - offset);
+                prop_assert!((1..=all).contains(&(first.len() + second.len())) || all == 0);
                 for (k, got) in first.iter().chain(second).enumerate() {
                     prop_assert_eq!(*got, byte(acked + offset + k));
                 }

@@ -253,12 +253,12 @@ impl Driver {
     }
 
     fn drain(&mut self) {
-        while let Some(transmit) = self.stack.poll_transmit(self.now, &mut self.buffer) {
-            let packet = &self.buffer[..transmit.len];
+        while let Some(transmit) = self.stack.poll_transmit(self.now) {
+            let packet = transmit.parts().concat();
             let mut scratch = Vec::new();
             let mut segments = tidegate_netstack::emit::Segments::new(
-                packet,
-                transmit.offload,
+                &packet,
+                transmit.offload(),
                 1_500,
                 &mut scratch,
             )
@@ -282,7 +282,7 @@ impl Driver {
         }
         let gauges = self.stack.gauges();
         assert!(
-            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.ring_bytes <= RING_BUDGET
+            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.buffer_bytes <= RING_BUDGET
         );
     }
 }

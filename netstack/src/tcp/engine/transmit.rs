@@ -123,8 +123,8 @@ impl Engine {
 
     /// What is to be sent again now, if anything.
     fn lost_segment(&self, most: usize) -> Option<Range> {
-        let lost = self.recovery.next(self.snd_una)?;
         let flight = self.flight();
+        let lost = self.recovery.next(flight)?;
         let mss = distance(self.segment_size());
         let mut room = self
             .congestion
@@ -136,8 +136,8 @@ impl Engine {
         if room < mss {
             return None;
         }
-        let len = earlier(lost.end, flight.end)
-            .wrapping_sub(lost.start)
+        let len = lost
+            .len()
             .min(whole_segments(room, mss))
             .min(distance(most));
         Some(Range {

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate_netstack::{FlowId, Input, Offload, Refusal, Segmentation, Stack, StackConfig};
 
 const MAX_FLOWS: usize = 16;
-const RING_BUDGET: usize = 256 << 10;
+const BUFFER_BUDGET: usize = 256 << 10;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -83,7 +83,6 @@ struct Script {
 struct Driver {
     stack: Stack,
     now: Instant,
-    buffer: Vec<u8>,
     last: Option<FlowId>,
     /// The stack's next sequence number on the last connection, as a program would know it.
     next: u32,
@@ -96,16 +95,14 @@ fuzz_target!(|script: Script| {
         ephemeral_ports: script.services.then_some(32_768..=60_999),
         max_flows: MAX_FLOWS,
         max_half_open: 4,
-        ring_budget: RING_BUDGET,
-        ring_size: 64 << 10,
+        buffer_budget: BUFFER_BUDGET,
+        receive_window: 64 << 10,
         seed: 1,
         ..StackConfig::default()
     };
-    let buffer = vec![0; Stack::MIN_TRANSMIT_BUFFER];
     let mut driver = Driver {
         stack: Stack::new(config, now),
         now,
-        buffer,
         last: None,
         next: 0,
     };
@@ -282,7 +279,7 @@ impl Driver {
         }
         let gauges = self.stack.gauges();
         assert!(
-            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.buffer_bytes <= RING_BUDGET
+            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.buffer_bytes <= BUFFER_BUDGET
         );
     }
 }

@@ -50,7 +50,7 @@ impl Sum {
 
     /// Adds bytes that stand at `offset` of the message, which may be odd (RFC 1071 section 2B).
     pub(crate) fn bytes_at(self, offset: usize, bytes: &[u8]) -> Self {
-        if offset % 2 == 0 {
+        if offset.is_multiple_of(2) {
             return self.bytes(bytes);
         }
         self.word(Self::default().bytes(bytes).fold().swap_bytes())

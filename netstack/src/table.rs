@@ -253,7 +253,7 @@ mod tests {
             size_of::<Pending>()
         );
         assert!(slot <= 400, "{slot}");
-        assert!(tcp <= 1_400, "{tcp}");
+        assert!(tcp <= 640, "{tcp}");
         assert!(size_of::<Pending>() <= MAX_BARE_SEGMENT + 24);
     }
 }

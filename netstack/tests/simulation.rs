@@ -6,6 +6,10 @@
     reason = "what cannot be unwrapped fails the test"
 )]
 
+#[path = "simulation/client.rs"]
+mod client;
+#[path = "simulation/fault.rs"]
+mod fault;
 #[path = "simulation/link.rs"]
 mod link;
 #[path = "simulation/one_loss.rs"]
@@ -15,8 +19,9 @@ mod world;
 
 use std::time::Duration;
 
-use link::Weather;
-use tidegate_netstack::CloseReason;
+use fault::Fault;
+use link::{Dice, Weather};
+use tidegate_netstack::{CloseReason, CongestionControl};
 use world::{Ending, Plan, World};
 
 /// What most scenarios start from.
@@ -156,4 +161,118 @@ fn a_program_that_vanishes_times_out() {
     .run();
     assert_eq!(outcome.closed, Some(CloseReason::TimedOut));
     assert_eq!(outcome.flows, 0);
+}
+
+/// A link that loses a few packets, so that retransmissions are needed.
+fn rain() -> Weather {
+    Weather {
+        loss: 20,
+        ..Weather::default()
+    }
+}
+
+#[test]
+fn every_fiftieth_acknowledgement_may_be_missing() {
+    for seed in 0..8 {
+        let plan = Plan {
+            fault: Fault::FiftiethAcks,
+            up: 1_000_000,
+            ..plan(seed)
+        };
+        World::new(plan).run().assert_everything_arrived();
+    }
+}
+
+#[test]
+fn a_stack_that_never_sends_fin_is_found_out() {
+    for seed in 0..4 {
+        let plan = Plan {
+            fault: Fault::Fins,
+            ..plan(seed)
+        };
+        assert!(!World::new(plan).run().is_complete());
+    }
+}
+
+#[test]
+fn a_stack_that_sends_nothing_twice_is_found_out() {
+    for seed in 0..4 {
+        let plan = Plan {
+            fault: Fault::Retransmissions,
+            weather: rain(),
+            ..plan(seed)
+        };
+        assert!(!World::new(plan).run().is_complete());
+    }
+}
+
+#[test]
+fn a_client_behind_a_lossy_link_gets_everything_with_congestion_control() {
+    for seed in 0..16 {
+        let weather = Weather {
+            loss: 10,
+            delay: Duration::from_millis(25),
+            ..Weather::default()
+        };
+        let plan = Plan {
+            weather,
+            congestion: CongestionControl::NewReno,
+            up: 10_000,
+            down: 1_000_000,
+            ..plan(seed)
+        };
+        World::new(plan).run().assert_everything_arrived();
+    }
+}
+
+/// A run in which everything depends on the seed.
+fn any_plan(seed: u64) -> Plan {
+    let mut dice = Dice::new(seed);
+    let endings = [Ending::Both, Ending::ServerFirst, Ending::ClientFirst];
+    let (up, down) = match dice.below(3) {
+        0 => (1_000_000, 1_000),
+        1 => (1_000, 1_000_000),
+        _ => (500_000, 600_000),
+    };
+    Plan {
+        weather: Weather {
+            loss: dice.below(40),
+            repetition: dice.below(40),
+            delay: Duration::from_micros(100 + dice.below(30_000)),
+            jitter: Duration::from_micros(dice.below(2) * dice.below(5_000)),
+        },
+        offload: dice.below(2) == 1,
+        v6: dice.below(2) == 1,
+        up,
+        down,
+        upstream_per_turn: [usize::MAX, 40_000, 3_000][usize::try_from(dice.below(3)).unwrap()],
+        ending: endings[usize::try_from(dice.below(3)).unwrap()],
+        congestion: match dice.below(2) {
+            0 => CongestionControl::None,
+            _ => CongestionControl::NewReno,
+        },
+        ..plan(seed)
+    }
+}
+
+fn assert_seeds_arrive(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        // A run that panics says its plan, and so its seed.
+        World::new(any_plan(seed)).run().assert_everything_arrived();
+    }
+}
+
+#[test]
+fn whatever_the_seed_says_everything_arrives() {
+    assert_seeds_arrive(0..24);
+}
+
+#[test]
+#[ignore = "takes minutes, in a release build"]
+fn ten_thousand_seeds_arrive() {
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            scope.spawn(move || assert_seeds_arrive(part * 2_500..(part + 1) * 2_500));
+        }
+    });
 }

@@ -1,19 +1,16 @@
 //! The two ends and the clock.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
-use tidegate_netstack::{CloseReason, Event, FlowId, Input, Offload, Stack, StackConfig};
+use tidegate_netstack::{
+    CloseReason, CongestionControl, Event, FlowId, Input, Offload, Stack, StackConfig,
+};
 
+use crate::client::Client;
+use crate::fault::{Fault, Saboteur};
 use crate::link::{Link, Weather};
 
-const MTU: usize = 1_500;
-const CLIENT_PORT: u16 = 40_000;
+pub(crate) const MTU: usize = 1_500;
 /// Virtual time after which a run is stuck.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -37,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) weather: Weather,
     pub(crate) offload: bool,
-    pub v6: bool,
+    pub(crate) v6: bool,
     /// Bytes from the program.
     pub(crate) up: usize,
     /// Bytes to the program.
@@ -49,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) lost_up: Option<u64>,
     /// The packet to the program that is lost.
     pub(crate) lost_down: Option<u64>,
+    pub(crate) congestion: CongestionControl,
+    pub(crate) fault: Fault,
 }
 
 impl Default for Plan {
@@ -64,6 +63,8 @@ impl Default for Plan {
             ending: Ending::Both,
             lost_up: None,
             lost_down: None,
+            congestion: CongestionControl::None,
+            fault: Fault::None,
         }
     }
 }
@@ -87,6 +88,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether both ends have every byte and the FIN of the other.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.took.is_some() && self.closed == Some(CloseReason::Finished)
+    }
+
     pub(crate) fn assert_everything_arrived(&self) {
         assert_eq!(self.received_up, self.plan.up, "{self:?}");
         assert_eq!(self.received_down, self.plan.down, "{self:?}");
@@ -96,7 +102,7 @@ impl Outcome {
 }
 
 /// Byte `at` of the stream `salt`: so that a byte in the wrong place is seen.
-fn pattern(salt: u64, at: usize) -> u8 {
+pub(crate) fn pattern(salt: u64, at: usize) -> u8 {
     let mixed = u64::try_from(at)
         .unwrap()
         .wrapping_add(salt)
@@ -114,6 +120,7 @@ pub(crate) struct World {
     to_stack: Link,
     to_client: Link,
     client: Client,
+    saboteur: Saboteur,
     flow: Option<FlowId>,
     received_up: usize,
     /// Whether the worker would be woken by its upstream socket.
@@ -136,6 +143,7 @@ impl World {
         let config = StackConfig {
             segmentation_offload: plan.offload,
             seed: plan.seed,
+            congestion: plan.congestion,
             ..StackConfig::default()
         };
         Self {
@@ -147,6 +155,7 @@ impl World {
             to_stack,
             to_client,
             client: Client::new(&plan),
+            saboteur: Saboteur::new(plan.fault),
             flow: None,
             received_up: 0,
             upstream_is_behind: false,
@@ -165,7 +174,7 @@ impl World {
             let micros = i64::try_from((self.now - self.start).as_micros()).unwrap();
             if !self.has_vanished() {
                 self.client.turn(&self.plan, micros, self.server_finished);
-                while let Some(packet) = self.client.device.outbox.pop_front() {
+                while let Some(packet) = self.client.take_packet() {
                     self.to_stack.send(self.now, &packet);
                 }
             }
@@ -177,7 +186,7 @@ impl World {
             self.now = next.max(self.now + Duration::from_micros(1));
             assert!(self.now - self.start < LIMIT, "stuck: {:?}", self.outcome());
             while let Some(packet) = self.to_client.receive(self.now) {
-                self.client.device.inbox.push_back(packet);
+                self.client.give_packet(packet);
             }
         }
         self.outcome()
@@ -267,7 +276,9 @@ impl World {
             )
             .unwrap();
             while let Some(segment) = segments.next_packet() {
-                self.to_client.send(self.now, segment);
+                if !self.saboteur.swallows(segment) {
+                    self.to_client.send(self.now, segment);
+                }
             }
         }
         while let Some(event) = self.stack.poll_event() {
@@ -345,176 +356,5 @@ impl World {
             took: self.took,
             packets: (self.to_stack.offered(), self.to_client.offered()),
         }
-    }
-}
-
-/// The program: a smoltcp client.
-struct Client {
-    interface: Interface,
-    device: Queues,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    sent: usize,
-    received: usize,
-    saw_fin: bool,
-    finished: bool,
-}
-
-impl Client {
-    fn new(plan: &Plan) -> Self {
-        let mut device = Queues::default();
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = plan.seed;
-        let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
-        let (own, far): (IpAddr, IpAddr) = if plan.v6 {
-            (
-                Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(),
-                Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into(),
-            )
-        } else {
-            (
-                Ipv4Addr::new(10, 0, 0, 1).into(),
-                Ipv4Addr::new(203, 0, 113, 9).into(),
-            )
-        };
-        interface.update_ip_addrs(|addresses| {
-            // A prefix of 0 puts every destination on the link: smoltcp is built without routes here.
-            addresses
-                .push(IpCidr::new(IpAddress::from(own), 0))
-                .unwrap();
-        });
-        let mut socket = Socket::new(
-            SocketBuffer::new(vec![0; 200_000]),
-            SocketBuffer::new(vec![0; 200_000]),
-        );
-        socket.set_nagle_enabled(false);
-        let mut sockets = SocketSet::new(vec![]);
-        socket
-            .connect(
-                interface.context(),
-                (IpAddress::from(far), 443),
-                CLIENT_PORT,
-            )
-            .unwrap();
-        let handle = sockets.add(socket);
-        Self {
-            interface,
-            device,
-            sockets,
-            handle,
-            sent: 0,
-            received: 0,
-            saw_fin: false,
-            finished: false,
-        }
-    }
-
-    fn turn(&mut self, plan: &Plan, micros: i64, server_finished: bool) {
-        let now = smoltcp::time::Instant::from_micros(micros);
-        self.interface
-            .poll(now, &mut self.device, &mut self.sockets);
-        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        while socket.can_recv() {
-            let received = &mut self.received;
-            socket
-                .recv(|bytes| {
-                    for (at, byte) in bytes.iter().enumerate() {
-                        assert_eq!(
-                            *byte,
-                            pattern(2, *received + at),
-                            "wrong byte down at {}",
-                            *received + at
-                        );
-                    }
-                    *received += bytes.len();
-                    (bytes.len(), ())
-                })
-                .unwrap();
-        }
-        self.saw_fin |= matches!(
-            socket.recv_slice(&mut [0]),
-            Err(smoltcp::socket::tcp::RecvError::Finished)
-        );
-        let may_send = plan.ending != Ending::ServerFirst || self.saw_fin && server_finished;
-        while may_send && self.sent < plan.up && socket.can_send() {
-            let sent = &mut self.sent;
-            socket
-                .send(|room| {
-                    let filled = room.len().min(plan.up - *sent);
-                    for (at, byte) in room[..filled].iter_mut().enumerate() {
-                        *byte = pattern(1, *sent + at);
-                    }
-                    *sent += filled;
-                    (filled, ())
-                })
-                .unwrap();
-        }
-        if plan.ending == Ending::ClientAborts && self.received > plan.down / 2 {
-            socket.abort();
-        } else if self.sent == plan.up && may_send && !self.finished {
-            socket.close();
-            self.finished = true;
-        }
-        self.interface
-            .poll(now, &mut self.device, &mut self.sockets);
-    }
-
-    fn was_reset(&self) -> bool {
-        let socket = self.sockets.get::<Socket<'_>>(self.handle);
-        socket.state() == State::Closed && !self.saw_fin
-    }
-
-    fn next_at(&mut self, micros: i64) -> Option<Duration> {
-        let now = smoltcp::time::Instant::from_micros(micros);
-        if self.sockets.get::<Socket<'_>>(self.handle).state() == State::TimeWait {
-            return None;
-        }
-        let delay = self.interface.poll_delay(now, &self.sockets)?;
-        Some(Duration::from_micros(delay.total_micros()))
-    }
-}
-
-/// A device made of two queues.
-#[derive(Default)]
-struct Queues {
-    inbox: VecDeque<Vec<u8>>,
-    outbox: VecDeque<Vec<u8>>,
-}
-
-struct Inbound(Vec<u8>);
-struct Outbound<'q>(&'q mut VecDeque<Vec<u8>>);
-
-impl Device for Queues {
-    type RxToken<'a> = Inbound;
-    type TxToken<'a> = Outbound<'a>;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Inbound, Outbound<'_>)> {
-        Some((Inbound(self.inbox.pop_front()?), Outbound(&mut self.outbox)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Outbound<'_>> {
-        Some(Outbound(&mut self.outbox))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = MTU;
-        capabilities
-    }
-}
-
-impl RxToken for Inbound {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl TxToken for Outbound<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = vec![0; len];
-        let result = f(&mut packet);
-        self.0.push_back(packet);
-        result
     }
 }

@@ -29,17 +29,14 @@ impl Engine {
         self.timer.map(|(_, at)| at)
     }
 
-    /// Sets the deadline of what is under way anew: something new is, or something of it arrived.
+    /// Sets the deadline of what is under way anew: something of it arrived, or was found to be lost.
     pub(super) fn restart_timer(&mut self, now: Instant) {
         self.timer = None;
         if self.snd_una == self.snd_nxt {
             return;
         }
         let timeout = self.rtt.timeout();
-        // A lone segment may wait for a delayed acknowledgement, which takes as long as the time-out.
-        let is_several = self.flight().len() > u32::from(self.mss.get());
-        let may_probe = is_several && self.recovery.is_open() && !self.recovery.has_probed();
-        self.timer = match self.rtt.smoothed().filter(|_| may_probe) {
+        self.timer = match self.rtt.smoothed().filter(|_| self.may_probe()) {
             Some(smoothed) => {
                 let wait = (2 * smoothed).max(SHORTEST_PROBE).min(timeout);
                 Some((Timer::TailProbe, now + wait))
@@ -51,9 +48,17 @@ impl Engine {
     /// Something is sent: the deadline runs from now, if it did not yet.
     pub(super) fn start_timer(&mut self, now: Instant) {
         match self.timer {
-            Some((Timer::Retransmission | Timer::TailProbe, _)) => {}
-            Some((Timer::WindowProbe, _)) | None => self.restart_timer(now),
+            Some((Timer::TailProbe, _)) => {}
+            Some((Timer::Retransmission, _)) if !self.may_probe() => {}
+            Some((Timer::Retransmission | Timer::WindowProbe, _)) | None => self.restart_timer(now),
         }
+    }
+
+    /// Whether the tail of what is under way may be probed for. Not if it is a lone segment: that may wait for a delayed
+    /// acknowledgement, which takes as long as the time-out.
+    fn may_probe(&self) -> bool {
+        let is_several = self.flight().len() > u32::from(self.mss.get());
+        is_several && self.recovery.is_open() && !self.recovery.has_probed()
     }
 
     /// Nothing is under way, and what waits does not fit the program's window: asks for it later.

@@ -141,7 +141,12 @@ impl TcpFlow<'_> {
         self.tcp.engine.readable()
     }
 
-    /// The first `n` bytes of [`readable`](Self::readable) are upstream: gives their room back to the program's window.
+    /// All bytes from the program, in order, in as many slices as they lie in: for one `writev`.
+    pub fn readable_pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.tcp.engine.readable_pieces()
+    }
+
+    /// The first `n` bytes that are readable are upstream: gives their room back to the program's window.
     pub fn consume(&mut self, n: usize) {
         self.tcp.engine.consume(n, self.pool);
         self.changed();

@@ -1,9 +1,9 @@
-//! TCP: dial first, then move bytes between the flow's rings and the upstream socket.
+//! TCP: dial first, then move bytes between the flow's buffers and the upstream socket.
 //!
-//! Up, bytes go from the ring into `send`; down, `recv` fills the ring: no buffer of our own in between. mio reports
+//! Up, bytes go from the flow's buffer into `send`; down, `recv` fills it: no buffer of our own in between. mio reports
 //! readiness once per change, so what is known of the socket is kept in [`TcpPath`] and a short read or write clears it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use super::{Source, Worker, count};
 
 /// Bytes one flow may move in one direction before the next flow gets its turn.
 const TURN: usize = 1 << 20;
+/// Most pieces of what a program sent that go upstream with one call.
+const MOST_PIECES: usize = 16;
 /// The hop limit that needs no word: what hosts send with.
 const USUAL_HOP_LIMIT: u8 = 64;
 
@@ -266,15 +268,21 @@ fn pump_up(
 ) -> Pumped {
     let mut budget = TURN;
     while upstream.writable {
-        let bytes = flow.readable();
-        let wanted = bytes.len();
+        // All at once: many small sends would wake the server for each.
+        let mut pieces = [IoSlice::new(&[]); MOST_PIECES];
+        let (mut used, mut wanted) = (0, 0);
+        for (slot, bytes) in pieces.iter_mut().zip(flow.readable_pieces()) {
+            *slot = IoSlice::new(bytes);
+            used += 1;
+            wanted += bytes.len();
+        }
         if wanted == 0 {
             break;
         }
         if budget == 0 {
             return Pumped::More;
         }
-        match upstream.stream.write(bytes) {
+        match upstream.stream.write_vectored(&pieces[..used]) {
             Ok(sent) => {
                 flow.consume(sent);
                 moved(count(sent));

@@ -269,6 +269,11 @@ impl Engine {
         self.receive.readable()
     }
 
+    /// All bytes from the program in order, piece by piece.
+    pub(crate) fn readable_pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.receive.pieces()
+    }
+
     /// Whether nothing is left to read.
     pub(crate) fn is_drained(&self) -> bool {
         self.receive.len() == 0

@@ -45,6 +45,18 @@ impl ReceiveBuffer {
         &rest[..rest.len().min(self.len)]
     }
 
+    /// All bytes in order, piece by piece.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (mut skip, mut left) = (self.head, self.len);
+        let pieces = self.chunks.iter().map_while(move |chunk| {
+            let rest = chunk.get(std::mem::take(&mut skip)..).unwrap_or_default();
+            let piece = &rest[..rest.len().min(left)];
+            left -= piece.len();
+            Some(piece).filter(|piece| !piece.is_empty())
+        });
+        pieces
+    }
+
     /// The first `n` bytes in order are read.
     pub(crate) fn consume(&mut self, n: usize, pool: &mut Pool) {
         let n = n.min(self.len);
@@ -182,6 +194,8 @@ mod tests {
                 received += length(buffer.insert(rcv_nxt, sequence, &stream[start..end], &mut pool));
                 prop_assert!(pool.lent() <= budget);
                 prop_assert_eq!(buffer.len(), received - read);
+                let unread = buffer.pieces().collect::<Vec<_>>().concat();
+                prop_assert!(unread == stream[read..received]);
                 let mut left = reads;
                 while left > 0 {
                     let readable = buffer.readable();

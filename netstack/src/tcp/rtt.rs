@@ -61,6 +61,11 @@ impl RoundTrip {
         }
     }
 
+    /// The time-outs that passed in vain had another cause than a loss.
+    pub(crate) fn forgive(&mut self) {
+        self.backoff = 0;
+    }
+
     /// A time-out passed in vain.
     pub(crate) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(MOST_BACKOFF);

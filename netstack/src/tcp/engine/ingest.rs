@@ -129,6 +129,11 @@ impl Engine {
         }
         let window = self.snd_wnd;
         self.take_window(segment);
+        if window == 0 && self.snd_wnd > 0 && self.snd_una != self.snd_nxt {
+            // What the program refused for want of room was sent again ever more slowly: now there is room.
+            self.rtt.forgive();
+            self.restart_timer(now);
+        }
         if self.sack && header.len() > TCP_HEADER {
             self.take_sack(header);
         }

@@ -369,6 +369,22 @@ fn a_closed_window_is_asked_for_until_it_opens() {
 }
 
 #[test]
+fn what_a_full_program_refused_is_sent_again_soon_after_it_reads() {
+    let mut bench = Bench::new();
+    bench.write(5_000);
+    bench.out();
+    bench.ack_with(1, 0, &[]);
+    for _ in 0..8 {
+        bench.wait();
+        bench.out();
+    }
+    bench.ack_with(1, 64_000, &[]);
+    bench.out();
+    assert_eq!(bench.wait(), 200 * MS);
+    assert_eq!(numbers(&bench.out()), [1]);
+}
+
+#[test]
 fn a_silly_window_is_not_filled() {
     let mut bench = Bench::new();
     bench.write(10 * MSS);

@@ -224,11 +224,8 @@ impl Worker {
         let stack = self.stack.poll_timeout().map(|(at, _)| at);
         let retry = self.retries.peek().map(|Reverse((at, _))| *at);
         let next = [stack, retry].into_iter().flatten().min()?;
-        // `epoll` counts in milliseconds, rounded down: a deadline that is closer would spin.
-        Some(
-            next.saturating_duration_since(now)
-                .max(Duration::from_millis(1)),
-        )
+        // mio rounds up to whole milliseconds, so a deadline that is closer does not spin.
+        Some(next.saturating_duration_since(now))
     }
 
     fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {

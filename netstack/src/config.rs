@@ -44,7 +44,7 @@ impl StackConfig {
 }
 
 impl Default for StackConfig {
-    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of rings of which a flow gets 512 KiB. `seed` is 0:
+    /// An Ethernet-sized link without offload, 65,536 flows, 2 GiB of rings of which a flow gets 2 MiB. `seed` is 0:
     /// set it, or sequence numbers can be guessed.
     fn default() -> Self {
         Self {
@@ -54,8 +54,8 @@ impl Default for StackConfig {
             service_ports: Vec::new(),
             max_flows: 65_536,
             max_half_open: 4_096,
-            ring_budget: 1 << 30,
-            ring_size: 512 << 10,
+            ring_budget: 2 << 30,
+            ring_size: 2 << 20,
             answers_per_second: 1_000,
             seed: 0,
             idle: IdleLimits::default(),

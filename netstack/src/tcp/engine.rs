@@ -84,6 +84,8 @@ pub(crate) struct Engine {
     /// Whether FIN is wanted, but cannot be sent yet.
     finish: Finish,
     reset_seen: bool,
+    /// Bytes ever moved through the receive and the send ring, over all connections of this engine.
+    moved: [usize; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +125,15 @@ impl Engine {
             time_wait_at: None,
             finish: Finish::No,
             reset_seen: false,
+            moved: [0; 2],
         }
+    }
+
+    /// Bytes of the rings that were ever written, at most: the memory that they take.
+    pub(crate) fn touched(&self) -> usize {
+        let socket = self.socket_ref();
+        let [received, sent] = self.moved;
+        received.min(socket.recv_capacity()) + sent.min(socket.send_capacity())
     }
 
     /// Answers a kept SYN (a whole IP packet) that was sent to `remote`: the SYN-ACK goes out with the next
@@ -351,6 +361,7 @@ impl Engine {
 
     /// Frees the first `n` readable bytes.
     pub(crate) fn consume(&mut self, n: usize) {
+        self.moved[0] = self.moved[0].saturating_add(n);
         let freed = self.socket().recv(|ring| (n.min(ring.len()), ()));
         debug_assert!(freed.is_ok() || n == 0, "consumed what was not readable");
     }
@@ -373,6 +384,7 @@ impl Engine {
 
     /// Takes over the first `n` bytes of [`writable`](Self::writable).
     pub(crate) fn commit(&mut self, n: usize) {
+        self.moved[1] = self.moved[1].saturating_add(n);
         let taken = self.socket().send(|ring| (n.min(ring.len()), ()));
         debug_assert!(
             taken.is_ok() || n == 0,

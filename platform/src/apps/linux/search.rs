@@ -16,6 +16,8 @@ const NEWEST_TO_SHARE: u32 = 8;
 const MOST_DESCRIPTORS_QUICKLY: usize = 128;
 /// How far above the descriptor of its last socket a process is likely to have its next.
 const NEAR: u32 = 2;
+/// How far around it the sockets are that a busy process opens at the same time, in several threads or without waiting.
+const AROUND: u32 = 64;
 /// How many of the latest processes are looked at as a whole.
 const BUSIEST: usize = 2;
 
@@ -132,7 +134,7 @@ pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     found
 }
 
-/// At the descriptors where each is likely to have its next socket; then at all of the latest few, which open many at once.
+/// At the descriptors where each is likely to have its next socket; then at more of the latest few, which open many at once.
 fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
     for (pid, last) in recent {
         let Some(process) = open(*pid) else { continue };
@@ -142,13 +144,26 @@ fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
             return;
         }
     }
-    for (pid, _) in recent.iter().take(BUSIEST) {
+    for (pid, last) in recent.iter().take(BUSIEST) {
         let Some(process) = open(*pid) else { continue };
+        if let Some(descriptor) = around(*last).find(|number| process.holds(*number, inode)) {
+            found.holders.push((process, descriptor));
+            return;
+        }
         found.look_into(process, inode, MOST_DESCRIPTORS_QUICKLY);
         if !found.holders.is_empty() {
             return;
         }
     }
+}
+
+/// The descriptors around `last`, nearest first.
+fn around(last: u32) -> impl Iterator<Item = u32> {
+    (1..=AROUND).flat_map(move |distance| {
+        [last.checked_add(distance), last.checked_sub(distance)]
+            .into_iter()
+            .flatten()
+    })
 }
 
 /// A number may be that of a thread, which has its process's descriptors.
@@ -192,4 +207,51 @@ fn look_at_parents(found: &mut Found, inode: u32) {
 
 fn open(pid: u32) -> Option<ProcessDirectory> {
     ProcessDirectory::open(pid).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::apps::SocketState;
+
+    fn descriptor(socket: &impl AsRawFd) -> u32 {
+        socket.as_raw_fd().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_socket_beyond_many_descriptors_is_found_near_the_last_one() {
+        let last = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let crowd: Vec<OwnedFd> = (0..MOST_DESCRIPTORS_QUICKLY)
+            .map(|_| file.try_clone().unwrap().into())
+            .collect();
+        let late = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", late.as_raw_fd()))
+            .unwrap()
+            .ino();
+        let socket = SocketInfo {
+            uid: 0,
+            inode: inode.try_into().unwrap(),
+            cookie: 0,
+            state: SocketState::Unconnected,
+            mark: None,
+            device: None,
+        };
+        // A parent process has the test's number of descriptors; the newest ids are no others of this process.
+        let own = std::process::id();
+        let found_from = |last: u32| nearby(&socket, &[(own, last)]).holders.len();
+        assert_eq!(found_from(descriptor(&late) - 40), 1, "below");
+        assert_eq!(found_from(descriptor(&late) + 40), 1, "above");
+        assert!(descriptor(&crowd[100]) > descriptor(&last));
+    }
+
+    #[test]
+    fn the_nearest_descriptors_come_first_and_numbers_do_not_wrap() {
+        assert_eq!(around(1).take(4).collect::<Vec<_>>(), [2, 0, 3, 4]);
+        assert_eq!(around(u32::MAX).next(), Some(u32::MAX - 1));
+    }
 }

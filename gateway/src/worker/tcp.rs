@@ -82,6 +82,9 @@ enum Pumped {
 
 impl Worker {
     pub(super) fn dial_tcp(&mut self, flow: FlowId) {
+        if !self.may_dial(flow) {
+            return;
+        }
         // Once the connection is under way its socket says how it ends.
         if let Err(failed) = self.begin_dial(flow) {
             self.note_dialed(flow, Err(failed));

@@ -8,9 +8,6 @@ use super::{Entry, Worker};
 
 /// Most connections that one program may be making at once: a quarter of what the stack holds half-open.
 const MOST_PER_PROGRAM: usize = 1_024;
-/// What the flow's record says. The program's kernel sends the SYN again, as to a router that is congested.
-const TOO_MANY: &str = "too many connections of this program are being made";
-
 /// Who makes a connection: a process, or all that nobody could name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
@@ -47,20 +44,15 @@ impl Dialing {
 }
 
 impl Worker {
-    /// Counts the flow among its program's, or lets its SYN fall.
+    /// Counts the flow among its program's; false if there are too many of them.
     pub(super) fn may_dial(&mut self, flow: FlowId) -> bool {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return false;
         };
         let caller = caller(entry);
-        if self.dialing.begin(caller) {
-            entry.dialing = Some(caller);
-            return true;
-        }
-        self.shared.counters.dial_failures.add("too-many-half-open");
-        self.stack.forget(flow);
-        self.end(flow, TOO_MANY);
-        false
+        let may = self.dialing.begin(caller);
+        entry.dialing = may.then_some(caller);
+        may
     }
 }
 

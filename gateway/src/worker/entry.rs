@@ -83,6 +83,13 @@ impl NotDialed {
         reason: Cow::Borrowed(LOOP),
     };
 
+    /// Its program is making too many connections already.
+    pub(super) const TOO_MANY: Self = Self {
+        failure: DialFailure::Exhausted,
+        counted: "too-many-half-open",
+        reason: Cow::Borrowed("too many connections of this program are being made"),
+    };
+
     /// The program asked the gateway itself for something that it does not offer.
     pub(super) const NO_SERVICE: Self = Self {
         failure: DialFailure::Refused,

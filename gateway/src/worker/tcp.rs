@@ -82,9 +82,6 @@ enum Pumped {
 
 impl Worker {
     pub(super) fn dial_tcp(&mut self, flow: FlowId) {
-        if !self.may_dial(flow) {
-            return;
-        }
         // Once the connection is under way its socket says how it ends.
         if let Err(failed) = self.begin_dial(flow) {
             self.note_dialed(flow, Err(failed));
@@ -92,6 +89,9 @@ impl Worker {
     }
 
     fn begin_dial(&mut self, flow: FlowId) -> Result<(), NotDialed> {
+        if !self.may_dial(flow) {
+            return Err(NotDialed::TOO_MANY);
+        }
         let Some(entry) = self.flows.get_mut(&flow) else {
             return Ok(());
         };

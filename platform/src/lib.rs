@@ -8,7 +8,6 @@
 
 pub mod apps;
 pub mod bypass;
-#[cfg(target_os = "linux")]
 pub mod emit;
 pub mod error_queue;
 pub mod file_watch;
@@ -19,18 +18,17 @@ pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
 pub mod limits;
-#[cfg(target_os = "linux")]
 pub mod link;
-#[cfg(target_os = "linux")]
 pub mod monitor;
 #[cfg(target_os = "linux")]
 pub mod namespaces;
 #[cfg(target_os = "linux")]
 mod netlink;
-#[cfg(target_os = "linux")]
 pub mod privileges;
 pub mod random;
 pub mod resolvers;
+#[cfg(any(target_os = "macos", fuzzing, test))]
+mod routing_messages;
 #[cfg(target_os = "linux")]
 pub mod sockets;
 mod sys;

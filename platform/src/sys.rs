@@ -1,9 +1,13 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
+#[cfg(target_os = "macos")]
+pub(crate) mod debugging;
 pub(crate) mod descriptor;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
 pub(crate) mod interface;
+#[cfg(target_os = "macos")]
+pub(crate) mod interface_ioctl;
 pub(crate) mod resource;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;
@@ -11,5 +15,7 @@ pub(crate) mod spawn;
 pub(crate) mod test_network;
 #[cfg(target_os = "linux")]
 pub(crate) mod tun_ioctl;
+#[cfg(target_os = "macos")]
+pub(crate) mod user;
 #[cfg(target_os = "macos")]
 pub(crate) mod utun;

@@ -13,7 +13,6 @@ pub mod error_queue;
 pub mod file_watch;
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub mod fuzzing;
-#[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]
 mod inet_diag;
@@ -29,6 +28,8 @@ pub mod random;
 pub mod resolvers;
 #[cfg(any(target_os = "macos", fuzzing, test))]
 mod routing_messages;
+#[cfg(any(target_os = "macos", fuzzing, test))]
+mod socket_list;
 #[cfg(target_os = "linux")]
 pub mod sockets;
 mod sys;

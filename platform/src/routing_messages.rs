@@ -31,9 +31,12 @@ pub(crate) mod flag {
     pub(crate) const UP: u32 = 0x1;
     pub(crate) const GATEWAY: u32 = 0x2;
     pub(crate) const HOST: u32 = 0x4;
+    pub(crate) const REJECT: u32 = 0x8;
     pub(crate) const STATIC: u32 = 0x800;
+    pub(crate) const BLACKHOLE: u32 = 0x1000;
     pub(crate) const WAS_CLONED: u32 = 0x2_0000;
     pub(crate) const PROTOCOL_3: u32 = 0x4_0000;
+    pub(crate) const INTERFACE_SCOPE: u32 = 0x100_0000;
 }
 
 /// `RTM_VERSION`.

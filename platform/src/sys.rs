@@ -8,9 +8,13 @@ pub(crate) mod error_queue;
 pub(crate) mod interface;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
+#[cfg(target_os = "macos")]
+pub(crate) mod process;
 pub(crate) mod resource;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;
+#[cfg(target_os = "macos")]
+pub(crate) mod sysctl;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod test_network;
 #[cfg(target_os = "linux")]

@@ -8,8 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 mod addresses;
+#[cfg(target_os = "macos")]
+mod layout;
 
-pub(crate) use addresses::Gateway;
+pub(crate) use addresses::{Gateway, without_scope};
 use addresses::{Sockaddr, Writer};
 
 /// Kinds of messages (`RTM_*`).

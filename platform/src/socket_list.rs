@@ -9,6 +9,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::routing_messages::without_scope;
+
 #[cfg(test)]
 mod tests;
 
@@ -128,6 +130,23 @@ pub(crate) fn entries(list: &[u8]) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
+/// The sockets that fit best, of those that fit well enough.
+pub(crate) fn best(
+    entries: &[Entry],
+    local: SocketAddr,
+    remote: SocketAddr,
+    at_least: Fit,
+) -> Vec<&Entry> {
+    let fitting = entries
+        .iter()
+        .filter_map(|entry| Some((entry.fits(local, remote)?, entry)))
+        .filter(|(fit, _)| *fit <= at_least);
+    let mut best: Vec<_> = fitting.collect();
+    let closest = best.iter().map(|(fit, _)| *fit).min();
+    best.retain(|(fit, _)| Some(*fit) == closest);
+    best.into_iter().map(|(_, entry)| entry).collect()
+}
+
 impl Entry {
     fn parse(record: &[u8]) -> Option<Self> {
         let [families] = at(record, addresses::FAMILIES)?;
@@ -137,7 +156,7 @@ impl Entry {
         };
         let v6 = |place: usize| -> Option<Ipv6Addr> {
             let bytes: [u8; 16] = at(record, place)?;
-            (families & IPV6 != 0).then(|| bytes.into())
+            (families & IPV6 != 0).then(|| without_scope(bytes.into()))
         };
         Some(Self {
             generation: u64::from_ne_bytes(at(record, addresses::GENERATION)?),
@@ -164,7 +183,7 @@ impl Entry {
     }
 
     /// Whether and how well this is the socket of a flow between these addresses.
-    pub(crate) fn fits(&self, local: SocketAddr, remote: SocketAddr) -> Option<Fit> {
+    fn fits(&self, local: SocketAddr, remote: SocketAddr) -> Option<Fit> {
         let (own, peer): (IpAddr, IpAddr) = match local {
             SocketAddr::V4(_) => (self.local_v4?.into(), self.remote_v4?.into()),
             SocketAddr::V6(_) => (self.local_v6?.into(), self.remote_v6?.into()),

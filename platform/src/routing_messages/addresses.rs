@@ -8,16 +8,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{IpAddr, Ipv4Addr, Ipv6Addr, bytes_at};
 
 /// Address families of Darwin.
-const INET: u8 = 2;
-const LINK: u8 = 18;
-const INET6: u8 = 30;
+pub(super) const INET: u8 = 2;
+pub(super) const LINK: u8 = 18;
+pub(super) const INET6: u8 = 30;
 /// Lengths of `sockaddr_in`, `sockaddr_in6`, `sockaddr_dl`.
-const INET_LEN: u8 = 16;
-const INET6_LEN: u8 = 28;
-const LINK_LEN: u8 = 20;
+pub(super) const INET_LEN: u8 = 16;
+pub(super) const INET6_LEN: u8 = 28;
+pub(super) const LINK_LEN: u8 = 20;
 /// Where the address stands in `sockaddr_in` and `sockaddr_in6`.
-const INET_ADDRESS: usize = 4;
-const INET6_ADDRESS: usize = 8;
+pub(super) const INET_ADDRESS: usize = 4;
+pub(super) const INET6_ADDRESS: usize = 8;
 
 /// Which addresses there are (`RTAX_*`), in this order; the bit set has bit `1 << n` for the nth.
 const DESTINATION: u32 = 0;
@@ -122,7 +122,7 @@ impl Addresses<'_> {
 }
 
 /// Darwin keeps the interface of a link-local address in its second group; on the wire and to users that is zero.
-fn without_scope(address: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn without_scope(address: Ipv6Addr) -> Ipv6Addr {
     if !address.is_unicast_link_local() {
         return address;
     }

@@ -118,6 +118,35 @@ fn a_socket_fits_its_own_flow_and_without_a_peer_every_flow_of_its_port() {
 }
 
 #[test]
+fn the_closest_socket_is_found_and_all_that_are_as_close() {
+    let bound = Entry {
+        generation: 11,
+        local_v4: Some(Ipv4Addr::new(192, 0, 2, 7)),
+        remote_v4: Some(Ipv4Addr::UNSPECIFIED),
+        local_port: 5353,
+        ..Entry::default()
+    };
+    let anywhere = |generation| Entry {
+        generation,
+        local_v4: Some(Ipv4Addr::UNSPECIFIED),
+        ..bound.clone()
+    };
+    let (anywhere, shared) = (anywhere(12), anywhere(13));
+    let list = [anywhere, bound, shared];
+    let found = |local: &str, at_least| {
+        let remote = "203.0.113.1:53".parse().unwrap();
+        let found = best(&list, local.parse().unwrap(), remote, at_least);
+        found
+            .iter()
+            .map(|entry| entry.generation)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("192.0.2.7:5353", Fit::AtPort), [11]);
+    assert_eq!(found("192.0.2.8:5353", Fit::AtPort), [12, 13]);
+    assert!(found("192.0.2.8:5353", Fit::Exact).is_empty());
+}
+
+#[test]
 fn a_list_of_nothing_is_one_and_a_record_that_is_cut_off_makes_none() {
     assert_eq!(entries(&[header(), header()].concat()), Some(Vec::new()));
     let list = [header(), connection()].concat();

@@ -19,7 +19,7 @@ use tidegate_policy::App;
 
 #[cfg(any(target_os = "linux", test))]
 mod cgroup;
-mod command_line;
+pub(crate) mod command_line;
 #[cfg(any(target_os = "macos", fuzzing, test))]
 pub(crate) mod darwin_descriptor;
 #[cfg(any(target_os = "linux", test))]

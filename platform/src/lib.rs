@@ -1,9 +1,12 @@
 //! Everything that differs per operating system: devices, routes, sockets, processes.
 //!
 //! One facade file per concern; `linux.rs` and `macos.rs` beside it hold the same names with the same arguments and
-//! errors. A concern that one system lacks is absent there, not stubbed. FFI lives in `sys`.
+//! errors. A concern that one system lacks is absent there, not stubbed: macOS has no network namespaces, so nothing of
+//! `namespaces`, and no means to destroy another program's socket, so nothing of `sockets`. FFI lives in `sys`.
 //!
-//! What this crate is *not*: it decides nothing. Which rules a host gets is `routing`'s plan, which flow may pass is
+//! Messages of either system are read and written by pure functions over bytes, which every system tests.
+//!
+//! What this crate is *not*: it decides nothing. Which rules and routes a host gets is `routing`'s plan, which flow may pass is
 //! `policy`'s decision.
 
 pub mod apps;

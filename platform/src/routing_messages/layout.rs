@@ -56,7 +56,16 @@ const _: () = {
     assert!(is_kind(addresses::LINK, libc::AF_LINK));
     assert!(addresses::INET_ADDRESS == offset_of!(libc::sockaddr_in, sin_addr));
     assert!(addresses::INET6_ADDRESS == offset_of!(libc::sockaddr_in6, sin6_addr));
-    assert!(is_length(addresses::INET_LEN, size_of::<libc::sockaddr_in>()));
-    assert!(is_length(addresses::INET6_LEN, size_of::<libc::sockaddr_in6>()));
-    assert!(is_length(addresses::LINK_LEN, size_of::<libc::sockaddr_dl>()));
+    assert!(is_length(
+        addresses::INET_LEN,
+        size_of::<libc::sockaddr_in>()
+    ));
+    assert!(is_length(
+        addresses::INET6_LEN,
+        size_of::<libc::sockaddr_in6>()
+    ));
+    assert!(is_length(
+        addresses::LINK_LEN,
+        size_of::<libc::sockaddr_dl>()
+    ));
 };

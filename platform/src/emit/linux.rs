@@ -6,11 +6,12 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// The socket of each family; a kernel without IPv6 has one.
 pub(super) fn sockets() -> io::Result<(Socket, Option<Socket>)> {
+    let v4 = raw_socket(Domain::IPV4)?;
     let v6 = match raw_socket(Domain::IPV6) {
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
         socket => Some(socket?),
     };
-    Ok((raw_socket(Domain::IPV4)?, v6))
+    Ok((v4, v6))
 }
 
 fn raw_socket(domain: Domain) -> io::Result<Socket> {

@@ -6,6 +6,7 @@
 //! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod dialing;
 mod echo;
 mod ending;
 mod entry;
@@ -43,6 +44,7 @@ pub use self::identify::Identify;
 pub use self::inbox::{Handle, Message};
 pub use self::unknown::Strangers;
 
+use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
@@ -89,6 +91,7 @@ pub struct Worker {
     /// Flows whose sockets or rings have something to move.
     ready: VecDeque<FlowId>,
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
+    dialing: Dialing,
     associations: Associations,
     echo: EchoSockets,
     inbox: Inbox,
@@ -131,6 +134,7 @@ impl Worker {
             sources: Slab::new(),
             ready: VecDeque::new(),
             retries: BinaryHeap::new(),
+            dialing: Dialing::default(),
             associations: Associations::default(),
             echo: EchoSockets::default(),
             inbox,
@@ -222,11 +226,8 @@ impl Worker {
         let stack = self.stack.poll_timeout().map(|(at, _)| at);
         let retry = self.retries.peek().map(|Reverse((at, _))| *at);
         let next = [stack, retry].into_iter().flatten().min()?;
-        // `epoll` counts in milliseconds, rounded down: a deadline that is closer would spin.
-        Some(
-            next.saturating_duration_since(now)
-                .max(Duration::from_millis(1)),
-        )
+        // mio rounds up to whole milliseconds, so a deadline that is closer does not spin.
+        Some(next.saturating_duration_since(now))
     }
 
     fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {

@@ -18,13 +18,15 @@
 //! # }
 //! ```
 //!
+//! What must hold under both [captures](Capture) is written once, on a [`Session`], and [run twice](under_both_captures).
+//!
 //! Namespaces are held by descriptors only, without a name and without a process, so the kernel removes them with the
 //! process that made them, however it ends. Needs root.
 //!
 //! What this crate is *not*: part of the program. It is the one place besides `platform` with `unsafe`, all of it in one
 //! private file.
 
-pub mod client;
+mod capture;
 mod daemon;
 mod endpoint;
 mod evidence;
@@ -39,11 +41,13 @@ mod process;
 mod python;
 pub mod service;
 mod session;
+mod shell;
 mod stale;
 mod sys;
 mod terminal;
 mod wait;
 
+pub use capture::Capture;
 pub use daemon::Daemon;
 pub use endpoint::endpoint;
 pub use exec::Exec;
@@ -52,6 +56,7 @@ pub use network::{Lab, address};
 pub use network_state::NetworkState;
 pub use outcome::Outcome;
 pub use process::{Background, Finished};
-pub use session::{Job, Session};
+pub use session::Session;
+pub use shell::Job;
 pub use terminal::Terminal;
 pub use wait::wait_until;

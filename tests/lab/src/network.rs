@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result};
 
 use crate::namespace::Namespace;
-use crate::process::Finished;
 use crate::stale;
 
 /// Who has which address. The hosts are written as text where tests put them into commands.
@@ -201,17 +200,5 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // A file that will not go is found by the next lab's sweep.
         drop(fs::remove_dir_all(&self.0));
-    }
-}
-
-impl Lab {
-    /// The packet counters of a machine's device, as `ip -s link` shows them: for tests that nothing went around.
-    pub fn link_counters(&self, machine: &Namespace, device: &str) -> Result<String> {
-        Finished::of(
-            machine
-                .command("ip")
-                .args(["-stats", "link", "show", device]),
-        )?
-        .success()
     }
 }

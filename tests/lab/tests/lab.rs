@@ -219,6 +219,27 @@ fn addresses_that_lead_nowhere_fail_each_in_its_way() -> Result<()> {
 }
 
 #[test]
+fn a_narrow_path_is_narrow_both_ways() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.narrow(1280)?;
+    for (machine, destination) in [
+        (&lab.host, address::SERVER_V4),
+        (&lab.host, address::SERVER_V6),
+        (&lab.server, address::HOST_V4),
+        (&lab.server, address::HOST_V6),
+    ] {
+        let ping = |size| machine.bash(&format!("ping -M do -c 1 -W 5 -s {size} {destination}"));
+        ping(1200)?.success()?;
+        let said = ping(1400)?.failure()?;
+        ensure!(
+            said.contains("mtu = 1280") || said.contains("mtu=1280"),
+            "{said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_datagram_comes_back_from_the_address_it_went_to() -> Result<()> {
     let lab = Lab::new()?;
     let _echo = service::UdpEcho::start(&lab.server, &[address::OTHER_V4, address::SERVER_V6], 7)?;

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Session<'l> {
     shell: Shell,
     /// The shell's process under host capture; under exec capture it is a child of the gateway's.
-    _on_host: Option<Background>,
+    _process: Option<Background>,
     gateway: Daemon<'l>,
 }
 
@@ -72,7 +72,7 @@ impl<'l> Exec<'l> {
         );
         let session = Session {
             shell,
-            _on_host: None,
+            _process: None,
             gateway: Daemon::started(self.lab, process, file, control)?,
         };
         session.bash("true")?.success()?;
@@ -89,7 +89,7 @@ impl<'l> Session<'l> {
         let process = Background::start(command.stdin(input))?;
         Ok(Self {
             shell,
-            _on_host: Some(process),
+            _process: Some(process),
             gateway,
         })
     }

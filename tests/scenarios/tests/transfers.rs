@@ -15,6 +15,7 @@ under_both_captures! {
     uploads_of_200_megabytes_arrive_whole_in_both_families,
     sixty_four_downloads_at_once_arrive_whole,
     sixty_four_uploads_at_once_arrive_whole,
+    names_are_resolved_and_reached_in_both_families,
     the_server_sees_the_host_s_address_and_the_record_the_program_s_own,
     datagrams_of_every_size_are_echoed,
     datagrams_of_an_unconnected_socket_are_echoed,
@@ -102,6 +103,24 @@ fn sixty_four_uploads_at_once_arrive_whole(capture: Capture) -> Result<()> {
     ensure!(words == ["64", "1000000", &expected], "{sums}");
     let flows = session.gateway().flows_to("[2001:db8:113::10]:80")?;
     ensure!(flows.len() == 64, "{flows:?}");
+    Ok(())
+}
+
+fn names_are_resolved_and_reached_in_both_families(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let names = [
+        ("www.lab.test", address::SERVER_V4),
+        ("six.lab.test", address::SERVER_V6),
+    ];
+    let _names = service::Dns::start(&lab.server, &names)?;
+    let session = lab.captured(capture, "")?;
+    for (name, server) in names {
+        let curl = format!("curl -sS --max-time 10 http://{name}/bytes/1000 | wc -c");
+        ensure!(session.bash(&curl)?.success()? == "1000", "{name}");
+        let flow = session.flow_to(server, 80)?;
+        ensure!(flow["app"]["name"] == "curl", "{flow}");
+    }
     Ok(())
 }
 

@@ -109,11 +109,12 @@ fn carry(
     sys::hurry()?;
     let mut buffer = vec![0; LARGEST_FRAME];
     loop {
+        // Whoever has seen a packet finds it counted.
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = way.counts();
         while let Some(frame) = way.poll_frame(Instant::now()) {
             // A device that is down takes none: lost, as on a wire without a listener.
             drop(to.write(&frame));
         }
-        *shown.lock().unwrap_or_else(PoisonError::into_inner) = way.counts();
         let pause = way
             .poll_timeout()
             .map(|due| due.saturating_duration_since(Instant::now()));

@@ -25,6 +25,7 @@ under_both_captures! {
     a_long_download_over_a_lossy_path_takes_about_as_long_as_without_us,
     #[ignore = "half a minute"]
     a_long_upload_over_a_lossy_path_takes_about_as_long_as_without_us,
+    transfers_over_a_path_that_reorders_take_about_as_long_as_without_us,
     transfers_through_a_narrow_path_arrive_whole,
     a_datagram_too_large_for_the_path_arrives_once_the_path_is_known,
 }
@@ -38,32 +39,63 @@ enum Transfer {
 fn a_short_download_over_a_lossy_path_takes_about_as_long_as_without_us(
     capture: Capture,
 ) -> Result<()> {
-    compare(capture, Transfer::Down, SHORT)
+    compare(capture, Transfer::Down, SHORT, lossy)
 }
 
 fn a_short_upload_over_a_lossy_path_takes_about_as_long_as_without_us(
     capture: Capture,
 ) -> Result<()> {
-    compare(capture, Transfer::Up, SHORT)
+    compare(capture, Transfer::Up, SHORT, lossy)
 }
 
 fn a_long_download_over_a_lossy_path_takes_about_as_long_as_without_us(
     capture: Capture,
 ) -> Result<()> {
-    compare(capture, Transfer::Down, LONG)
+    compare(capture, Transfer::Down, LONG, lossy)
 }
 
 fn a_long_upload_over_a_lossy_path_takes_about_as_long_as_without_us(
     capture: Capture,
 ) -> Result<()> {
-    compare(capture, Transfer::Up, LONG)
+    compare(capture, Transfer::Up, LONG, lossy)
+}
+
+fn transfers_over_a_path_that_reorders_take_about_as_long_as_without_us(
+    capture: Capture,
+) -> Result<()> {
+    compare(capture, Transfer::Down, SHORT, disorderly)?;
+    compare(capture, Transfer::Up, SHORT, disorderly)
+}
+
+/// What becomes of the link by a seed.
+type Path = fn(u64) -> Impairment;
+
+/// A round trip of 50 ms, and 1 % of the packets lost each way.
+fn lossy(seed: u64) -> Impairment {
+    Impairment {
+        seed,
+        delay: Duration::from_millis(25),
+        loss: Share::percent(1),
+        ..Impairment::default()
+    }
+}
+
+/// A round trip of 50 ms, and 5 % of the packets overtaken by those of the next 10 ms.
+fn disorderly(seed: u64) -> Impairment {
+    Impairment {
+        seed,
+        delay: Duration::from_millis(25),
+        late: Share::percent(5),
+        lateness: Duration::from_millis(10),
+        ..Impairment::default()
+    }
 }
 
 /// Compares the medians over all seeds. The transfers wait far more than they compute, so all run at once.
-fn compare(capture: Capture, transfer: Transfer, size: u64) -> Result<()> {
+fn compare(capture: Capture, transfer: Transfer, size: u64, path: Path) -> Result<()> {
     let (bare, captured) = thread::scope(|scope| {
         let start = |capture: Option<Capture>| {
-            SEEDS.map(|seed| scope.spawn(move || seconds(capture, transfer, size, seed)))
+            SEEDS.map(|seed| scope.spawn(move || seconds(capture, transfer, size, path(seed))))
         };
         let (bare, captured) = (start(None), start(Some(capture)));
         let times = |runs: [thread::ScopedJoinHandle<'_, Result<f64>>; SEEDS.len()]| {
@@ -86,14 +118,14 @@ fn median(times: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// How long curl takes over a path with a round trip of 50 ms that loses 1 % of the packets, each way.
-fn seconds(capture: Option<Capture>, transfer: Transfer, size: u64, seed: u64) -> Result<f64> {
-    let lab = Lab::impaired(Impairment {
-        seed,
-        delay: Duration::from_millis(25),
-        loss: Share::percent(1),
-        ..Impairment::default()
-    })?;
+/// How long curl takes over this path.
+fn seconds(
+    capture: Option<Capture>,
+    transfer: Transfer,
+    size: u64,
+    path: Impairment,
+) -> Result<f64> {
+    let lab = Lab::impaired(path)?;
     let _web = service::Http::start(&lab.server, 80)?;
     let script = curl(&lab, transfer, address::SERVER_V4, size)?;
     let ended = match capture {
@@ -111,7 +143,7 @@ fn seconds(capture: Option<Capture>, transfer: Transfer, size: u64, seed: u64) -
         Transfer::Down => Direction::Back,
         Transfer::Up => Direction::There,
     });
-    ensure!(counts.lost > 0, "nothing was lost: {counts:?}");
+    ensure!(counts.lost + counts.late > 0, "a good path: {counts:?}");
     let seconds = ended.stderr.parse();
     seconds.with_context(|| format!("curl said: {}", ended.stderr))
 }

@@ -8,6 +8,7 @@ mod arguments;
 #[cfg(capture)]
 mod capture;
 mod check;
+#[cfg(capture)]
 mod confirm;
 mod explain;
 mod flows;
@@ -67,6 +68,7 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Run(args) => finish(crate::run::main(RunArgs { control, ..args }), 1),
         #[cfg(capture)]
         Command::Exec(args) => finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED),
+        #[cfg(capture)]
         Command::Confirm => finish(confirm::main(control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),

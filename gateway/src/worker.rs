@@ -6,6 +6,7 @@
 //! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod dialing;
 mod echo;
 mod ending;
 mod entry;
@@ -43,6 +44,7 @@ pub use self::identify::Identify;
 pub use self::inbox::{Handle, Message};
 pub use self::unknown::Strangers;
 
+use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
@@ -89,6 +91,7 @@ pub struct Worker {
     /// Flows whose sockets or rings have something to move.
     ready: VecDeque<FlowId>,
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
+    dialing: Dialing,
     associations: Associations,
     echo: EchoSockets,
     inbox: Inbox,
@@ -132,6 +135,7 @@ impl Worker {
             sources: Slab::new(),
             ready: VecDeque::new(),
             retries: BinaryHeap::new(),
+            dialing: Dialing::default(),
             associations: Associations::default(),
             echo: EchoSockets::default(),
             inbox,

@@ -1,10 +1,11 @@
 //! Who made this flow: from a flow's addresses to its socket, and from the socket to the programs that hold it.
 //!
 //! The look-up has two stages, because their costs differ by two orders of magnitude. [`AppFinder::find_socket`] asks the
-//! kernel for exactly one socket and takes microseconds: a worker may do it inline. [`AppFinder::owners`] reads `/proc`
-//! and belongs on a look-up thread; [`AppFinder::owners_nearby`] looks at the likely processes only and may run inline.
+//! kernel for exactly one socket and takes microseconds: a worker may do it inline. [`AppFinder::owners`] looks into
+//! processes and belongs on a look-up thread; [`AppFinder::owners_nearby`] looks at the likely ones only and may run inline.
 //!
-//! Only Linux has it yet; elsewhere the types are there and no `AppFinder`.
+//! macOS cannot be asked for one socket: there the first stage reads the list of all, whose entries name a process each,
+//! and tells nothing of ICMP and raw sockets ([`DiagError::Unsupported`]).
 //!
 //! Nothing is guessed. The kernel's answer is compared with the question, a process is compared with what it was when it
 //! was found, and what remains unknown says why ([`Unattributed`]). While a SYN is unanswered its program waits in
@@ -18,10 +19,15 @@ use tidegate_policy::App;
 
 #[cfg(any(target_os = "linux", test))]
 mod cgroup;
+pub(crate) mod command_line;
+#[cfg(any(target_os = "macos", fuzzing, test))]
+pub(crate) mod darwin_descriptor;
 #[cfg(any(target_os = "linux", test))]
 mod inet_table;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(any(target_os = "linux", test))]
 mod process_stat;
 
@@ -29,6 +35,8 @@ mod process_stat;
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
 pub use linux::{AppFinder, DiagSocket, Processes};
+#[cfg(target_os = "macos")]
+pub use macos::{AppFinder, Processes};
 
 /// A socket that the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,14 +44,23 @@ pub struct SocketInfo {
     /// Owner: the user who created it.
     pub uid: u32,
     /// Number of the socket's file; 0 if no process holds it any more, or the kernel owns it.
+    #[cfg(target_os = "linux")]
     pub inode: u32,
-    /// Names this socket and no later one of its network namespace; 0 if the kernel did not tell.
+    /// Names this socket and no later one, on Linux of its network namespace; 0 if the kernel did not tell.
     pub cookie: u64,
     /// State of the connection.
     pub state: SocketState,
+    /// The process that used it last.
+    #[cfg(target_os = "macos")]
+    pub last_process: Option<u32>,
+    /// The process on whose behalf another one has it, as a browser's network service has its sockets.
+    #[cfg(target_os = "macos")]
+    pub effective_process: Option<u32>,
     /// Its mark, if the kernel told: it does so to `CAP_NET_ADMIN`.
+    #[cfg(target_os = "linux")]
     pub mark: Option<u32>,
     /// Index of the interface that it is bound to.
+    #[cfg(target_os = "linux")]
     pub device: Option<u32>,
 }
 
@@ -161,7 +178,7 @@ pub enum DiagError {
     /// An answer contradicts the protocol.
     #[error("malformed answer about a socket")]
     Malformed,
-    /// A table of `/proc` could not be read.
+    /// A table of `/proc`, on macOS of sysctl(3), could not be read.
     #[error("cannot read {table}: {source}")]
     Table {
         /// Which one.

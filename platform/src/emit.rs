@@ -1,18 +1,31 @@
 //! Sends IP packets as they are, past our own capture: replies of services, packets of connections older than us, and
 //! protocols that have no flows.
 //!
-//! A raw socket per family with the header included (raw(7), ipv6(7)), carrying the mark that our first rule lets out. The
-//! packet keeps its addresses and ports, which no ordinary socket could give it.
+//! A raw socket per family with the header included, kept out of the capture by its [`Bypass`]. The packet keeps its
+//! addresses and ports, which no ordinary socket could give it. macOS has no such sockets for IPv6: there those packets are
+//! [`EmitError::NoFamily`].
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 use thiserror::Error;
 use tidegate_netstack::emit::Segments;
 use tidegate_netstack::{DropReason, Offload};
 
 use crate::bypass::Bypass;
+
+#[cfg(any(target_os = "macos", fuzzing, test))]
+pub(crate) mod host_order;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(target_os = "macos")]
+use macos as imp;
 
 /// Why a packet was not sent. A value to count; see [`EmitCounters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -33,7 +46,7 @@ pub enum EmitError {
     /// There is no route.
     #[error("no route")]
     NoRoute,
-    /// This system has no such address family.
+    /// This system has no such address family, or sends no packets of it as they are.
     #[error("the address family is not available")]
     NoFamily,
     /// Anything else, by errno.
@@ -73,16 +86,17 @@ pub struct RawEmitter {
 const SEND_BUFFER: usize = 1 << 20;
 
 impl RawEmitter {
-    /// Opens the sockets in the calling thread's network namespace.
+    /// Opens the sockets, on Linux in the calling thread's network namespace.
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for a mark). A system without IPv6 is no error.
+    /// `PermissionDenied` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for a mark), on macOS for all but root. A system without
+    /// IPv6 is no error.
     pub fn open(bypass: &Bypass) -> io::Result<Self> {
-        let v4 = raw_socket(Domain::IPV4, bypass)?;
-        let v6 = match raw_socket(Domain::IPV6, bypass) {
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
-            socket => Some(socket?),
-        };
+        let (v4, v6) = imp::sockets()?;
+        for socket in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+            socket.set_send_buffer_size(SEND_BUFFER)?;
+            bypass.apply(socket)?;
+        }
         Ok(Self {
             v4,
             v6,
@@ -119,9 +133,7 @@ impl RawEmitter {
         let destination = SockAddr::from(destination);
         let mut segments = Segments::new(packet, offload, mtu, &mut self.scratch).map_err(unfit)?;
         while let Some(segment) = segments.next_packet() {
-            socket
-                .send_to(segment, &destination)
-                .map_err(|error| reason(&error))?;
+            imp::send(socket, segment, &destination).map_err(|error| reason(&error))?;
             self.counters.sent = self.counters.sent.saturating_add(1);
         }
         Ok(())
@@ -139,15 +151,6 @@ impl EmitCounters {
             EmitError::Other(_) => &mut self.other,
         }
     }
-}
-
-fn raw_socket(domain: Domain, bypass: &Bypass) -> io::Result<Socket> {
-    // IPPROTO_RAW implies that the header is included and that nothing is received.
-    let protocol = Protocol::from(libc::IPPROTO_RAW);
-    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    bypass.apply(&socket)?;
-    Ok(socket)
 }
 
 /// The destination address of an IP packet; the port is 0, as raw sockets want it.
@@ -196,6 +199,3 @@ fn reason(error: &io::Error) -> EmitError {
         other => EmitError::Other(other),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,12 @@ pub use crate::host::fuzzing::host_files;
 pub use crate::namespaces::fuzzing::{channel_message, namespace_files};
 pub use crate::tun::fuzzing::device_header;
 
+use crate::apps::{command_line, darwin_descriptor};
+use crate::emit::host_order;
+use crate::host::darwin_routes;
 use crate::resolvers::Resolvers;
+use crate::routing_messages::{self, RouteMessage, kind};
+use crate::socket_list::{self, Fit};
 use crate::{host, inet_diag, monitor, netlink, users};
 
 /// A datagram of the kernel: answers about rules, routes, interfaces and sockets, refusals, events.
@@ -25,6 +30,37 @@ pub fn netlink_datagram(datagram: &[u8]) {
             host::fuzzing::host_message(&message);
         }
     }
+}
+
+/// What the kernel of macOS tells of routes and sockets, of a process's descriptor and arguments. Whatever it tells of a
+/// route of ours can be asked of it again.
+pub fn darwin_messages(bytes: &[u8]) {
+    monitor::darwin_events::kinds(bytes);
+    let messages = routing_messages::messages(bytes).flatten();
+    let routes: Vec<_> = messages.filter_map(RouteMessage::parse).collect();
+    for message in &routes {
+        let route = darwin_routes::from_message(message, |index| Some(format!("utun{index}")));
+        let again =
+            route.map(|route| darwin_routes::to_message(&route, kind::DELETE, message.index));
+        assert!(
+            !matches!(again, Some(Err(_))),
+            "{message:?} cannot be undone"
+        );
+    }
+    darwin_routes::best_default(routes.iter());
+    let sockets = socket_list::entries(bytes).unwrap_or_default();
+    for socket in &sockets {
+        let Some((local, remote)) = socket.local_v4.zip(socket.remote_v4) else {
+            continue;
+        };
+        let local = (local, socket.local_port).into();
+        let remote = (remote, socket.remote_port).into();
+        let found = socket_list::best(&sockets, local, remote, Fit::Exact);
+        assert!(found.contains(&socket), "{socket:?} is not its own");
+    }
+    darwin_descriptor::generation(bytes);
+    command_line::of_darwin(bytes);
+    host_order::header(bytes);
 }
 
 /// `/etc/resolv.conf`, `/etc/passwd` and `/etc/group`.
@@ -55,6 +91,7 @@ mod tests {
     #[test]
     fn the_inputs_that_fuzzing_found_still_pass() {
         replay("channel_message", channel_message);
+        replay("darwin_messages", darwin_messages);
         replay("device_header", device_header);
         replay("error_report", error_report);
         replay("etc_files", etc_files);

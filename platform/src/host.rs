@@ -2,35 +2,35 @@
 //!
 //! [`HostNetwork::facts`] reads what `routing::plan` decides upon; [`HostNetwork::apply`] makes its changes one by one, each
 //! written into the [`Journal`] before it is made; [`HostNetwork::undo`] takes back whatever a journal holds, ours or that
-//! of an instance that died. All of it is netlink and `/proc/sys`, in the network namespace of the thread that opened it.
+//! of an instance that died.
+//!
+//! On Linux all of it is netlink and `/proc/sys`, in the network namespace of the thread that opened it. macOS has one
+//! routing table, no rules and none of those settings: there a plan consists of routes (`plan::split`), told by a flag.
 
 use thiserror::Error;
-use tidegate_routing::plan::{Change, Family, HostFacts, PROTOCOL, Route, Rule, TABLE};
+use tidegate_routing::plan::{Change, Family, HostFacts};
 
 mod change;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod fuzzing;
+#[cfg(any(target_os = "macos", fuzzing, test))]
+pub(crate) mod darwin_routes;
 mod journal;
-mod links;
-mod listeners;
-mod routes;
-mod rules;
-mod settings;
-#[cfg(test)]
-mod tests;
-mod uplinks;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
-use netlink_packet_route::rule::RuleMessage;
-
-use self::links::Links;
-use crate::netlink::Connection;
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(target_os = "macos")]
+use macos as imp;
 
 pub use self::change::ChangeError;
+pub use self::imp::NetworkError;
 pub use self::journal::{Journal, JournalError, Owner};
-pub use self::settings::SettingError;
-pub use crate::netlink::NetlinkError;
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub(crate) use self::linux::fuzzing;
+#[cfg(target_os = "linux")]
+pub use self::linux::{NetlinkError, SettingError};
 
 /// The host's rules, routes and settings could not be read.
 #[derive(Debug, Error)]
@@ -43,9 +43,10 @@ pub enum FactsError {
         what: &'static str,
         /// Why.
         #[source]
-        source: NetlinkError,
+        source: NetworkError,
     },
     /// A setting could not be read.
+    #[cfg(target_os = "linux")]
     #[error(transparent)]
     Setting(#[from] SettingError),
 }
@@ -74,58 +75,25 @@ pub struct UndoError {
     pub source: ChangeError,
 }
 
-/// The network of the namespace that the opening thread is in.
+/// The network of this host; on Linux that of the namespace that the opening thread is in.
 #[derive(Debug)]
-pub struct HostNetwork {
-    route: Connection,
-    sockets: Connection,
-}
+pub struct HostNetwork(imp::Network);
 
 impl HostNetwork {
-    /// Opens the sockets to read and change with. Reading needs no privilege, changing `CAP_NET_ADMIN`.
+    /// Opens the sockets to read and change with. Reading needs no privilege, changing `CAP_NET_ADMIN`, on macOS root.
     ///
     /// # Errors
-    /// [`NetlinkError::Socket`].
-    pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self {
-            route: Connection::route()?,
-            sockets: Connection::sock_diag()?,
-        })
+    /// [`NetworkError::Socket`].
+    pub fn open() -> Result<Self, NetworkError> {
+        imp::Network::open().map(Self)
     }
 
-    /// Reads what the plan depends on.
+    /// Reads what the plan depends on. What a system does not have is absent: rules and reverse path filters on macOS.
     ///
     /// # Errors
     /// See [`FactsError`]; the facts are read whole or not at all.
     pub fn facts(&mut self) -> Result<HostFacts, FactsError> {
-        let in_table = |what| move |source| FactsError::Table { what, source };
-        let links = Links::read(&mut self.route).map_err(in_table("interfaces"))?;
-        let uplink_v4 =
-            uplinks::read(&mut self.route, &links, Family::V4).map_err(in_table("IPv4 uplink"))?;
-        let uplink_v6 =
-            uplinks::read(&mut self.route, &links, Family::V6).map_err(in_table("IPv6 uplink"))?;
-        let mut reverse_path_filters: Vec<(String, u8)> = Vec::new();
-        let uplinks = [&uplink_v4, &uplink_v6]
-            .into_iter()
-            .flatten()
-            .map(|uplink| uplink.device.as_str());
-        for interface in uplinks.chain(["all"]) {
-            let known = reverse_path_filters
-                .iter()
-                .any(|(name, _)| name == interface);
-            if let Some(filter) = settings::reverse_path_filter(interface).filter(|_| !known) {
-                reverse_path_filters.push((interface.to_owned(), filter));
-            }
-        }
-        Ok(HostFacts {
-            rules: self.rules().map_err(in_table("rules"))?,
-            our_routes: self.our_routes(&links).map_err(in_table("routes"))?,
-            reverse_path_filters,
-            ephemeral_ports: settings::ephemeral_ports()?,
-            listeners: listeners::read(&mut self.sockets).map_err(in_table("listening sockets"))?,
-            uplink_v4,
-            uplink_v6,
-        })
+        self.0.facts()
     }
 
     /// The ports of UDP sockets that wait for datagrams of anybody now, each once, ascending: services, and programs that
@@ -138,59 +106,7 @@ impl HostNetwork {
             what: "datagram sockets",
             source,
         };
-        listeners::datagram_ports(&mut self.sockets).map_err(failed)
-    }
-
-    fn rules(&mut self) -> Result<Vec<Rule>, NetlinkError> {
-        let mut found = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            let mut request = RuleMessage::default();
-            request.header.family = rules::address_family(family);
-            let answers = self
-                .route
-                .dump(&RouteNetlinkMessage::GetRule(request), &|_| true)?;
-            found.extend(answers.iter().filter_map(|answer| {
-                let RouteNetlinkMessage::NewRule(message) = answer else {
-                    return None;
-                };
-                rules::from_message(message)
-            }));
-        }
-        // Stable: rules of one preference stay in the order in which the kernel tries them.
-        found.sort_by_key(|rule| rule.preference);
-        Ok(found)
-    }
-
-    /// Routes of our table, whoever made them, and routes that carry our number, wherever they are.
-    fn our_routes(&mut self, links: &Links) -> Result<Vec<Route>, NetlinkError> {
-        let ours = |answer: &RouteNetlinkMessage| {
-            let RouteNetlinkMessage::NewRoute(message) = answer else {
-                return None;
-            };
-            routes::from_message(message, links)
-                .filter(|route| route.table == TABLE || route.protocol == PROTOCOL)
-        };
-        let mut found: Vec<Route> = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            // The kernel filters: a host with a full table of the Internet has a million other routes.
-            let mut in_our_table = RouteMessage::default();
-            in_our_table.header.address_family = rules::address_family(family);
-            let mut with_our_number = in_our_table.clone();
-            in_our_table.attributes.push(RouteAttribute::Table(TABLE));
-            with_our_number.header.protocol = RouteProtocol::from(PROTOCOL);
-            for request in [in_our_table, with_our_number] {
-                let request = RouteNetlinkMessage::GetRoute(request);
-                let answers = self
-                    .route
-                    .dump(&request, &|answer| ours(answer).is_some())?;
-                for route in answers.iter().filter_map(ours) {
-                    if !found.contains(&route) {
-                        found.push(route);
-                    }
-                }
-            }
-        }
-        Ok(found)
+        self.0.datagram_ports().map_err(failed)
     }
 
     /// Makes the changes in their order, each written into the journal before. If one fails, those that this call made

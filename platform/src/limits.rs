@@ -29,6 +29,21 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Whether a call failed because this process or the system has no more descriptors, ports, buffers or memory.
+pub fn is_spent(error: &io::Error) -> bool {
+    const SPENT: [i32; 6] = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::EADDRNOTAVAIL,
+        libc::EADDRINUSE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|number| SPENT.contains(&number))
+}
+
 /// Keeps large buffers out of the allocator's heap, so that a fresh one takes no memory until it is used, and a freed one
 /// none at all.
 ///
@@ -44,6 +59,14 @@ pub fn keep_large_buffers_apart() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_spent_is_told_from_what_is_refused() {
+        let is_spent = |number| is_spent(&io::Error::from_raw_os_error(number));
+        assert!(is_spent(libc::EMFILE) && is_spent(libc::EADDRNOTAVAIL));
+        assert!(!is_spent(libc::ECONNREFUSED));
+        assert!(!super::is_spent(&io::Error::from(io::ErrorKind::Other)));
+    }
 
     #[test]
     fn a_lowered_limit_is_raised_to_the_most_that_is_allowed() {

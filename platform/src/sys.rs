@@ -1,15 +1,25 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
+#[cfg(target_os = "macos")]
+pub(crate) mod debugging;
 pub(crate) mod descriptor;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
 pub(crate) mod interface;
+#[cfg(target_os = "macos")]
+pub(crate) mod interface_ioctl;
+#[cfg(target_os = "macos")]
+pub(crate) mod process;
 pub(crate) mod resource;
 #[cfg(target_os = "linux")]
 pub(crate) mod spawn;
+#[cfg(target_os = "macos")]
+pub(crate) mod sysctl;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod test_network;
 #[cfg(target_os = "linux")]
 pub(crate) mod tun_ioctl;
+#[cfg(target_os = "macos")]
+pub(crate) mod user;
 #[cfg(target_os = "macos")]
 pub(crate) mod utun;

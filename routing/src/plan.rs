@@ -4,7 +4,8 @@
 //! [`wanted()`] plans them from what the host looks like, [`present`] finds those of ours that are there, [`diff()`] gives
 //! the steps between the two in an order in which every step is safe, and [`invert`] undoes a step. `platform` reads the
 //! facts, journals and applies the steps. [`overtaken`] names other programs' rules that came to stand ahead of ours, and
-//! [`Guard`] says when to look again and when to give in.
+//! [`Guard`] says when to look again and when to give in. macOS has neither rules nor a second table: there [`split()`]
+//! plans routes alone, and the rest is the same.
 //!
 //! ```
 //! use tidegate_routing::plan::{self, CaptureOptions, Family, HostFacts, Rule, RuleAction, Selector, Uplink};
@@ -30,6 +31,7 @@ mod model;
 mod route;
 mod rule;
 mod service;
+mod split;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -44,6 +46,7 @@ pub use self::guard::{Checked, Guard, GuardAction, GuardLimits};
 pub use self::route::{Route, RouteKind, Setting};
 pub use self::rule::{Family, Mark, PortRange, Rule, RuleAction, Selector};
 pub use self::service::{SERVICE_LIMIT, Service, Services, services};
+pub use self::split::split;
 pub use self::wanted::{tun_mtu, wanted};
 
 /// First preference of our rules, unless another program's rules stand ahead of it (see [`block_base`]).

@@ -32,6 +32,7 @@ pub(super) enum Command {
     #[cfg(capture)]
     Run(RunArgs),
     /// Make a trial (run --try) permanent
+    #[cfg(capture)]
     Confirm,
     /// Run one command with its traffic captured; no root, nothing on the host changes
     #[cfg(capture)]

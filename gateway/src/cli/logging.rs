@@ -17,12 +17,8 @@ pub(super) fn init(command: &Command) {
         #[cfg(capture)]
         Command::Run(_) => "info",
         #[cfg(capture)]
-        Command::Exec(_) | Command::Recover => QUIET,
-        Command::Confirm
-        | Command::Check(_)
-        | Command::Explain(_)
-        | Command::Flows(_)
-        | Command::Status(_) => QUIET,
+        Command::Confirm | Command::Exec(_) | Command::Recover => QUIET,
+        Command::Check(_) | Command::Explain(_) | Command::Flows(_) | Command::Status(_) => QUIET,
     };
     let wanted = std::env::var(VARIABLE)
         .ok()

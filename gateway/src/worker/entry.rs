@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol, Refusal};
+use tidegate_platform::limits::is_spent;
 use tidegate_policy::{App, Direction};
 use tidegate_routing::flow::{DialFailure, Flow};
 
 use super::Worker;
+use super::dialing::Caller;
 use super::echo::EchoPath;
 use super::tcp::TcpPath;
 use super::udp::UdpPath;
@@ -33,6 +35,8 @@ pub(super) struct Entry {
     pub(super) failure: Option<Cow<'static, str>>,
     /// It waits in `Worker::ready`.
     pub(super) queued: bool,
+    /// Whose connection it counts as while it is being made.
+    pub(super) dialing: Option<Caller>,
 }
 
 /// How the flow's bytes travel.
@@ -79,6 +83,13 @@ impl NotDialed {
         reason: Cow::Borrowed(LOOP),
     };
 
+    /// Its program is making too many connections already.
+    pub(super) const TOO_MANY: Self = Self {
+        failure: DialFailure::Exhausted,
+        counted: "too-many-half-open",
+        reason: Cow::Borrowed("too many connections of this program are being made"),
+    };
+
     /// The program asked the gateway itself for something that it does not offer.
     pub(super) const NO_SERVICE: Self = Self {
         failure: DialFailure::Refused,
@@ -90,17 +101,15 @@ impl NotDialed {
 impl From<io::Error> for NotDialed {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "a foreign enum of forty kinds, seven of which matter"
+        reason = "a foreign enum of forty kinds, four of which matter"
     )]
     fn from(error: io::Error) -> Self {
         let failure = match error.kind() {
+            _ if is_spent(&error) => DialFailure::Exhausted,
             io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,
             io::ErrorKind::HostUnreachable => DialFailure::HostUnreachable,
             io::ErrorKind::PermissionDenied => DialFailure::Prohibited,
             io::ErrorKind::TimedOut => DialFailure::TimedOut,
-            io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::AddrInUse
-            | io::ErrorKind::OutOfMemory => DialFailure::Exhausted,
             _ => DialFailure::Refused,
         };
         Self {
@@ -117,6 +126,9 @@ impl Worker {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
+        if let Some(caller) = entry.dialing.take() {
+            self.dialing.end(caller);
+        }
         let outcome = outcome.map_err(|failed| {
             self.shared.counters.dial_failures.add(failed.counted);
             entry.failure = Some(failed.reason);
@@ -154,6 +166,7 @@ impl Worker {
             path,
             failure: None,
             queued: false,
+            dialing: None,
         }
     }
 
@@ -161,7 +174,7 @@ impl Worker {
     pub(super) fn end(&mut self, flow: FlowId, reason: impl Into<Cow<'static, str>>) {
         if let Some(entry) = self.flows.remove(&flow) {
             entry.record.close(reason);
-            self.release(flow, entry.path);
+            self.release(flow, entry);
         }
     }
 
@@ -175,15 +188,19 @@ impl Worker {
             None => return,
         }
         if let Some(entry) = self.flows.remove(&flow) {
+            let reason = entry.failure.clone();
             entry
                 .record
-                .refuse(entry.failure.unwrap_or(Cow::Borrowed("policy")));
-            self.release(flow, entry.path);
+                .refuse(reason.unwrap_or(Cow::Borrowed("policy")));
+            self.release(flow, entry);
         }
     }
 
-    fn release(&mut self, flow: FlowId, path: Path) {
-        match path {
+    fn release(&mut self, flow: FlowId, entry: Entry) {
+        if let Some(caller) = entry.dialing {
+            self.dialing.end(caller);
+        }
+        match entry.path {
             Path::Tcp(path) => self.release_tcp(path),
             Path::Udp(path) => self.release_udp(flow, &path),
             Path::Echo(path) => self.release_echo_socket(flow, &path),
@@ -235,7 +252,6 @@ mod tests {
             (io::ErrorKind::HostUnreachable, DialFailure::HostUnreachable),
             (io::ErrorKind::PermissionDenied, DialFailure::Prohibited),
             (io::ErrorKind::TimedOut, DialFailure::TimedOut),
-            (io::ErrorKind::AddrNotAvailable, DialFailure::Exhausted),
         ];
         for (kind, expected) in cases {
             let not_dialed = NotDialed::from(io::Error::from(kind));
@@ -243,5 +259,12 @@ mod tests {
             assert_eq!(not_dialed.counted, expected.name());
             assert_eq!(not_dialed.reason, kind.to_string());
         }
+    }
+
+    #[test]
+    fn a_host_without_descriptors_has_not_refused() {
+        const EMFILE: i32 = 24;
+        let not_dialed = NotDialed::from(io::Error::from_raw_os_error(EMFILE));
+        assert_eq!(not_dialed.counted, "exhausted");
     }
 }

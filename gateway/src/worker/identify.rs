@@ -150,7 +150,7 @@ impl Identify {
 
 fn serve(inbox: &Receiver<Search>, processes: &Processes) {
     while let Ok(search) = inbox.recv() {
-        let owners = processes.owners(&search.socket);
+        let owners = processes.owners_somewhere(&search.socket);
         search.reply_to.tell(Message::Owners(search.flow, owners));
     }
 }

@@ -89,6 +89,9 @@ impl Worker {
     }
 
     fn begin_dial(&mut self, flow: FlowId) -> Result<(), NotDialed> {
+        if !self.may_dial(flow) {
+            return Err(NotDialed::TOO_MANY);
+        }
         let Some(entry) = self.flows.get_mut(&flow) else {
             return Ok(());
         };

@@ -15,14 +15,17 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidegate_routing::plan::Change;
 
+use super::imp::owner;
+
 /// Who made the changes, and how to go on where it stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id.
     pub pid: u32,
-    /// When it started, in clock ticks since boot (`/proc/PID/stat` field 22): tells it from a later process of this id.
+    /// When it started: tells it from a later process of this id. On Linux in clock ticks since boot (`/proc/PID/stat`
+    /// field 22), on macOS in microseconds since 1970.
     pub started: u64,
-    /// The boot it ran in (`/proc/sys/kernel/random/boot_id`): changes do not survive a boot.
+    /// The boot it ran in (`/proc/sys/kernel/random/boot_id`, `kern.bootsessionuuid`): changes do not survive a boot.
     pub boot: String,
     /// What it was asked to do, in its own words.
     pub options: serde_json::Value,
@@ -56,9 +59,9 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
-    /// `/proc` does not tell who we are.
-    #[error("cannot read our own process from /proc: {0}; is /proc mounted?")]
-    Process(#[source] procfs::ProcError),
+    /// The system does not tell who we are.
+    #[error("cannot read our own process: {0}")]
+    Process(#[source] io::Error),
 }
 
 /// An open journal, locked for as long as it lives.
@@ -163,7 +166,7 @@ impl Journal {
         let earlier = self
             .previous
             .as_ref()
-            .is_some_and(|owner| owner.boot != boot());
+            .is_some_and(|owner| owner.boot != owner::boot());
         if earlier {
             self.changes.clear();
             self.file.set_len(0).map_err(|source| self.failed(source))?;
@@ -290,14 +293,14 @@ fn tells_as_much(earlier: &Change, change: &Change) -> bool {
     }
 }
 
-pub(super) struct Content {
+pub(crate) struct Content {
     owner: Option<Owner>,
     changes: Vec<Change>,
     damaged: usize,
 }
 
 impl Content {
-    pub(super) fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let mut content = Self {
             owner: None,
             changes: Vec::new(),
@@ -318,20 +321,10 @@ impl Content {
 }
 
 fn ourselves(options: serde_json::Value) -> Result<Owner, JournalError> {
-    let started = procfs::process::Process::myself()
-        .and_then(|process| process.stat())
-        .map_err(JournalError::Process)?;
     Ok(Owner {
         pid: std::process::id(),
-        started: started.starttime,
-        boot: boot(),
+        started: owner::started().map_err(JournalError::Process)?,
+        boot: owner::boot(),
         options,
     })
-}
-
-/// Empty where the kernel does not tell: then every boot is the same one.
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
 }

@@ -37,3 +37,20 @@ pub(crate) fn map_blocks_from(bytes: libc::c_int) -> bool {
     // SAFETY: takes its arguments by value.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1 }
 }
+
+/// A crash leaves no image of this process's memory behind, nor of those it starts.
+///
+/// # Errors
+/// The system's.
+#[cfg(target_os = "macos")]
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live `rlimit`, which the call only reads.
+    match unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -187,6 +187,24 @@ impl ProcessDirectory {
         Ok(Looked { found, looked })
     }
 
+    /// Calls `each` with the inode and the descriptor of every socket that it has. Returns how many descriptors it has.
+    pub(super) fn for_each_socket(&self, mut each: impl FnMut(u32, u32)) -> io::Result<usize> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&self.directory, c"fd", flags, Mode::empty())?;
+        let mut looked = 0;
+        for_each_number(&directory, |number, name| {
+            looked += 1;
+            let mut buffer = [MaybeUninit::<u8>::uninit(); LINK];
+            if let Ok((target, _)) = rustix::fs::readlinkat_raw(&directory, name, &mut buffer)
+                && let Some(inode) = socket_inode(target)
+            {
+                each(inode, number);
+            }
+            Continue::On
+        })?;
+        Ok(looked)
+    }
+
     /// Whether its descriptor `number` still is the socket `inode`.
     pub(super) fn holds(&self, number: u32, inode: u32) -> bool {
         let holds = || {
@@ -200,6 +218,12 @@ impl ProcessDirectory {
         };
         holds().unwrap_or(false)
     }
+}
+
+/// The inode in `socket:[INODE]`.
+fn socket_inode(link: &[u8]) -> Option<u32> {
+    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 fn links_to(directory: impl AsFd, name: &CStr, wanted: &[u8]) -> bool {

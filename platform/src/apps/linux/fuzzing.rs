@@ -1,13 +1,12 @@
 //! The parsers of `/proc/PID` and `/proc/net`, for the fuzz targets.
 
-use super::process;
-use crate::apps::{cgroup, inet_table, process_stat};
+use crate::apps::{cgroup, command_line, inet_table, process_stat};
 
 /// A process's `stat`, `status`, `cgroup` and `cmdline`, and a socket table.
 pub fn process_files(text: &[u8]) {
     process_stat::parse(text);
     process_stat::thread_group(text);
-    process::arguments(text);
+    command_line::split(text);
     let text = String::from_utf8_lossy(text);
     let membership = cgroup::parse(&text);
     if let Some(container) = membership.container {

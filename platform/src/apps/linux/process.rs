@@ -6,15 +6,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::descriptors::ProcessDirectory;
-use crate::apps::cgroup;
 use crate::apps::process_stat::ProcessStat;
+use crate::apps::{cgroup, command_line};
 
 /// How far up ancestors are named.
 const MOST_PARENTS: usize = 16;
-/// How many arguments are kept, and how many bytes of all of them. Every flow that is remembered holds its own.
-const MOST_ARGUMENTS: usize = 64;
-const LONGEST_COMMAND_LINE: usize = 4096;
-
 /// A program as it was read: all that is known of it but whose socket it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
@@ -62,7 +58,7 @@ impl Program {
                 .to_string_lossy()
                 .into_owned(),
             path,
-            command_line: arguments(&image.command_line),
+            command_line: command_line::split(&image.command_line),
             parents: parents(stat.parent),
             unit: membership.unit,
             container: membership.container,
@@ -77,20 +73,6 @@ fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
         link.truncate(link.len() - DELETED.len());
     }
     OsString::from_vec(link).into()
-}
-
-pub(super) fn arguments(command_line: &[u8]) -> Vec<String> {
-    let command_line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
-    if command_line.is_empty() {
-        return Vec::new();
-    }
-    command_line
-        .get(..LONGEST_COMMAND_LINE)
-        .unwrap_or(command_line)
-        .split(|byte| *byte == 0)
-        .take(MOST_ARGUMENTS)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the
@@ -113,22 +95,6 @@ fn parents(mut parent: u32) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_are_split_at_nul_and_bounded() {
-        assert_eq!(arguments(b"curl\0-s\0\0x\0"), ["curl", "-s", "", "x"]);
-        assert_eq!(arguments(b""), Vec::<String>::new());
-        assert_eq!(arguments(b"title without nul"), ["title without nul"]);
-        for long in [
-            vec![b'a'; 10_000],
-            [&[b'a'; 100][..], b"\0"].concat().repeat(100),
-        ] {
-            let arguments = arguments(&long);
-            let kept: usize = arguments.iter().map(String::len).sum();
-            assert_eq!(kept + arguments.len() - 1, LONGEST_COMMAND_LINE);
-        }
-        assert_eq!(arguments(&b"x\0".repeat(1000)).len(), MOST_ARGUMENTS);
-    }
 
     #[test]
     fn this_test_knows_itself_and_who_started_it() {

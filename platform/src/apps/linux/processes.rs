@@ -14,7 +14,7 @@ use tidegate_policy::App;
 
 use super::descriptors::ProcessDirectory;
 use super::process::{Image, Program};
-use super::search::{self, Found};
+use super::search::{self, Found, Seen};
 use crate::apps::{Coverage, Owners, SocketInfo, Unattributed};
 use crate::users::Users;
 
@@ -37,6 +37,8 @@ struct Memory {
     searches: FxHashMap<SocketKey, Search>,
     programs: FxHashMap<ProcessKey, (Image, Program)>,
     users: Users,
+    /// Sockets that searches came by, by inode.
+    seen: FxHashMap<u32, Seen>,
     /// Processes that held sockets, each with its user and its last descriptor; the last one first.
     recent: VecDeque<(u32, Holder)>,
 }
@@ -78,6 +80,22 @@ impl From<&SocketInfo> for SocketKey {
 }
 
 impl Processes {
+    /// The programs that hold the socket: the likely ones, or else by a search through `/proc`. Of many sockets that one
+    /// program made at once the first costs milliseconds and the others microseconds.
+    ///
+    /// # Errors
+    /// [`Unattributed`]: why none is known.
+    pub fn owners_somewhere(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
+        if let Some(owners) = self.owners_nearby(socket) {
+            return Ok(owners);
+        }
+        let found = search::among(socket, &self.recent(socket.uid));
+        match self.name(&found, socket) {
+            Some(owners) => Ok(owners),
+            None => self.owners(socket),
+        }
+    }
+
     /// The programs that hold the socket, by a search through `/proc`: microseconds to milliseconds.
     ///
     /// # Errors
@@ -100,10 +118,14 @@ impl Processes {
             return None;
         }
         let cached = self.owners_cached(socket);
-        cached.or_else(|| self.name(&search::nearby(socket, &self.recent(socket.uid)), socket))
+        cached.or_else(|| {
+            let seen = self.memory().seen.get(&socket.inode).copied();
+            let found = search::nearby(socket, seen, &self.recent(socket.uid));
+            self.name(&found, socket)
+        })
     }
 
-    /// The programs of those who were found, and a note of them.
+    /// The programs of those who were found, and a note of them and of what was seen by the way.
     fn name(&self, found: &Found, socket: &SocketInfo) -> Option<Owners> {
         // A holder that has gone in the meantime is none.
         let named = found
@@ -114,6 +136,9 @@ impl Processes {
         let first = *holders.first()?;
         let coverage = found.coverage;
         let mut memory = self.memory();
+        if !found.seen.is_empty() {
+            memory.seen = found.seen.iter().copied().collect();
+        }
         if memory.searches.len() >= MOST_SEARCHES {
             memory.searches.clear();
         }

@@ -9,6 +9,8 @@ use crate::apps::{Coverage, SocketInfo, Unattributed};
 const MOST_OWNERS: usize = 16;
 /// Most descriptors that a long search looks at: about half a second.
 const MOST_DESCRIPTORS: usize = 400_000;
+/// Most sockets that a long search remembers by the way.
+const MOST_SEEN: usize = 65_536;
 /// How many of the newest process ids a quick search tries: to find the one, and to find with whom a known one shares.
 const NEWEST_TO_FIND: u32 = 24;
 const NEWEST_TO_SHARE: u32 = 8;
@@ -16,6 +18,10 @@ const NEWEST_TO_SHARE: u32 = 8;
 const MOST_DESCRIPTORS_QUICKLY: usize = 128;
 /// How far above the descriptor of its last socket a process is likely to have its next.
 const NEAR: u32 = 2;
+/// How far around it the sockets are that a busy process opens at the same time, in several threads or without waiting.
+const AROUND: u32 = 64;
+/// From this descriptor on a look at a process's first ones does not reach that far.
+const MANY: u32 = 64;
 /// How many of the latest processes are looked at as a whole.
 const BUSIEST: usize = 2;
 
@@ -25,8 +31,17 @@ pub(super) struct Found {
     /// Each holder and the number of its descriptor.
     pub(super) holders: Vec<(ProcessDirectory, u32)>,
     pub(super) coverage: Coverage,
+    /// Sockets that a long search came by, each with its process and descriptor.
+    pub(super) seen: Vec<(u32, Seen)>,
     descriptors: usize,
     denied: bool,
+}
+
+/// Where a socket was seen. To be verified: it may be gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pid: u32,
+    descriptor: u32,
 }
 
 impl Found {
@@ -34,6 +49,7 @@ impl Found {
         Self {
             holders: Vec::new(),
             coverage,
+            seen: Vec::new(),
             descriptors: 0,
             denied: false,
         }
@@ -70,9 +86,28 @@ impl Found {
             .any(|(process, _)| process.has_thread(id))
     }
 
+    /// Looks through all of a process's descriptors, and notes the sockets among them.
+    fn look_through(&mut self, process: ProcessDirectory, inode: u32) {
+        let (pid, mut found) = (process.pid, None);
+        let looked = process.for_each_socket(|socket, descriptor| {
+            if socket == inode {
+                found.get_or_insert(descriptor);
+            }
+            if self.seen.len() < MOST_SEEN {
+                self.seen.push((socket, Seen { pid, descriptor }));
+            }
+        });
+        self.note(process, looked.map(|looked| Looked { found, looked }));
+    }
+
     /// Looks through a process's descriptors, at most at `most`.
     fn look_into(&mut self, process: ProcessDirectory, inode: u32, most: usize) {
-        match process.find_socket(inode, most) {
+        let looked = process.find_socket(inode, most);
+        self.note(process, looked);
+    }
+
+    fn note(&mut self, process: ProcessDirectory, looked: io::Result<Looked>) {
+        match looked {
             Ok(Looked { found, looked }) => {
                 self.descriptors += looked;
                 self.holders
@@ -98,7 +133,7 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
             return Ok(found);
         }
         if process.user().is_ok_and(|user| user == socket.uid) {
-            found.look_into(process, socket.inode, usize::MAX);
+            found.look_through(process, socket.inode);
         } else {
             others.push(process.pid);
         }
@@ -107,16 +142,45 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
         if found.is_full() {
             break;
         }
-        found.look_into(process, socket.inode, usize::MAX);
+        found.look_through(process, socket.inode);
     }
     Ok(found)
 }
 
-/// Looks into processes that made sockets of late (`recent`: id and last descriptor), into the newest, and upwards into
-/// the parents of those that hold the socket. What a fresh socket's program has forked since is among the newest.
-pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
+/// Looks through all descriptors of the processes that made sockets last: one that has thousands, and makes another, gives it
+/// any number that is free.
+pub(super) fn among(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
-    look_at_recent(&mut found, socket.inode, recent);
+    for (pid, _) in recent.iter().take(BUSIEST) {
+        if let Some(process) = open(*pid) {
+            found.look_through(process, socket.inode);
+        }
+    }
+    if !found.holders.is_empty() {
+        look_for_sharers(&mut found, socket.inode);
+    }
+    found
+}
+
+/// Looks where the socket was seen, into processes that made sockets of late (`recent`: id and last descriptor), into the
+/// newest, and upwards into the parents of those that hold the socket. What a fresh socket's program has forked since is
+/// among the newest.
+pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>, recent: &[(u32, u32)]) -> Found {
+    let mut found = Found::nothing_yet(Coverage::Nearby);
+    if let Some(Seen { pid, descriptor }) = seen
+        && let Some(process) = open(pid)
+        && process.holds(descriptor, socket.inode)
+    {
+        found.holders.push((process, descriptor));
+    } else {
+        look_at_recent(&mut found, socket.inode, recent);
+    }
+    look_for_sharers(&mut found, socket.inode);
+    found
+}
+
+/// Into the newest processes, for the first holder or for those with whom it shares, and into the parents of all holders.
+fn look_for_sharers(found: &mut Found, inode: u32) {
     let newest = descriptors::last_process_id().unwrap_or(0);
     let tries = if found.holders.is_empty() {
         NEWEST_TO_FIND
@@ -125,14 +189,13 @@ pub(super) fn nearby(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     };
     for pid in (newest.saturating_sub(tries)..=newest).rev() {
         if pid != 0 && !found.knows(pid) {
-            look_at_thread(&mut found, pid, socket.inode);
+            look_at_thread(found, pid, inode);
         }
     }
-    look_at_parents(&mut found, socket.inode);
-    found
+    look_at_parents(found, inode);
 }
 
-/// At the descriptors where each is likely to have its next socket; then at all of the latest few, which open many at once.
+/// At the descriptors where each is likely to have its next socket; then at more of the latest few, which open many at once.
 fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
     for (pid, last) in recent {
         let Some(process) = open(*pid) else { continue };
@@ -142,13 +205,30 @@ fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
             return;
         }
     }
-    for (pid, _) in recent.iter().take(BUSIEST) {
+    for (pid, last) in recent.iter().take(BUSIEST) {
         let Some(process) = open(*pid) else { continue };
+        // Of a process with fewer descriptors all are looked at below.
+        if *last >= MANY {
+            let near = around(*last).find(|number| process.holds(*number, inode));
+            if let Some(descriptor) = near {
+                found.holders.push((process, descriptor));
+                return;
+            }
+        }
         found.look_into(process, inode, MOST_DESCRIPTORS_QUICKLY);
         if !found.holders.is_empty() {
             return;
         }
     }
+}
+
+/// The descriptors around `last`, nearest first.
+fn around(last: u32) -> impl Iterator<Item = u32> {
+    (1..=AROUND).flat_map(move |distance| {
+        [last.checked_add(distance), last.checked_sub(distance)]
+            .into_iter()
+            .flatten()
+    })
 }
 
 /// A number may be that of a thread, which has its process's descriptors.
@@ -192,4 +272,61 @@ fn look_at_parents(found: &mut Found, inode: u32) {
 
 fn open(pid: u32) -> Option<ProcessDirectory> {
     ProcessDirectory::open(pid).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::apps::SocketState;
+
+    fn descriptor(socket: &impl AsRawFd) -> u32 {
+        socket.as_raw_fd().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_socket_beyond_many_descriptors_is_found_near_the_last_one() {
+        let last = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let crowd: Vec<OwnedFd> = (0..MOST_DESCRIPTORS_QUICKLY)
+            .map(|_| file.try_clone().unwrap().into())
+            .collect();
+        let late = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", late.as_raw_fd()))
+            .unwrap()
+            .ino();
+        let socket = SocketInfo {
+            uid: 0,
+            inode: inode.try_into().unwrap(),
+            cookie: 0,
+            state: SocketState::Unconnected,
+            mark: None,
+            device: None,
+        };
+        // A parent process has the test's number of descriptors; the newest ids are no others of this process.
+        let own = std::process::id();
+        let found_from = |last: u32| nearby(&socket, None, &[(own, last)]).holders.len();
+        assert_eq!(found_from(descriptor(&late) - 40), 1, "below");
+        assert_eq!(found_from(descriptor(&late) + 40), 1, "above");
+        assert!(descriptor(&crowd[100]) > descriptor(&last));
+        // Far from there a long look finds it, and remembers where all others are.
+        let far = [(own, descriptor(&last))];
+        assert_eq!(nearby(&socket, None, &far).holders.len(), 0);
+        let found = among(&socket, &far);
+        assert_eq!(found.holders.len(), 1);
+        let seen = |wanted| {
+            let of_socket = found.seen.iter().find(|(inode, _)| *inode == wanted);
+            of_socket.map(|(_, seen)| *seen)
+        };
+        assert_eq!(nearby(&socket, seen(socket.inode), &[]).holders.len(), 1);
+    }
+
+    #[test]
+    fn the_nearest_descriptors_come_first_and_numbers_do_not_wrap() {
+        assert_eq!(around(1).take(4).collect::<Vec<_>>(), [2, 0, 3, 4]);
+        assert_eq!(around(u32::MAX).next(), Some(u32::MAX - 1));
+    }
 }

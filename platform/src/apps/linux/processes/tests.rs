@@ -247,7 +247,7 @@ fn a_quick_look_finds_the_maker_and_a_child_that_shares() {
 fn a_quick_look_goes_up_to_the_parent() {
     let (socket, info) = socket();
     let child = holder(Path::new("/bin/sleep"), &socket);
-    let found = search::nearby(&info, &[(child.id(), 0)]);
+    let found = search::nearby(&info, None, &[(child.id(), 0)]);
     let holders: Vec<u32> = found
         .holders
         .iter()
@@ -261,7 +261,7 @@ fn a_quick_look_goes_up_to_the_parent() {
 fn a_thread_is_named_as_its_process() {
     let (_socket, info) = socket();
     // This test runs on a thread with an id of its own, which is among the newest.
-    let found = search::nearby(&info, &[]);
+    let found = search::nearby(&info, None, &[]);
     if let Some((process, _)) = found.holders.first() {
         assert_eq!(process.pid, std::process::id());
     }

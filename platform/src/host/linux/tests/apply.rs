@@ -4,7 +4,8 @@ use serde_json::json;
 use tidegate_routing::plan::{Change, Rule};
 
 use super::{Scratch, changes, ours, route, through, uplink, wanted};
-use crate::host::{HostNetwork, Journal, settings};
+use crate::host::linux::settings;
+use crate::host::{HostNetwork, Journal};
 use crate::sys::test_network::{in_new_network, ip};
 
 #[test]

@@ -2,10 +2,10 @@
 
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::journal::Content;
 use super::links::Links;
 use super::routes::Purpose;
 use super::{links, routes, rules, settings, uplinks};
+use crate::host::journal::Content;
 
 /// A message about a rule, a route or an interface. What was understood can be asked of the kernel again.
 pub(crate) fn host_message(message: &RouteNetlinkMessage) {

@@ -1,15 +1,16 @@
 //! Two ends of a veth pair, each in a network namespace of its own.
 
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use tidegate_netstack::Segmentation;
+use tidegate_netstack::{DropReason, Offload, Segmentation};
 use tidegate_routing::plan::MARK;
 
-use super::*;
+use crate::bypass::Bypass;
+use crate::emit::{EmitCounters, EmitError, RawEmitter, destination};
 use crate::sys::test_network::{PairedNetworks, in_new_network, ip};
 
 /// MTU of the way out.

@@ -1,5 +1,6 @@
 //! Evidence that traffic of real programs is captured, as the daemon's flows show it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::endpoint::endpoint;
 use crate::network::{Lab, address};
+use crate::session::Session;
 use crate::wait::wait_until;
 
 /// How long a flow may take to show.
@@ -33,6 +35,34 @@ impl Daemon<'_> {
             Some(flow) => Ok(flow),
             None => bail!("{what} has gone"),
         }
+    }
+}
+
+impl Session<'_> {
+    /// The one flow to this address and port; an error unless there is exactly one, within a while.
+    pub fn flow_to(&self, address: &str, port: u16) -> Result<Value> {
+        self.gateway()
+            .flow_to(&endpoint(address, port)?.to_string())
+    }
+
+    /// The flow to this address and port, once it is over.
+    pub fn ended_flow_to(&self, address: &str, port: u16) -> Result<Value> {
+        let remote = endpoint(address, port)?.to_string();
+        let what = format!("an ended flow to {remote}");
+        self.gateway().wait_for_flow(&what, |flow| {
+            flow["remote"] == remote && !flow["ended"].is_null()
+        })
+    }
+
+    /// The echoes to this address, once there are any.
+    pub fn echo_flow_to(&self, address: &str) -> Result<Value> {
+        let address: IpAddr = address.parse()?;
+        let what = format!("an echo flow to {address}");
+        self.gateway().wait_for_flow(&what, |flow| {
+            let remote = flow["remote"].as_str().and_then(|text| text.parse().ok());
+            let remote = remote.map(|remote: SocketAddr| remote.ip());
+            flow["protocol"] == "icmp" && remote == Some(address)
+        })
     }
 }
 

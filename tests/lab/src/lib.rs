@@ -18,18 +18,22 @@
 //! # }
 //! ```
 //!
+//! What must hold under both [captures](Capture) is written once, on a [`Session`], and [run twice](under_both_captures).
+//!
 //! Namespaces are held by descriptors only, without a name and without a process, so the kernel removes them with the
 //! process that made them, however it ends. Needs root.
 //!
 //! What this crate is *not*: part of the program. It is the one place besides `platform` with `unsafe`, all of it in one
 //! private file.
 
-pub mod client;
+mod capture;
 mod daemon;
 mod endpoint;
 mod evidence;
 mod exec;
 mod host_view;
+mod impaired_link;
+mod impairment;
 mod namespace;
 mod network;
 mod network_state;
@@ -39,19 +43,24 @@ mod process;
 mod python;
 pub mod service;
 mod session;
+mod shell;
 mod stale;
 mod sys;
 mod terminal;
 mod wait;
 
+pub use capture::Capture;
 pub use daemon::Daemon;
 pub use endpoint::endpoint;
 pub use exec::Exec;
+pub use impaired_link::ImpairedLink;
+pub use impairment::{Counts, Direction, Impairment, Rate, Share};
 pub use namespace::{Namespace, User};
 pub use network::{Lab, address};
 pub use network_state::NetworkState;
 pub use outcome::Outcome;
 pub use process::{Background, Finished};
-pub use session::{Job, Session};
+pub use session::Session;
+pub use shell::Job;
 pub use terminal::Terminal;
 pub use wait::wait_until;

@@ -4,6 +4,8 @@
 //!  host up0 ── down0 router core0 ── up0 server
 //! ```
 //!
+//! The link of the server may be a bad one: [`Lab::impaired`].
+//!
 //! The host's uplink is a private network, the server's has addresses kept for documentation, so a rule may call the one
 //! `lan` and the other not. Behind the router some addresses lead nowhere, each in its own way: see [`address`].
 
@@ -13,8 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::impaired_link::ImpairedLink;
+use crate::impairment::Impairment;
 use crate::namespace::Namespace;
-use crate::process::Finished;
 use crate::stale;
 
 /// Who has which address. The hosts are written as text where tests put them into commands.
@@ -64,25 +67,62 @@ pub struct Lab {
     pub router: Namespace,
     /// Where services run.
     pub server: Namespace,
+    /// The link between the router and the server where it is a bad one.
+    pub upstream: Option<ImpairedLink>,
     folder: Folder,
 }
 
 impl Lab {
     /// Builds the network. Needs root.
     pub fn new() -> Result<Self> {
+        let lab = Self::machines()?;
+        link((&lab.router, "core0"), (&lab.server, "up0"))?;
+        lab.number()?;
+        Ok(lab)
+    }
+
+    /// The same with a bad link between the router and the server, its first end at the router.
+    pub fn impaired(impairment: Impairment) -> Result<Self> {
+        let mut lab = Self::machines()?;
+        let (near, far) = ((&lab.router, "core0"), (&lab.server, "up0"));
+        let link = ImpairedLink::between(near, far, impairment)?;
+        for (machine, device) in [near, far] {
+            bring_up(machine, device)?;
+        }
+        lab.upstream = Some(link);
+        lab.number()?;
+        Ok(lab)
+    }
+
+    /// The machines without the server's link, and without addresses.
+    fn machines() -> Result<Self> {
         stale::sweep();
         let folder = Folder::new()?;
         let lab = Self {
             host: Namespace::new(&folder.0)?,
             router: Namespace::new(&folder.0)?,
             server: Namespace::new(&folder.0)?,
+            upstream: None,
             folder,
         };
         lab.forward()?;
         link((&lab.router, "down0"), (&lab.host, "up0"))?;
-        link((&lab.router, "core0"), (&lab.server, "up0"))?;
-        lab.number()?;
         Ok(lab)
+    }
+
+    /// Lets no larger packet than this through the router, which says so to its sender; the machines' own links are wider.
+    pub fn narrow(&self, mtu: u32) -> Result<()> {
+        // The metric is the one of the kernel's own routes, which these replace.
+        for route in [
+            "192.168.77.0/24 dev down0",
+            "203.0.113.0/24 dev core0",
+            "2001:db8:77::/64 dev down0 metric 256",
+            "2001:db8:113::/64 dev core0 metric 256",
+        ] {
+            self.router
+                .ip(&format!("route replace {route} mtu lock {mtu}"))?;
+        }
+        Ok(())
     }
 
     /// A directory for this lab's files, which every user may read and every machine sees under the same path.
@@ -152,13 +192,15 @@ fn link((here, near): (&Namespace, &str), (there, far): (&Namespace, &str)) -> R
     here.ip(&format!(
         "link add {near} type veth peer name {far} netns {far_machine}"
     ))?;
-    for (machine, device) in [(here, near), (there, far)] {
-        machine.sysctl(&format!("net.ipv4.conf.{device}.rp_filter"), "0")?;
-        // Addresses may be used at once: nobody else can have them.
-        machine.sysctl(&format!("net.ipv6.conf.{device}.accept_dad"), "0")?;
-        machine.ip(&format!("link set {device} up"))?;
-    }
-    Ok(())
+    bring_up(here, near)?;
+    bring_up(there, far)
+}
+
+fn bring_up(machine: &Namespace, device: &str) -> Result<()> {
+    machine.sysctl(&format!("net.ipv4.conf.{device}.rp_filter"), "0")?;
+    // Addresses may be used at once: nobody else can have them.
+    machine.sysctl(&format!("net.ipv6.conf.{device}.accept_dad"), "0")?;
+    machine.ip(&format!("link set {device} up"))
 }
 
 fn addresses(machine: &Namespace, device: &str, addresses: &[&str]) -> Result<()> {
@@ -201,17 +243,5 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // A file that will not go is found by the next lab's sweep.
         drop(fs::remove_dir_all(&self.0));
-    }
-}
-
-impl Lab {
-    /// The packet counters of a machine's device, as `ip -s link` shows them: for tests that nothing went around.
-    pub fn link_counters(&self, machine: &Namespace, device: &str) -> Result<String> {
-        Finished::of(
-            machine
-                .command("ip")
-                .args(["-stats", "link", "show", device]),
-        )?
-        .success()
     }
 }

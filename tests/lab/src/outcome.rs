@@ -1,16 +1,14 @@
-//! One attempt to reach a service from inside `tidegate exec`: what came of it, and how soon.
+//! One attempt to reach a service, captured or on a bare machine: what came of it, and how soon.
 //!
 //! The time is taken by the program that tries, so that a busy machine's slow start of programs does not count.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::namespace::Namespace;
+use crate::process::Finished;
 use crate::session::Session;
-
-/// The program that tries, unless a test names a copy of it.
-const PYTHON: &str = "/usr/bin/python3";
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +17,56 @@ pub struct Outcome {
     pub word: String,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Namespace {
+    /// Connects a TCP socket of root's.
+    pub fn connect(&self, address: &str, port: u16, patience: Duration) -> Result<Outcome> {
+        Outcome::of(self.python(&connects(address, port, patience))?)
+    }
+
+    /// Sends a datagram of this length to an echo service from a connected socket of root's.
+    pub fn echo(
+        &self,
+        address: &str,
+        port: u16,
+        length: usize,
+        patience: Duration,
+    ) -> Result<Outcome> {
+        Outcome::of(self.python(&echoes(address, port, length, patience))?)
+    }
+}
+
+impl Session<'_> {
+    /// Connects a TCP socket.
+    pub fn connect(&self, address: &str, port: u16, patience: Duration) -> Result<Outcome> {
+        Outcome::of(self.python(&connects(address, port, patience))?)
+    }
+
+    /// Sends a datagram of this length to an echo service from a connected socket.
+    pub fn echo(
+        &self,
+        address: &str,
+        port: u16,
+        length: usize,
+        patience: Duration,
+    ) -> Result<Outcome> {
+        Outcome::of(self.python(&echoes(address, port, length, patience))?)
+    }
+}
+
+impl Outcome {
+    /// Reads what [`PROLOGUE`]'s `tell` printed.
+    fn of(ended: Finished) -> Result<Self> {
+        let said = ended.success()?;
+        let (word, took) = said
+            .split_once(' ')
+            .with_context(|| format!("no outcome: {said}"))?;
+        Ok(Self {
+            word: word.to_owned(),
+            took: Duration::from_secs_f64(took.parse()?),
+        })
+    }
 }
 
 /// Prints one word and the time that `attempt` took in seconds.
@@ -35,59 +83,26 @@ def tell(attempt):
     print(word, time.monotonic() - before)
 ";
 
-impl Session<'_> {
-    /// Connects a TCP socket.
-    pub fn connect(&self, address: &str, port: u16, patience: Duration) -> Result<Outcome> {
-        self.connect_by(Path::new(PYTHON), address, port, patience)
-    }
-
-    /// The same by another copy of the interpreter.
-    pub fn connect_by(
-        &self,
-        python: &Path,
-        address: &str,
-        port: u16,
-        patience: Duration,
-    ) -> Result<Outcome> {
-        let seconds = patience.as_secs_f64();
-        let program = format!(
-            "{PROLOGUE}
+fn connects(address: &str, port: u16, patience: Duration) -> String {
+    let seconds = patience.as_secs_f64();
+    format!(
+        "{PROLOGUE}
 def attempt():
     socket.create_connection(('{address}', {port}), {seconds})
     return 'connected'
 tell(attempt)"
-        );
-        self.outcome(python, &program)
-    }
+    )
+}
 
-    /// Sends a datagram of this length to an echo service from a connected socket.
-    pub fn echo(
-        &self,
-        address: &str,
-        port: u16,
-        length: usize,
-        patience: Duration,
-    ) -> Result<Outcome> {
-        self.echo_by(Path::new(PYTHON), address, port, length, patience)
-    }
-
-    /// The same by another copy of the interpreter.
-    pub fn echo_by(
-        &self,
-        python: &Path,
-        address: &str,
-        port: u16,
-        length: usize,
-        patience: Duration,
-    ) -> Result<Outcome> {
-        let family = if address.contains(':') {
-            "AF_INET6"
-        } else {
-            "AF_INET"
-        };
-        let seconds = patience.as_secs_f64();
-        let program = format!(
-            "{PROLOGUE}
+fn echoes(address: &str, port: u16, length: usize, patience: Duration) -> String {
+    let family = if address.contains(':') {
+        "AF_INET6"
+    } else {
+        "AF_INET"
+    };
+    let seconds = patience.as_secs_f64();
+    format!(
+        "{PROLOGUE}
 client = socket.socket(socket.{family}, socket.SOCK_DGRAM)
 client.settimeout({seconds})
 sent = bytes(index * 7 % 251 for index in range({length}))
@@ -96,18 +111,5 @@ def attempt():
     client.send(sent)
     return 'echoed' if client.recv(65535) == sent else 'garbled'
 tell(attempt)"
-        );
-        self.outcome(python, &program)
-    }
-
-    fn outcome(&self, python: &Path, program: &str) -> Result<Outcome> {
-        let said = self.program(&python.display().to_string(), program)?;
-        let (word, took) = said
-            .split_once(' ')
-            .with_context(|| format!("no outcome: {said}"))?;
-        Ok(Outcome {
-            word: word.to_owned(),
-            took: Duration::from_secs_f64(took.parse()?),
-        })
-    }
+    )
 }

@@ -4,9 +4,10 @@ use std::ffi::CString;
 use std::io;
 use std::net::TcpListener;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Moves the calling thread into new namespaces.
 pub(crate) fn unshare(kinds: libc::c_int) -> io::Result<()> {
@@ -98,6 +99,87 @@ pub(crate) fn send_signal(receiver: Receiver, signal: libc::c_int) -> io::Result
     };
     // SAFETY: takes only numbers.
     checked(unsafe { libc::kill(pid, signal) })
+}
+
+/// A TAP device of this name in the network namespace of the calling thread; reads and writes never wait.
+pub(crate) fn tap(name: &str) -> io::Result<OwnedFd> {
+    // SAFETY: a string that ends in NUL and outlives the call.
+    let descriptor = unsafe {
+        libc::open(
+            c"/dev/net/tun".as_ptr(),
+            libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC,
+        )
+    };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened a moment ago and belongs to nobody else.
+    let device = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI)
+                .map_err(io::Error::other)?,
+        },
+    };
+    // The last place stays for the NUL.
+    let places = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+    for (place, byte) in places.zip(name.bytes()) {
+        *place = libc::c_char::from_ne_bytes([byte]);
+    }
+    // SAFETY: the pointer is to an `ifreq`, and the descriptor is open.
+    checked(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(device)
+}
+
+/// Puts the calling thread before all usual ones where they want the processor at once.
+pub(crate) fn hurry() -> io::Result<()> {
+    const FIRST: libc::c_int = -20;
+    const THIS_THREAD: libc::id_t = 0;
+    // SAFETY: takes only numbers.
+    checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, FIRST) })
+}
+
+/// Which descriptor [`wait_readable`] woke up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readable {
+    /// The first, or none in time.
+    First,
+    /// The second, whatever else.
+    Second,
+}
+
+/// Waits until one of two descriptors can be read, or for so long.
+pub(crate) fn wait_readable(
+    first: impl AsFd,
+    second: impl AsFd,
+    patience: Option<Duration>,
+) -> io::Result<Readable> {
+    let polled = |descriptor: BorrowedFd<'_>| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut both = [polled(first.as_fd()), polled(second.as_fd())];
+    let patience = patience.map(|patience| libc::timespec {
+        tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    let patience = patience
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: two `pollfd` of open descriptors, a time that outlives the call or none, and no signal mask.
+    let woken = unsafe { libc::ppoll(both.as_mut_ptr(), 2, patience, std::ptr::null()) };
+    if woken < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(match both[1].revents {
+        0 => Readable::First,
+        _ => Readable::Second,
+    })
 }
 
 /// Makes a thread that waits in `accept` return with an error.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Lab, User, address, client, service, wait_until};
+use tidegate_lab::{Lab, User, address, service, wait_until};
 
 #[test]
 fn the_host_reaches_the_server_in_both_families() -> Result<()> {
@@ -201,7 +201,10 @@ sink.close()
 fn addresses_that_lead_nowhere_fail_each_in_its_way() -> Result<()> {
     let lab = Lab::new()?;
     // An error that comes back while `connect` still holds the socket only counts after the next SYN, a second later.
-    let connect = |address| lab.host.bash(&client::connect(address, 80, 3))?.success();
+    let connect = |address| {
+        let outcome = lab.host.connect(address, 80, Duration::from_secs(3))?;
+        anyhow::Ok(outcome.word)
+    };
     for black_hole in [address::BLACK_HOLE_V4, address::BLACK_HOLE_V6] {
         ensure!(connect(black_hole)? == "timeout");
     }
@@ -216,18 +219,38 @@ fn addresses_that_lead_nowhere_fail_each_in_its_way() -> Result<()> {
 }
 
 #[test]
+fn a_narrow_path_is_narrow_both_ways() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.narrow(1280)?;
+    for (machine, destination) in [
+        (&lab.host, address::SERVER_V4),
+        (&lab.host, address::SERVER_V6),
+        (&lab.server, address::HOST_V4),
+        (&lab.server, address::HOST_V6),
+    ] {
+        let ping = |size| machine.bash(&format!("ping -M do -c 1 -W 5 -s {size} {destination}"));
+        ping(1200)?.success()?;
+        let said = ping(1400)?.failure()?;
+        ensure!(
+            said.contains("mtu = 1280") || said.contains("mtu=1280"),
+            "{said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_datagram_comes_back_from_the_address_it_went_to() -> Result<()> {
     let lab = Lab::new()?;
     let _echo = service::UdpEcho::start(&lab.server, &[address::OTHER_V4, address::SERVER_V6], 7)?;
-    for address in [address::OTHER_V4, address::SERVER_V6] {
-        ensure!(lab.host.bash(&client::udp_echo(address, 7, 5))?.success()? == "echoed");
+    for (address, expected) in [
+        (address::OTHER_V4, "echoed"),
+        (address::SERVER_V6, "echoed"),
+        (address::SERVER_V4, "ECONNREFUSED"),
+    ] {
+        let outcome = lab.host.echo(address, 7, 20, Duration::from_secs(5))?;
+        ensure!(outcome.word == expected, "{address}: {outcome:?}");
     }
-    ensure!(
-        lab.host
-            .bash(&client::udp_echo(address::SERVER_V4, 7, 5))?
-            .success()?
-            == "ECONNREFUSED"
-    );
     Ok(())
 }
 

@@ -283,3 +283,33 @@ fn without_its_gateway_the_command_reaches_nothing() -> Result<()> {
     ensure!(web.peers().len() <= met + 1, "{:?}", web.peers());
     Ok(())
 }
+
+#[test]
+fn programs_inside_reach_each_other_over_their_own_loopback() -> Result<()> {
+    let lab = Lab::new()?;
+    let session = lab.session("")?;
+    let _server = session.start("socat TCP4-LISTEN:8080,bind=127.0.0.1,fork SYSTEM:'echo mine'")?;
+    let listens = "until ss -Htln | grep --quiet 127.0.0.1:8080; do sleep 0.02; done";
+    session.bash(listens)?.success()?;
+    let ask = "socat -u TCP4:127.0.0.1:8080 -";
+    let said = session.bash(ask)?.success()?;
+    ensure!(said == "mine", "{said}");
+    lab.host.bash(ask)?.failure()?;
+    ensure!(session.gateway().flows_to("127.0.0.1:8080")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn the_host_s_loopback_is_reached_at_the_gateway_only_where_the_user_allowed_it() -> Result<()> {
+    let lab = Lab::new()?;
+    let server = "socat TCP4-LISTEN:8080,bind=127.0.0.1,fork SYSTEM:'echo host'";
+    let _server = lab.host.background(server)?;
+    let listens = "until ss -Htln | grep --quiet 127.0.0.1:8080; do sleep 0.02; done";
+    lab.host.bash(listens)?.success()?;
+    let ask = "socat -u TCP4:$(ip -4 route show default | cut -d' ' -f3):8080,connect-timeout=5 -";
+    let refused = lab.exec().bash(ask)?.failure()?;
+    ensure!(refused.contains("refused"), "{refused}");
+    let open = lab.exec().option("--host-loopback").bash(ask)?.success()?;
+    ensure!(open == "host", "{open}");
+    Ok(())
+}

@@ -79,3 +79,15 @@ fn a_sandbox_that_refuses_namespaces_is_named() -> Result<()> {
         &["sandbox", "refuses"],
     )
 }
+
+#[test]
+fn a_bad_file_at_the_start_starts_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    let exec = lab.exec().config("[policy]\ndefault = \"alow\"\n")?;
+    let ended = exec.bash("echo started")?;
+    ensure!(ended.code() == OUR_FAILURE, "{ended:?}");
+    ensure!(ended.stdout.is_empty(), "{ended:?}");
+    ensure!(ended.stderr.contains("exec.toml:2:"), "{ended:?}");
+    ensure!(ended.stderr.contains("did you mean \"allow\""), "{ended:?}");
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Lab, NetworkState, address, client, service, wait_until};
+use tidegate_lab::{Lab, NetworkState, address, service, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -149,7 +149,7 @@ fn an_uplink_that_comes_back_is_captured_again() -> Result<()> {
         .bash("ip -4 route del default; ip -6 route del default")?
         .success()?;
     for server in [address::SERVER_V4, address::SERVER_V6] {
-        let seen = lab.host.bash(&client::connect(server, 80, 10))?.success()?;
+        let seen = lab.host.connect(server, 80, PATIENCE)?.word;
         ensure!(
             seen == "ENETUNREACH" || seen == "EHOSTUNREACH",
             "{server}: {seen}"
@@ -214,16 +214,14 @@ fn fail_closed_shuts_the_host_when_we_are_killed() -> Result<()> {
     lab.ensure_captured(&tidegate)?;
     tidegate.process().kill()?;
     for server in [address::SERVER_V4, address::SERVER_V6, address::ROUTER_V4] {
-        let before = Instant::now();
-        let seen = lab.host.bash(&client::connect(server, 80, 5))?.success()?;
+        let outcome = lab.host.connect(server, 80, PATIENCE)?;
         ensure!(
-            seen == "EHOSTUNREACH" || seen == "ENETUNREACH",
-            "{server}: {seen}"
+            outcome.word == "EHOSTUNREACH" || outcome.word == "ENETUNREACH",
+            "{server}: {outcome:?}"
         );
         ensure!(
-            before.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            before.elapsed()
+            outcome.took < Duration::from_secs(2),
+            "{server}: {outcome:?}"
         );
     }
     lab.tidegate_command(&["recover"])?.success()?;
@@ -244,8 +242,8 @@ fn a_strict_reverse_path_filter_is_loosened_while_we_run_and_restored() -> Resul
         let filter = lab.host.bash("cat /proc/sys/net/ipv4/conf/up0/rp_filter")?;
         ensure!(filter.success()? == "2");
         ensure_connects(&lab, address::SERVER_V4, "connected")?;
-        let echoed = lab.host.bash(&client::udp_echo(address::SERVER_V4, 7, 5))?;
-        ensure!(echoed.success()? == "echoed");
+        let outcome = lab.host.echo(address::SERVER_V4, 7, 20, PATIENCE)?;
+        ensure!(outcome.word == "echoed", "{outcome:?}");
         lab.host
             .bash(&format!("ping -c 1 -W 5 {}", address::SERVER_V4))?
             .success()?;
@@ -339,7 +337,7 @@ fn ensure_changed(lab: &Lab, before: &NetworkState) -> Result<()> {
 }
 
 fn ensure_connects(lab: &Lab, server: &str, expected: &str) -> Result<()> {
-    let seen = lab.host.bash(&client::connect(server, 80, 5))?.success()?;
+    let seen = lab.host.connect(server, 80, PATIENCE)?.word;
     ensure!(seen == expected, "{server}: {seen}, not {expected}");
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Lab, User, address, client, endpoint, service, wait_until};
+use tidegate_lab::{Lab, User, address, endpoint, service, wait_until};
 
 /// How long other actors may take captured traffic away.
 const RESTORED: Duration = Duration::from_secs(1);
 /// What a busy machine may add to that before it counts.
 const SLACK: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
 fn rules_that_another_program_deletes_are_back_within_a_second() -> Result<()> {
@@ -98,8 +99,7 @@ fn a_vpn_that_was_there_before_us_carries_what_we_send() -> Result<()> {
             "for family in -4 -6; do ip $family route replace unreachable default table 200; done",
         )?
         .success()?;
-    let seen = lab.host.bash(&client::connect(address::SERVER_V4, 80, 5))?;
-    let seen = seen.success()?;
+    let seen = lab.host.connect(address::SERVER_V4, 80, PATIENCE)?.word;
     ensure!(seen == "ENETUNREACH" || seen == "EHOSTUNREACH", "{seen}");
     Ok(())
 }
@@ -142,8 +142,8 @@ fn a_rule_that_leads_our_own_packets_back_to_us_makes_no_endless_loop() -> Resul
     lab.host
         .bash("ip route add default dev tide0 table 200; ip rule add fwmark 0x2000000/0x2000000 lookup 200 pref 1")?
         .success()?;
-    let seen = lab.host.bash(&client::connect(address::SERVER_V4, 80, 5))?;
-    ensure!(seen.success()? != "connected");
+    let outcome = lab.host.connect(address::SERVER_V4, 80, PATIENCE)?;
+    ensure!(outcome.word != "connected", "{outcome:?}");
     let flows = tidegate.flows()?;
     let ours = flows
         .iter()

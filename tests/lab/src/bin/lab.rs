@@ -1,16 +1,23 @@
-//! A shell, or a command, on the host of a private network; the network is removed when it ends.
+//! `lab [--delay MILLISECONDS] [--loss PERCENT] [COMMAND ARG...]`: a shell, or a command, on the host of a private network;
+//! the network is removed when it ends. Delay and loss are those of the server's link, each way.
 #![expect(
     clippy::print_stderr,
     reason = "a command line tool talks to its terminal"
 )]
 
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
-use anyhow::Result;
-use tidegate_lab::{Lab, address, service};
+use anyhow::{Context, Result, bail};
+use tidegate_lab::{Impairment, Lab, Share, address, service};
 
 fn main() -> Result<ExitCode> {
-    let lab = Lab::new()?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (impairment, words) = impairment(&words)?;
+    let lab = match impairment {
+        Some(impairment) => Lab::impaired(impairment)?,
+        None => Lab::new()?,
+    };
     let _web = service::Http::start(&lab.server, 80)?;
     let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4, address::SERVER_V6], 7)?;
     let _names = service::Dns::start(
@@ -21,7 +28,6 @@ fn main() -> Result<ExitCode> {
         ],
     )?;
     explain(&lab);
-    let words: Vec<String> = std::env::args().skip(1).collect();
     let (program, arguments) = words
         .split_first()
         .map_or(("/bin/bash", &[][..]), |(first, rest)| (first, rest));
@@ -34,6 +40,31 @@ fn main() -> Result<ExitCode> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The server's link, if it is to be a bad one, and the words behind the options.
+fn impairment(mut words: &[String]) -> Result<(Option<Impairment>, &[String])> {
+    let mut impairment = None;
+    while let [option, rest @ ..] = words
+        && option.starts_with("--")
+    {
+        let [number, rest @ ..] = rest else {
+            bail!("{option} needs a number");
+        };
+        let number = number
+            .parse()
+            .with_context(|| format!("{option}: `{number}` is no number"))?;
+        let bad = impairment.get_or_insert_with(Impairment::default);
+        match option.as_str() {
+            "--delay" => bad.delay = Duration::from_millis(number),
+            "--loss" => bad.loss = Share::percent(number),
+            _ => bail!(
+                "unknown option {option}: lab [--delay MILLISECONDS] [--loss PERCENT] [COMMAND ARG...]"
+            ),
+        }
+        words = rest;
+    }
+    Ok((impairment, words))
 }
 
 fn explain(lab: &Lab) {

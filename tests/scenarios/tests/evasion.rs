@@ -1,14 +1,22 @@
-//! Host capture: programs that a rule is about and that try to look like something else.
+//! Programs that a rule is about and that try to look like something else, under either capture.
+
+use std::path::Path;
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Lab, User, address, service};
+use tidegate_lab::{Capture, Lab, Session, address, service, under_both_captures};
 
 const ECHO: u16 = 7;
 /// Outside of `ip_local_port_range`: what leaves from here may be a service's answer.
 const SERVICE_PORT: u16 = 20_000;
 
+under_both_captures! {
+    a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other,
+    where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in,
+    a_source_route_leads_round_no_rule,
+}
+
 /// Asks the echo service from this port, and prints `echoed`, `timeout` or the error's name.
-fn ask_from(lab: &Lab, program: &str, server: &str, port: u16) -> Result<String> {
+fn ask_from(session: &Session<'_>, program: &Path, server: &str, port: u16) -> Result<String> {
     let (family, any) = if server.contains(':') {
         ("AF_INET6", "::")
     } else {
@@ -29,28 +37,22 @@ except TimeoutError:
 except OSError as error:
     print(errno.errorcode[error.errno])"
     );
-    let script = lab.file("ask.py", script)?;
-    let program = lab.folder().join(program);
-    let said = lab.host.bash_as(
-        User::ALICE,
-        &format!("{} {}", program.display(), script.display()),
-    )?;
-    said.success()
+    session.program(&program.display().to_string(), &script)
 }
 
-#[test]
-fn a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other() -> Result<()> {
+fn a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other(
+    capture: Capture,
+) -> Result<()> {
     let lab = Lab::new()?;
     let servers = [address::SERVER_V4, address::SERVER_V6];
     let echo = service::UdpEcho::start(&lab.server, &servers, ECHO)?;
-    for name in ["red", "green"] {
-        lab.program("/usr/bin/python3", name)?;
-    }
+    let red = lab.program("/usr/bin/python3", "red")?;
+    let green = lab.program("/usr/bin/python3", "green")?;
     let rule = "[[rule]]\nname = \"no\"\napp = \"**/red\"\naction = \"block\"\n";
-    let tidegate = lab.tidegate(rule)?;
+    let session = lab.captured(capture, rule)?;
     for server in servers {
         for port in [0, SERVICE_PORT] {
-            let said = ask_from(&lab, "red", server, port)?;
+            let said = ask_from(&session, &red, server, port)?;
             ensure!(
                 ["EACCES", "EHOSTUNREACH", "ECONNREFUSED"].contains(&said.as_str()),
                 "{server} from {port}: {said}"
@@ -59,10 +61,12 @@ fn a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other() -> R
         ensure!(echo.peers().is_empty(), "{:?}", echo.peers());
     }
     for server in servers {
-        let said = ask_from(&lab, "green", server, SERVICE_PORT)?;
+        let said = ask_from(&session, &green, server, SERVICE_PORT)?;
         ensure!(said == "echoed", "{server}: {said}");
     }
-    for flow in tidegate.flows()? {
+    let flows = session.gateway().flows()?;
+    ensure!(flows.len() == 6, "{flows:?}");
+    for flow in flows {
         let expected = if flow["app"]["name"] == "red" {
             "block"
         } else {
@@ -73,31 +77,34 @@ fn a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other() -> R
     Ok(())
 }
 
-#[test]
-fn where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in() -> Result<()> {
+fn where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in(
+    capture: Capture,
+) -> Result<()> {
     let lab = Lab::new()?;
     let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], ECHO)?;
-    lab.program("/usr/bin/python3", "green")?;
+    let green = lab.program("/usr/bin/python3", "green")?;
     let closed = "[policy]\ndefault = \"block\"\n";
     let opened = format!(
         "{closed}[[rule]]\ndirection = \"in\"\nport = \"udp/{SERVICE_PORT}\"\naction = \"allow\"\n"
     );
-    for (config, expected) in [
-        (closed, &["EACCES", "EHOSTUNREACH", "ECONNREFUSED"][..]),
-        (&opened, &["echoed"]),
-    ] {
-        let _tidegate = lab.tidegate(config)?;
-        let said = ask_from(&lab, "green", address::SERVER_V4, SERVICE_PORT)?;
+    let refusals = &["EACCES", "EHOSTUNREACH", "ECONNREFUSED"][..];
+    let served = match capture {
+        Capture::Host => &["echoed"][..],
+        // No way leads in, so there are no services whose answers this could be.
+        Capture::Exec => refusals,
+    };
+    for (config, expected) in [(closed, refusals), (&opened, served)] {
+        let session = lab.captured(capture, config)?;
+        let said = ask_from(&session, &green, address::SERVER_V4, SERVICE_PORT)?;
         ensure!(expected.contains(&said.as_str()), "{config}: {said}");
     }
     Ok(())
 }
 
-#[test]
-fn a_source_route_leads_round_no_rule() -> Result<()> {
+fn a_source_route_leads_round_no_rule(capture: Capture) -> Result<()> {
     let lab = Lab::new()?;
     let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V6], ECHO)?;
-    let tidegate = lab.tidegate("")?;
+    let session = lab.captured(capture, "")?;
     // Segment routing (RFC 8754), the one type that an ordinary user may set: the server, by way of the server.
     let script = format!(
         "
@@ -114,10 +121,10 @@ s.sendto(b'open', ('{server}', {ECHO}))
 print(s.recv(100).decode())",
         server = address::SERVER_V6
     );
-    let said = lab.host.python_as(User::ALICE, &script)?.success()?;
+    let said = session.python(&script)?.success()?;
     ensure!(said == "open", "{said}");
     ensure!(echo.peers().len() == 1, "{:?}", echo.peers());
-    let dropped = &tidegate.status()?["counters"]["packets_dropped"]["source route"];
+    let dropped = &session.gateway().status()?["counters"]["packets_dropped"]["source route"];
     ensure!(*dropped == 3, "{dropped}");
     Ok(())
 }

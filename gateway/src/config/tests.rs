@@ -20,10 +20,11 @@ strict_marks = true
 
 [policy]
 default = "block"
+unattributed = "drop"
 
 [[rule]]
 name = "no updates from the editor"
-app = { path = "/usr/share/code/*", uid = 1000, unit = "a.service", container = "0123456789ab", parent = "/bin/sh" }
+app = { path = "/usr/share/code/*", name = "code", uid = 1000, user = "root", unit = "a.service", container = "0123456789ab", parent = "/bin/sh" }
 to = ["203.0.113.0/24", "2001:db8::/32"]
 port = ["tcp/443", "udp/8000-9000"]
 direction = "out"

@@ -1,31 +1,43 @@
 //! How many connections each program is making just now: one that calls thousands of dead addresses must not take the room
 //! in which every other program's connections begin.
 
+use std::path::PathBuf;
+
 use rustc_hash::FxHashMap;
 use tidegate_netstack::FlowId;
 
 use super::{Entry, Worker};
 
-/// Most connections that one program may be making at once: a quarter of what the stack holds half-open.
-const MOST_PER_PROGRAM: usize = 1_024;
-/// Who makes a connection: a process, or all that nobody could name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Of the connections that may be in the making, the part that is for one program alone: one of so many.
+const SHARE: usize = 4;
+
+/// Who makes a connection: all processes of one user that run one executable, or all that nobody could name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
-    Process(u32),
+    Program { uid: u32, path: PathBuf },
     Unknown,
 }
 
 /// Connections on their way, by program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dialing {
     by_caller: FxHashMap<Caller, usize>,
+    most: usize,
 }
 
 impl Dialing {
+    /// For a stack that holds at most `half_open` connections in the making.
+    pub(super) fn new(half_open: usize) -> Self {
+        Self {
+            by_caller: FxHashMap::default(),
+            most: (half_open / SHARE).max(1),
+        }
+    }
+
     /// Counts one more; false if there are too many.
     fn begin(&mut self, caller: Caller) -> bool {
         let count = self.by_caller.entry(caller).or_default();
-        if *count >= MOST_PER_PROGRAM {
+        if *count >= self.most {
             return false;
         }
         *count += 1;
@@ -33,11 +45,11 @@ impl Dialing {
     }
 
     /// One stands, or has failed.
-    pub(super) fn end(&mut self, caller: Caller) {
-        if let Some(count) = self.by_caller.get_mut(&caller) {
+    pub(super) fn end(&mut self, caller: &Caller) {
+        if let Some(count) = self.by_caller.get_mut(caller) {
             *count -= 1;
             if *count == 0 {
-                self.by_caller.remove(&caller);
+                self.by_caller.remove(caller);
             }
         }
     }
@@ -50,7 +62,7 @@ impl Worker {
             return false;
         };
         let caller = caller(entry);
-        let may = self.dialing.begin(caller);
+        let may = self.dialing.begin(caller.clone());
         entry.dialing = may.then_some(caller);
         may
     }
@@ -60,32 +72,42 @@ fn caller(entry: &Entry) -> Caller {
     entry
         .apps
         .first()
-        .map_or(Caller::Unknown, |app| Caller::Process(app.pid))
+        .map_or(Caller::Unknown, |app| Caller::Program {
+            uid: app.uid,
+            path: app.path.clone(),
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn caller(path: &str) -> Caller {
+        Caller::Program {
+            uid: 1000,
+            path: path.into(),
+        }
+    }
+
     #[test]
     fn a_program_at_its_limit_leaves_room_for_others() {
-        let mut dialing = Dialing::default();
-        let (greedy, modest) = (Caller::Process(1), Caller::Process(2));
-        for _ in 0..MOST_PER_PROGRAM {
-            assert!(dialing.begin(greedy));
+        let mut dialing = Dialing::new(40);
+        let greedy = caller("/usr/bin/greedy");
+        for _ in 0..10 {
+            assert!(dialing.begin(greedy.clone()));
         }
-        assert!(!dialing.begin(greedy));
-        assert!(dialing.begin(modest) && dialing.begin(Caller::Unknown));
-        dialing.end(greedy);
-        assert!(dialing.begin(greedy) && !dialing.begin(greedy));
+        assert!(!dialing.begin(greedy.clone()));
+        assert!(dialing.begin(caller("/usr/bin/modest")) && dialing.begin(Caller::Unknown));
+        dialing.end(&greedy);
+        assert!(dialing.begin(greedy.clone()) && !dialing.begin(greedy));
     }
 
     #[test]
     fn who_makes_no_connection_is_not_remembered() {
-        let mut dialing = Dialing::default();
-        assert!(dialing.begin(Caller::Process(1)));
-        dialing.end(Caller::Process(1));
-        dialing.end(Caller::Process(1));
+        let mut dialing = Dialing::new(4);
+        assert!(dialing.begin(caller("/usr/bin/one")));
+        dialing.end(&caller("/usr/bin/one"));
+        dialing.end(&caller("/usr/bin/one"));
         assert!(dialing.by_caller.is_empty());
     }
 }

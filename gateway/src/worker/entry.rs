@@ -127,7 +127,7 @@ impl Worker {
             return;
         };
         if let Some(caller) = entry.dialing.take() {
-            self.dialing.end(caller);
+            self.dialing.end(&caller);
         }
         let outcome = outcome.map_err(|failed| {
             self.shared.counters.dial_failures.add(failed.counted);
@@ -197,7 +197,7 @@ impl Worker {
     }
 
     fn release(&mut self, flow: FlowId, entry: Entry) {
-        if let Some(caller) = entry.dialing {
+        if let Some(caller) = &entry.dialing {
             self.dialing.end(caller);
         }
         match entry.path {

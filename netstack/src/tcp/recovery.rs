@@ -144,7 +144,11 @@ impl Recovery {
         let probe_arrived = self
             .probe
             .is_some_and(|end| self.sacked.end().is_some_and(|last| !is_before(last, end)));
-        let enough = if probe_arrived { 0 } else { (DUPLICATES - 1) * self.mss };
+        let enough = if probe_arrived {
+            0
+        } else {
+            (DUPLICATES - 1) * self.mss
+        };
         let mut above = 0;
         for (n, range) in (1..).zip(self.sacked.iter().rev()) {
             above += range.len();
@@ -267,7 +271,10 @@ mod tests {
         assert_eq!(recovery.detect(flight), Verdict::Lost);
         assert_eq!(again(&mut recovery, flight), [range(0, 1_000)]);
         recovery.acknowledged(4_000);
-        assert_eq!(again(&mut recovery, range(4_000, 10_000)), [range(4_000, 5_000)]);
+        assert_eq!(
+            again(&mut recovery, range(4_000, 10_000)),
+            [range(4_000, 5_000)]
+        );
         assert_eq!(recovery.acknowledged(10_000), Verdict::Recovered);
     }
 

@@ -217,7 +217,9 @@ const PIN_CAPTURE: &str = "
             ip $family route change $route table 5100 congctl cubic || exit
         done
     done
-    ip route show table 5100 | grep -q cubic";
+    for family in -4 -6; do
+        ip $family route show default table 5100 | grep tide0 | grep -q cubic || exit
+    done";
 
 fn is_installed(program: &str) -> bool {
     Command::new("which")

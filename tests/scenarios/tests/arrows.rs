@@ -249,8 +249,9 @@ fn code(folder: &Path) -> Result<Vec<(PathBuf, usize, String)>> {
             continue;
         }
         let source = fs::read_to_string(&file)?;
-        // Tests come last in a file.
-        let source = source.split("\n#[cfg(test)]").next().unwrap_or_default();
+        // Tests come last in a file; those in a file of their own are only named.
+        let source = source.split("\n#[cfg(test)]\nmod tests {").next();
+        let source = source.unwrap_or_default();
         let statements = source
             .lines()
             .enumerate()

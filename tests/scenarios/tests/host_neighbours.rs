@@ -80,6 +80,8 @@ fn two_rules_without_a_preference_take_captured_traffic_away_for_a_second_at_mos
         })?;
     }
     let status = tidegate.status()?;
+    let named = status["capture"]["overtaken"].to_string();
+    ensure!(named.contains("lookup 200"), "{status}");
     ensure!(tidegate.process().stop()? == 0, "{status}");
     lab.host.bash(VPN_CLIENT_LEAVES)?.success()?;
     before.ensure_equals(&lab.host.network_state()?)

@@ -187,8 +187,13 @@ impl ProcessDirectory {
         Ok(Looked { found, looked })
     }
 
-    /// Calls `each` with the inode and the descriptor of every socket that it has. Returns how many descriptors it has.
-    pub(super) fn for_each_socket(&self, mut each: impl FnMut(u32, u32)) -> io::Result<usize> {
+    /// Calls `each` with the inode and the descriptor of every socket among its first `most` descriptors. Returns how many
+    /// it looked at.
+    pub(super) fn for_each_socket(
+        &self,
+        most: usize,
+        mut each: impl FnMut(u32, u32),
+    ) -> io::Result<usize> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(&self.directory, c"fd", flags, Mode::empty())?;
         let mut looked = 0;
@@ -200,7 +205,11 @@ impl ProcessDirectory {
             {
                 each(inode, number);
             }
-            Continue::On
+            if looked < most {
+                Continue::On
+            } else {
+                Continue::Stop
+            }
         })?;
         Ok(looked)
     }

@@ -127,6 +127,10 @@ impl Processes {
 
     /// The programs of those who were found, and a note of them and of what was seen by the way.
     fn name(&self, found: &Found, socket: &SocketInfo) -> Option<Owners> {
+        if !found.seen.is_empty() {
+            let seen = found.seen.iter().copied().collect();
+            self.memory().seen = seen;
+        }
         // A holder that has gone in the meantime is none.
         let named = found
             .holders
@@ -136,9 +140,6 @@ impl Processes {
         let first = *holders.first()?;
         let coverage = found.coverage;
         let mut memory = self.memory();
-        if !found.seen.is_empty() {
-            memory.seen = found.seen.iter().copied().collect();
-        }
         if memory.searches.len() >= MOST_SEARCHES {
             memory.searches.clear();
         }

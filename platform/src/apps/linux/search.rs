@@ -86,10 +86,11 @@ impl Found {
             .any(|(process, _)| process.has_thread(id))
     }
 
-    /// Looks through all of a process's descriptors, and notes the sockets among them.
+    /// Looks through all of a process's descriptors, as far as the search may go, and notes the sockets among them.
     fn look_through(&mut self, process: ProcessDirectory, inode: u32) {
         let (pid, mut found) = (process.pid, None);
-        let looked = process.for_each_socket(|socket, descriptor| {
+        let most = MOST_DESCRIPTORS.saturating_sub(self.descriptors);
+        let looked = process.for_each_socket(most, |socket, descriptor| {
             if socket == inode {
                 found.get_or_insert(descriptor);
             }

@@ -43,6 +43,15 @@ struct Search {
 }
 
 impl Processes {
+    /// The programs that hold the socket: the likely ones, or else by a search through all processes.
+    ///
+    /// # Errors
+    /// [`Unattributed`]: why none is known.
+    pub fn owners_somewhere(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
+        self.owners_nearby(socket)
+            .map_or_else(|| self.owners(socket), Ok)
+    }
+
     /// The programs that hold the socket, by a search through all processes: milliseconds. Where one holds it on another's
     /// behalf, the program is that other's.
     ///

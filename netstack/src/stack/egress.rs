@@ -48,9 +48,7 @@ impl Stack {
             self.bury(now, id);
             return Some(reset);
         }
-        let outgoing = tcp
-            .engine
-            .transmit(now, &flow.key, self.link, &self.pool);
+        let outgoing = tcp.engine.transmit(now, &flow.key, self.link, &self.pool);
         if outgoing.is_some() {
             self.turns.push_back(id);
             return outgoing;

@@ -129,7 +129,11 @@ mod tests {
         }
         assert_eq!(congestion.cwnd(), 11 * MSS);
         congestion.acknowledged(11 * MSS, MSS);
-        assert_eq!(congestion.cwnd(), 11 * MSS, "an unused window does not grow");
+        assert_eq!(
+            congestion.cwnd(),
+            11 * MSS,
+            "an unused window does not grow"
+        );
         congestion.timed_out(11 * MSS);
         assert_eq!(congestion.cwnd(), MSS);
     }

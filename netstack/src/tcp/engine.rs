@@ -27,8 +27,8 @@ use crate::tcp::segment::{Segment, option, option_value};
 use crate::tcp::send::{Room, SendBuffer};
 use crate::tcp::sequence::{ahead, distance, length};
 
-use self::timer::Timer;
 pub(crate) use self::ingest::Reply;
+use self::timer::Timer;
 pub(crate) use self::transmit::Outgoing;
 
 /// Segment size towards a program that names none (RFC 9293 section 3.7.1).
@@ -310,7 +310,8 @@ impl Engine {
     pub(crate) fn room(&self, pool: &Pool) -> Room {
         let may_send = matches!(self.state, State::Established | State::CloseWait);
         let left = self.most_send.saturating_sub(self.send.len());
-        if !may_send || self.finish != Finish::No || left < WORTHWHILE_ROOM.min(self.most_send / 4) {
+        if !may_send || self.finish != Finish::No || left < WORTHWHILE_ROOM.min(self.most_send / 4)
+        {
             return Room::Nothing;
         }
         self.send.room(left, pool)

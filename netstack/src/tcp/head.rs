@@ -146,7 +146,10 @@ impl Head {
         let (sum, offload) = match offloads {
             Offloads::None => {
                 let sum = sum.bytes(header).bytes(payload[0]);
-                (sum.bytes_at(payload[0].len(), payload[1]).finish(), Offload::default())
+                (
+                    sum.bytes_at(payload[0].len(), payload[1]).finish(),
+                    Offload::default(),
+                )
             }
             Offloads::Segmentation => {
                 let is_several = payload_len > usize::from(segment_size.get());

@@ -170,10 +170,19 @@ mod tests {
         let mut ranges = Ranges::default();
         for n in 0..64 {
             let start = n * 10;
-            assert!(ranges.insert(Range { start, end: start + 5 }));
+            assert!(ranges.insert(Range {
+                start,
+                end: start + 5
+            }));
         }
-        assert!(!ranges.insert(Range { start: 1_000, end: 1_005 }));
+        assert!(!ranges.insert(Range {
+            start: 1_000,
+            end: 1_005
+        }));
         assert!(ranges.insert(Range { start: 3, end: 12 }), "it joins two");
-        assert!(ranges.insert(Range { start: 1_000, end: 1_005 }));
+        assert!(ranges.insert(Range {
+            start: 1_000,
+            end: 1_005
+        }));
     }
 }

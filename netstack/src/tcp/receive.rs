@@ -167,7 +167,9 @@ mod tests {
     use super::*;
 
     fn stream(len: usize) -> Vec<u8> {
-        (0..len).map(|at| (at * 7 + at / 251).to_le_bytes()[0]).collect()
+        (0..len)
+            .map(|at| (at * 7 + at / 251).to_le_bytes()[0])
+            .collect()
     }
 
     proptest! {
@@ -219,7 +221,13 @@ mod tests {
         let mut pool = Pool::new(64 << 20);
         let mut buffer = ReceiveBuffer::default();
         assert_eq!(buffer.insert(0, 100, &[2; 100], &mut pool), 0);
-        assert_eq!(buffer.beyond().iter().collect::<Vec<_>>(), [Range { start: 100, end: 200 }]);
+        assert_eq!(
+            buffer.beyond().iter().collect::<Vec<_>>(),
+            [Range {
+                start: 100,
+                end: 200
+            }]
+        );
         assert_eq!(buffer.insert(0, 0, &[1; 100], &mut pool), 200);
         assert!(buffer.beyond().is_empty());
         assert_eq!(buffer.readable(), [[1; 100], [2; 100]].concat());

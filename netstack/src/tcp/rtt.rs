@@ -105,8 +105,14 @@ mod tests {
         assert_eq!(RoundTrip::default().timeout(), 1_000 * MS);
         assert_eq!(measured(&[100]).timeout(), 300 * MS);
         // RTTVAR = 3/4 * 50 + 1/4 * 100, SRTT = 7/8 * 100 + 1/8 * 200
-        assert_eq!(measured(&[100, 200]).smoothed(), Some(Duration::from_micros(112_500)));
-        assert_eq!(measured(&[100, 200]).timeout(), Duration::from_micros(362_500));
+        assert_eq!(
+            measured(&[100, 200]).smoothed(),
+            Some(Duration::from_micros(112_500))
+        );
+        assert_eq!(
+            measured(&[100, 200]).timeout(),
+            Duration::from_micros(362_500)
+        );
     }
 
     #[test]

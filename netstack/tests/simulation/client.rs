@@ -55,11 +55,7 @@ impl Client {
         socket.set_nagle_enabled(false);
         let mut sockets = SocketSet::new(vec![]);
         socket
-            .connect(
-                interface.context(),
-                (IpAddress::from(far), 443),
-                PORT,
-            )
+            .connect(interface.context(), (IpAddress::from(far), 443), PORT)
             .unwrap();
         let handle = sockets.add(socket);
         Self {

@@ -154,9 +154,7 @@ impl Stack {
         match reply {
             Reply::None => {}
             Reply::Acknowledge => {
-                let answer = tcp
-                    .engine
-                    .acknowledgement(&flow.key, self.link, &self.pool);
+                let answer = tcp.engine.acknowledgement(&flow.key, self.link, &self.pool);
                 self.answers.push(answer.head.as_ref(), answer.head.offload);
             }
             Reply::Reset => {

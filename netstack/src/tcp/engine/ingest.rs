@@ -170,8 +170,7 @@ impl Engine {
     /// RFC 9293 section 3.10.7.4: an older segment does not change the window.
     fn take_window(&mut self, segment: &Segment) {
         let is_older = is_before(segment.sequence, self.snd_wl1)
-            || segment.sequence == self.snd_wl1
-                && is_before(segment.acknowledgement, self.snd_wl2);
+            || segment.sequence == self.snd_wl1 && is_before(segment.acknowledgement, self.snd_wl2);
         if is_older || is_before(segment.acknowledgement, self.snd_una) {
             return;
         }
@@ -214,7 +213,8 @@ impl Engine {
         let flight = self.flight().len();
         let fin_acked = self.finish == Finish::Sent && ack == self.snd_nxt;
         let acked = ack.wrapping_sub(self.snd_una);
-        self.send.acknowledge(length(acked - u32::from(fin_acked)), pool);
+        self.send
+            .acknowledge(length(acked - u32::from(fin_acked)), pool);
         self.snd_una = ack;
         self.rtt.acknowledged(ack, now);
         if !self.recovery.is_fast() {
@@ -247,7 +247,9 @@ impl Engine {
         let known = length(ahead(segment.sequence, self.rcv_nxt)).min(payload.len());
         let new = &payload[known..];
         let sequence = segment.sequence.wrapping_add(distance(known));
-        let edge = self.fin.map_or(self.rcv_adv, |fin| earlier(fin, self.rcv_adv));
+        let edge = self
+            .fin
+            .map_or(self.rcv_adv, |fin| earlier(fin, self.rcv_adv));
         let room = length(ahead(sequence, edge));
         let fits = &new[..new.len().min(room)];
         if segment.has(flag::FIN) && fits.len() == new.len() {

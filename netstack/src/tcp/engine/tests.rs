@@ -46,7 +46,9 @@ impl Seen {
         let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap()).wrapping_sub(IRS);
         let blocks = &self.options[at + 2..at + usize::from(self.options[at + 1])];
         let blocks = blocks.chunks(8);
-        blocks.map(|block| (number(&block[..4]), number(&block[4..]))).collect()
+        blocks
+            .map(|block| (number(&block[..4]), number(&block[4..])))
+            .collect()
     }
 }
 
@@ -252,7 +254,10 @@ fn what_comes_behind_a_gap_is_kept_and_told_at_once_the_latest_first() {
     assert_eq!(told.sack(), [(1_001, 3_001), (4_001, 5_001)]);
     assert_eq!(told.acknowledgement, 1);
     bench.data(1, &[1; 1_000], 0);
-    assert_eq!(bench.engine.readable(), [[1; 1_000], [2; 1_000], [3; 1_000]].concat());
+    assert_eq!(
+        bench.engine.readable(),
+        [[1; 1_000], [2; 1_000], [3; 1_000]].concat()
+    );
     assert_eq!(bench.out()[0].acknowledgement, 3_001);
 }
 
@@ -265,7 +270,11 @@ fn a_fin_behind_a_gap_ends_the_stream_once_the_gap_is_filled() {
     assert!(bench.engine.fin_received());
     assert_eq!(bench.read(), 200);
     assert_eq!(bench.out()[0].acknowledgement, 202);
-    assert_eq!(bench.data(101, &[2; 100], flag::FIN), Reply::Acknowledge, "it comes again");
+    assert_eq!(
+        bench.data(101, &[2; 100], flag::FIN),
+        Reply::Acknowledge,
+        "it comes again"
+    );
 }
 
 #[test]
@@ -361,7 +370,10 @@ fn a_closed_window_is_asked_for_until_it_opens() {
     assert!(bench.out().is_empty());
     assert_eq!(bench.wait(), 200 * MS);
     let probe = bench.out();
-    assert_eq!((probe.len(), probe[0].sequence, probe[0].payload.len()), (1, 0, 0));
+    assert_eq!(
+        (probe.len(), probe[0].sequence, probe[0].payload.len()),
+        (1, 0, 0)
+    );
     assert_eq!(bench.wait(), 400 * MS);
     assert_eq!(bench.out().len(), 1);
     bench.ack_with(1, 64_000, &[]);
@@ -410,7 +422,11 @@ fn the_window_opens_as_bytes_are_read_and_its_edge_never_goes_back() {
         at += 1_000;
     }
     let full = edge(&bench);
-    assert_eq!(bench.data(at, &[0; 1_000], 0), Reply::Acknowledge, "a part does not fit");
+    assert_eq!(
+        bench.data(at, &[0; 1_000], 0),
+        Reply::Acknowledge,
+        "a part does not fit"
+    );
     while bench.read() > 0 {}
     let update = bench.out();
     assert_eq!(update.len(), 1, "the program must hear of it");
@@ -431,7 +447,11 @@ fn who_sends_much_is_promised_much() {
     assert_eq!(bench.engine.window, 1 << 20);
     bench.engine.release(&mut bench.pool);
     assert_eq!(bench.pool.lent(), 0);
-    assert_eq!(bench.pool.admit(), Some(64 << 10), "the promise is given back");
+    assert_eq!(
+        bench.pool.admit(),
+        Some(64 << 10),
+        "the promise is given back"
+    );
 }
 
 #[test]
@@ -442,7 +462,11 @@ fn strangers_are_challenged_and_not_too_often() {
     assert_eq!(bench.put(&rst(next.wrapping_add(100))), Reply::Acknowledge);
     assert_eq!(bench.put(&rst(next.wrapping_add(200))), Reply::None);
     bench.now += 200 * MS;
-    assert_eq!(bench.ack(5_000), Reply::Acknowledge, "of what was never sent");
+    assert_eq!(
+        bench.ack(5_000),
+        Reply::Acknowledge,
+        "of what was never sent"
+    );
     assert_eq!(bench.put(&rst(next.wrapping_sub(1))), Reply::None);
     assert_eq!(bench.engine.phase(), Phase::Open);
     assert_eq!(bench.put(&rst(next)), Reply::None);

@@ -56,7 +56,8 @@ impl Engine {
         let most = link.most_at_once(key, self.segment_size());
         if let Some(lost) = self.lost_segment(most) {
             let outgoing = self.segment(lost, key, link, pool);
-            self.recovery.sent_again(lost.start.wrapping_add(outgoing.sequence_len()));
+            self.recovery
+                .sent_again(lost.start.wrapping_add(outgoing.sequence_len()));
             self.rtt.sent_again();
             self.start_timer(now);
             return Some(outgoing);
@@ -70,7 +71,10 @@ impl Engine {
                 let flight = self.flight();
                 let start = flight.end.wrapping_sub(flight.len().min(most));
                 self.rtt.sent_again();
-                let tail = Range { start, end: flight.end };
+                let tail = Range {
+                    start,
+                    end: flight.end,
+                };
                 return Some(self.segment(tail, key, link, pool));
             }
             Probe::Window => return Some(self.window_probe(key, link, pool)),

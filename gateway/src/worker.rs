@@ -88,7 +88,7 @@ pub struct Worker {
     stack: Stack,
     flows: FxHashMap<FlowId, Entry>,
     sources: Slab<Source>,
-    /// Flows whose sockets or rings have something to move.
+    /// Flows whose sockets or buffers have something to move.
     ready: VecDeque<FlowId>,
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
     dialing: Dialing,

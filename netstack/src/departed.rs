@@ -2,7 +2,7 @@
 //!
 //! A small record per tuple takes the place of a flow whose packets may still come: a connection in TIME-WAIT (RFC 9293
 //! section 3.3.2), one that was reset while segments were under way, a flow that is refused by silence. The record holds
-//! no rings. It needs no timer of its own either: it is ignored after its time, and swept when others are added or, once
+//! no buffers. It needs no timer of its own either: it is ignored after its time, and swept when others are added or, once
 //! all is quiet, in one go.
 
 use std::collections::{HashMap, VecDeque};

@@ -25,7 +25,17 @@ pub(crate) struct Recovery {
     duplicates: u32,
     /// The end of what was sent as a probe for a lost tail.
     probe: Option<u32>,
+    /// Whether the time-out may have been nothing but a slow program.
+    doubt: Doubt,
     mss: u32,
+}
+
+/// Whether a time-out is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    No,
+    /// The program says what arrives behind a gap, and said nothing.
+    Reasonable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +70,7 @@ impl Recovery {
             lost_until: iss,
             duplicates: 0,
             probe: None,
+            doubt: Doubt::No,
             mss,
         }
     }
@@ -96,6 +107,13 @@ impl Recovery {
             Phase::Fast | Phase::TimedOut if !is_before(snd_una, self.point) => {
                 self.phase = Phase::Open;
                 self.probe = None;
+                Verdict::Recovered
+            }
+            // More arrived than was sent again, and none of it behind a gap: it was only slow (RFC 5682's idea).
+            Phase::TimedOut
+                if self.doubt == Doubt::Reasonable && is_before(self.high_rxt, snd_una) =>
+            {
+                self.phase = Phase::Open;
                 Verdict::Recovered
             }
             Phase::Fast if self.sacked.is_empty() => {
@@ -160,8 +178,13 @@ impl Recovery {
         by_count.then(|| earlier(flight.start.wrapping_add(self.mss), flight.end))
     }
 
-    /// A time-out passed: what is under way and did not arrive is lost.
-    pub(crate) fn timed_out(&mut self, flight: Range) {
+    /// A time-out passed: what is under way and did not arrive is lost. `says_gaps`: the program uses SACK.
+    pub(crate) fn timed_out(&mut self, flight: Range, says_gaps: bool) {
+        self.doubt = if says_gaps && self.sacked.is_empty() {
+            Doubt::Reasonable
+        } else {
+            Doubt::No
+        };
         self.phase = Phase::TimedOut;
         self.point = flight.end;
         self.high_rxt = flight.start;
@@ -288,6 +311,17 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_that_was_only_slowness_sends_no_more_than_one_segment_again() {
+        for (says_gaps, verdict) in [(true, Verdict::Recovered), (false, Verdict::Nothing)] {
+            let mut recovery = Recovery::new(0, MSS);
+            recovery.timed_out(range(0, 10_000), says_gaps);
+            recovery.sent_again(1_000);
+            assert_eq!(recovery.acknowledged(1_000), Verdict::Nothing);
+            assert_eq!(recovery.acknowledged(3_000), verdict);
+        }
+    }
+
+    #[test]
     fn a_probe_that_arrives_shows_the_gap_before_it() {
         let mut recovery = Recovery::new(0, MSS);
         recovery.probed(3_000);
@@ -305,7 +339,7 @@ mod tests {
                 recovery.sacked(range(start, start + MSS));
             }
             let end = u32::try_from(arrived.len()).unwrap() * MSS;
-            recovery.timed_out(range(0, end));
+            recovery.timed_out(range(0, end), true);
             prop_assert_eq!(recovery.pipe(range(0, end)), 0);
             let sent: u32 = again(&mut recovery, range(0, end)).iter().map(|range| range.len()).sum();
             let missing = arrived.iter().filter(|arrived| !**arrived).count();

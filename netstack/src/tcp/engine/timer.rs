@@ -83,7 +83,7 @@ impl Engine {
                     self.syn_ack = Due::Now;
                 } else {
                     self.congestion.timed_out(self.flight().len());
-                    self.recovery.timed_out(self.flight());
+                    self.recovery.timed_out(self.flight(), self.sack);
                 }
                 self.timer = Some((Timer::Retransmission, now + self.rtt.timeout()));
             }

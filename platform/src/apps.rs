@@ -24,11 +24,15 @@ mod inet_table;
 mod linux;
 #[cfg(any(target_os = "linux", test))]
 mod process_stat;
+#[cfg(target_os = "linux")]
+mod senders;
 
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
 pub use linux::{AppFinder, DiagSocket, Processes};
+#[cfg(target_os = "linux")]
+pub use senders::{Sender, Senders, SendersError};
 
 /// A socket that the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,6 +7,8 @@
 //! `policy`'s decision.
 
 pub mod apps;
+#[cfg(target_os = "linux")]
+mod bpf;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 pub mod emit;

@@ -1,5 +1,7 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bpf;
 pub(crate) mod descriptor;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::descriptors::ProcessDirectory;
 use crate::apps::cgroup;
@@ -56,11 +56,7 @@ impl Program {
             .map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
         let membership = membership.unwrap_or_default();
         Self {
-            name: path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
+            name: file_name(&path),
             path,
             command_line: arguments(&image.command_line),
             parents: parents(stat.parent),
@@ -79,7 +75,15 @@ fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
     OsString::from_vec(link).into()
 }
 
-pub(super) fn arguments(command_line: &[u8]) -> Vec<String> {
+/// The name under which rules know an executable.
+pub(in crate::apps) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
+
+pub(in crate::apps) fn arguments(command_line: &[u8]) -> Vec<String> {
     let command_line = command_line.strip_suffix(b"\0").unwrap_or(command_line);
     if command_line.is_empty() {
         return Vec::new();

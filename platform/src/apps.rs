@@ -105,6 +105,8 @@ pub enum Coverage {
     Nearby,
     /// Until a limit: there may be more.
     Limited,
+    /// Nowhere: the socket is gone, and this is who the kernel noted when it sent.
+    Noted,
 }
 
 /// Why a flow's program is not known.

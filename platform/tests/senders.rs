@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::UnshareFlags;
-use tidegate_platform::apps::{DiagSocket, Senders};
+use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
 use tidegate_platform::link::{LinkSettings, configure};
 use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::App;
@@ -261,10 +261,10 @@ fn run_batch(device: &mut File, senders: &Senders, copies: &Copies, numbers: std
         let way = way_of(number);
         let sender = senders.sender(local, remote);
         let sender = sender.unwrap_or_else(|| panic!("{way}: no note of {local} to {remote}"));
-        let apps = senders.apps(&sender);
-        let apps = apps.unwrap_or_else(|error| panic!("{way}: {error}"));
-        let [app] = apps.as_slice() else {
-            panic!("{way}: {apps:?}")
+        let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+        let owners = owners.unwrap_or_else(|error| panic!("{way}: {error}"));
+        let [app] = owners.apps.as_slice() else {
+            panic!("{way}: {owners:?}")
         };
         let pid = running[usize::from(number - numbers.start)].id();
         check(app, pid, &copies.path(number), way, remote.port());
@@ -303,8 +303,9 @@ fn share_port() {
     let copies = Copies::make("in-turn", 2);
     let paths_of = |(local, remote): (SocketAddr, SocketAddr)| -> Vec<PathBuf> {
         let sender = senders.sender(local, remote).unwrap();
-        let apps = senders.apps(&sender).unwrap();
-        apps.into_iter().map(|app| app.path).collect()
+        let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+        let apps = owners.unwrap().apps.into_iter();
+        apps.map(|app| app.path).collect()
     };
     for number in [0, 1] {
         copies.run(number, "unconnected-4", 4000, FIRST_PORT);

@@ -78,6 +78,7 @@ impl Status {
                 .blind_spots()
                 .iter()
                 .map(|&spot| spot.to_owned())
+                .chain(capture.ebpf.blind_spot())
                 .collect(),
             capture,
             policy: PolicyStatus {

@@ -20,8 +20,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tidegate_policy::App;
 
-use super::{Unattributed, cgroup};
-use crate::bpf::btf::{Btf, BtfError};
+use super::{Coverage, Owners, Unattributed, cgroup};
+use crate::bpf::btf::BtfError;
 use crate::sys::bpf::{self, Hook, MapKind};
 use crate::users::Users;
 
@@ -135,9 +135,10 @@ impl Sender {
         self.last.cookie
     }
 
-    /// Id of the process that sent last.
-    pub fn pid(&self) -> u32 {
-        records::process_id(&self.last.process)
+    fn sends(&self) -> impl Iterator<Item = &Send> {
+        [Some(&self.last), self.before.as_ref()]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -158,13 +159,10 @@ impl Senders {
             network_cookie,
             without_mark,
         };
-        let btf = Btf::of_kernel().map_err(SendersError::Description)?;
-        let offsets = Offsets::find(&btf).map_err(SendersError::Description)?;
-        drop(btf);
-        Self::with(&offsets, scope, &root)
+        Self::with(scope, &root)
     }
 
-    fn with(offsets: &Offsets, scope: Scope, root: &File) -> Result<Self, SendersError> {
+    fn with(scope: Scope, root: &File) -> Result<Self, SendersError> {
         let map = |kind, key: usize, value: usize, entries| {
             bpf::create_map(kind, key, value, entries)
                 .map_err(|source| SendersError::Map { source })
@@ -184,8 +182,10 @@ impl Senders {
         )?;
         let paths = map(MapKind::LruHash, records::IMAGE, records::PATH, PATHS)?;
         let tuples = map(MapKind::LruHash, records::TUPLE, records::SENDS, TUPLES)?;
+        // After the first thing that takes privileges: the description is long.
+        let offsets = Offsets::of_kernel().map_err(SendersError::Description)?;
         let addressed = addressed::program(
-            offsets,
+            &offsets,
             addressed::Maps {
                 desks: desks.as_fd(),
                 senders: senders.as_fd(),
@@ -259,14 +259,36 @@ impl Senders {
         Ok(found.then(|| records::sends(&value)))
     }
 
-    /// The programs of a sender: one, or two if either may have sent.
+    /// Adds what was noted of a datagram's sender to what was found out about its socket: a program that sent belongs to the
+    /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
     ///
     /// # Errors
-    /// [`Unattributed::NoProcess`] where the note about one of them is gone.
-    pub fn apps(&self, sender: &Sender) -> Result<Vec<App>, Unattributed> {
-        let sends = [Some(&sender.last), sender.before.as_ref()];
-        let apps = sends.into_iter().flatten().map(|send| self.app(send));
-        apps.collect::<Option<_>>().ok_or(Unattributed::NoProcess)
+    /// What was found out, where the note is gone too.
+    pub fn complete(
+        &self,
+        sender: &Sender,
+        found: Result<Owners, Unattributed>,
+    ) -> Result<Owners, Unattributed> {
+        let sends = sender.sends();
+        let Ok(mut owners) = found else {
+            let apps: Option<Vec<_>> = sends.map(|send| self.app(send)).collect();
+            let coverage = Coverage::Noted;
+            return apps
+                .map(|apps| Owners { apps, coverage })
+                .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
+        };
+        for send in sends {
+            let path = self.path(&records::image(&send.process));
+            let pid = records::process_id(&send.process);
+            let is_known = owners
+                .apps
+                .iter()
+                .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
+            if !is_known {
+                owners.apps.extend(self.app(send));
+            }
+        }
+        Ok(owners)
     }
 
     fn app(&self, send: &Send) -> Option<App> {

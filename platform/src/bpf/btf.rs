@@ -35,6 +35,8 @@ pub(crate) struct Btf {
     bytes: Vec<u8>,
     /// Where in `bytes` each type begins.
     types: Vec<usize>,
+    /// The structures with a name among them.
+    structures: Vec<usize>,
     /// Where the names begin.
     strings: usize,
 }
@@ -71,12 +73,16 @@ impl Btf {
         let mut btf = Self {
             bytes,
             types: Vec::new(),
+            structures: Vec::new(),
             strings,
         };
         let mut at = begin;
         while at < end {
             btf.types.push(at);
             let head = btf.head(at)?;
+            if head.kind == STRUCT && head.name != 0 {
+                btf.structures.push(at);
+            }
             at = at.checked_add(12)?.checked_add(extra(&head)?)?;
         }
         Some(btf)
@@ -105,14 +111,14 @@ impl Btf {
         structure: &'static str,
         member: &'static str,
     ) -> Result<i16, BtfError> {
-        let is_it = |head: Head| head.kind == STRUCT && self.name_is(head.name, structure);
-        let mut described = self
-            .types
-            .iter()
-            .filter(|at| self.head(**at).is_some_and(is_it));
+        let is_it = |head: Head| self.name_is(head.name, structure);
+        let mut described = self.structures.iter();
         // Parts of the kernel may use one name for different things.
         described
-            .find_map(|at| self.member(*at, member, 0))
+            .find_map(|at| {
+                self.head(*at).is_some_and(is_it).then_some(())?;
+                self.member(*at, member, 0)
+            })
             .filter(|bits| bits % 8 == 0)
             .and_then(|bits| i16::try_from(bits / 8).ok())
             .ok_or(BtfError::NoMember { structure, member })

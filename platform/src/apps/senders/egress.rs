@@ -158,9 +158,13 @@ fn note(program: &mut Assembler, maps: Maps<'_>, out: Label) {
 
     // Nobody knows whose socket this is, so the last note about these addresses is no longer true.
     program.place(forget);
-    program.set_map(R1, maps.tuples);
-    program.stack_address(R2, KEY);
-    program.call(Helper::MapDelete);
+    for forget in [Helper::MapLookup, Helper::MapDelete] {
+        program.set_map(R1, maps.tuples);
+        program.stack_address(R2, KEY);
+        program.call(forget);
+        // Looking takes no lock, and nearly always there is none.
+        program.jump_if(Equal, R0, 0, out);
+    }
 }
 
 /// Writes this send, with none before it. R7 is the sender's key.

@@ -32,7 +32,8 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    pub(super) fn find(btf: &Btf) -> Result<Self, BtfError> {
+    pub(super) fn of_kernel() -> Result<Self, BtfError> {
+        let btf = Btf::of_kernel()?;
         let of = |structure, member| btf.offset(structure, member);
         let path = of("file", "f_path")?;
         let public = of("mount", "mnt")?;

@@ -60,11 +60,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Takes privileges that are not kept.
     let senders = senders::attach(config.capture.ebpf, DiagSocket::open()?.as_fd(), MARK.value);
     // Privileges belong to threads: before the first one starts.
-    if let Err(errors) = privileges::drop_to_needed() {
-        for error in errors {
-            tracing::warn!(%error, "more privileges than needed are kept");
-        }
-    }
+    drop_privileges();
     let facts = keeper.facts()?;
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
@@ -136,6 +132,12 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn drop_privileges() {
+    for error in privileges::drop_to_needed().err().into_iter().flatten() {
+        tracing::warn!(%error, "more privileges than needed are kept");
+    }
 }
 
 fn options(config: &Config) -> CaptureOptions {

@@ -73,13 +73,7 @@ impl Status {
             pid: std::process::id(),
             started: shared.started,
             health: if good { Health::Good } else { Health::Degraded },
-            not_seen: capture
-                .kind
-                .blind_spots()
-                .iter()
-                .map(|&spot| spot.to_owned())
-                .chain(capture.ebpf.blind_spot())
-                .collect(),
+            not_seen: capture.blind_spots(),
             capture,
             policy: PolicyStatus {
                 generation: active.generation,

@@ -70,11 +70,17 @@ impl CaptureStatus {
             ebpf: EbpfStatus::default(),
         }
     }
+
+    /// What this capture does not see, one sentence each.
+    pub fn blind_spots(&self) -> Vec<String> {
+        let spots = self.kind.blind_spots().iter().map(|&spot| spot.to_owned());
+        spots.chain(self.ebpf.blind_spot()).collect()
+    }
 }
 
 impl EbpfStatus {
     /// What is not seen because of it.
-    pub fn blind_spot(&self) -> Option<String> {
+    fn blind_spot(&self) -> Option<String> {
         let missed = "which program sent a datagram and closed its socket at once";
         match self {
             Self::On => None,
@@ -85,8 +91,7 @@ impl EbpfStatus {
 }
 
 impl CaptureKind {
-    /// What this capture does not see, one sentence each.
-    pub fn blind_spots(self) -> &'static [&'static str] {
+    fn blind_spots(self) -> &'static [&'static str] {
         match self {
             Self::Exec => &[
                 "traffic over the loopback inside the command's own namespace",

@@ -41,8 +41,9 @@ const TUPLES: u32 = 8192;
 const SENDERS: u32 = 8192;
 const PROCESSES: u32 = 1024;
 const PATHS: u32 = 2048;
-/// How long after a send its datagram may still wait in the TUN device.
-const RECENT: Duration = Duration::from_secs(2);
+/// How long a datagram may wait for its look-up while another program takes over its port. As long as an unanswered flow
+/// lives: whoever sends with the same addresses until then belongs to the same flow anyway.
+const RECENT: Duration = Duration::from_secs(30);
 /// The first process-id namespace always has this name (`PROC_PID_INIT_INO`, linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 

@@ -1,7 +1,10 @@
 //! Host capture: programs that send one datagram, close its socket and end. Nobody can be asked about them any more, but the
 //! kernel noted who they were.
+//!
+//! The daemon is halted while they run, so that it comes too late for sure.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +28,7 @@ fn a_program_that_is_gone_after_one_datagram_is_judged_by_its_name() -> Result<(
     let tidegate = lab.tidegate(rule)?;
     ensure_on(&tidegate)?;
     let [v4, v6] = servers;
+    let halted = Halted::new(&lab, &tidegate)?;
     lab.host
         .bash(&format!(
             "cd {}; for _ in $(seq {ROUNDS}); do for server in {v4} {v6}; do
@@ -33,6 +37,7 @@ fn a_program_that_is_gone_after_one_datagram_is_judged_by_its_name() -> Result<(
             lab.folder().display(),
         ))?
         .success()?;
+    drop(halted);
     let flows = judged(&tidegate, 4 * ROUNDS)?;
     for flow in &flows {
         let expected = match flow["app"]["name"].as_str() {
@@ -100,13 +105,63 @@ fn what_is_turned_off_is_not_in_the_kernel_and_said_to_be_missing() -> Result<()
     Ok(())
 }
 
+#[test]
+fn who_takes_over_a_port_is_not_named_for_what_was_sent_before() -> Result<()> {
+    let lab = Lab::new()?;
+    for name in ["red", "green"] {
+        lab.program("/usr/bin/python3", name)?;
+    }
+    let tidegate = lab.tidegate("")?;
+    ensure_on(&tidegate)?;
+    let halted = Halted::new(&lab, &tidegate)?;
+    let folder = lab.folder().display();
+    let bound = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 40404))";
+    let send = format!("s.sendto(b'x', ('{}', {ECHO}))", address::SERVER_V4);
+    lab.host
+        .bash(&format!("{folder}/red -c \"{bound}; {send}\""))?
+        .success()?;
+    // Holds the port, and sends nothing.
+    let ready = lab.folder().join("ready");
+    let mut green = lab.host.background(&format!(
+        "exec {folder}/green -c \"{bound}; open('{}', 'w'); time.sleep(60)\"",
+        ready.display()
+    ))?;
+    wait_until("the port is taken over", PATIENCE, || ready.exists())?;
+    drop(halted);
+    let flow = judged(&tidegate, 1)?.remove(0);
+    ensure!(flow["app"]["name"] == "red", "{flow}");
+    ensure!(!green.has_ended());
+    Ok(())
+}
+
+/// A daemon that sleeps until this is dropped.
+struct Halted<'l> {
+    lab: &'l Lab,
+    pid: String,
+}
+
+impl<'l> Halted<'l> {
+    fn new(lab: &'l Lab, tidegate: &Daemon<'_>) -> Result<Self> {
+        let pid = tidegate.status()?["pid"].to_string();
+        lab.host.bash(&format!("kill -STOP {pid}"))?.success()?;
+        Ok(Self { lab, pid })
+    }
+}
+
+impl Drop for Halted<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.host.bash(&format!("kill -CONT {}", self.pid));
+    }
+}
+
 /// How many attachments of BPF programs a process holds.
 fn attachments(pid: &Value) -> Result<usize> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let is_attachment = |target: &std::path::PathBuf| {
-        target.to_string_lossy().contains("bpf_link")
-            || target.to_string_lossy().contains("bpf-link")
+    // `anon_inode:bpf_link`, or `bpf-link`, as kernels call it.
+    let is_attachment = |target: &PathBuf| {
+        let target = target.to_string_lossy();
+        target.contains("bpf") && target.ends_with("link")
     };
     Ok(targets.filter(is_attachment).count())
 }
@@ -122,7 +177,7 @@ fn judged(tidegate: &Daemon<'_>, count: usize) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let waited = wait_until("every flow is judged", PATIENCE, || {
         found = tidegate.flows().unwrap_or_default();
-        found.retain(|flow| is_ours(flow));
+        found.retain(is_ours);
         found.len() >= count && found.iter().all(|flow| flow["verdict"].is_string())
     });
     waited.with_context(|| format!("{} of {count} flows", found.len()))?;

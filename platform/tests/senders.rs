@@ -27,12 +27,13 @@ use tidegate_platform::link::{LinkSettings, configure};
 use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::App;
 
-const TESTS: [(&str, fn()); 3] = [
+const TESTS: [(&str, fn()); 4] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
     (
         "of_two_that_share_a_port_in_turn_both_are_named",
         share_port,
     ),
+    ("of_a_connected_socket_who_connected_it_is_named", lend),
     ("marked_sockets_and_other_networks_leave_no_note", leave_out),
 ];
 const COPIES: u16 = 300;
@@ -48,6 +49,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     match arguments.as_slice() {
+        [first] if first == "cost" => std::thread::spawn(cost).join().unwrap(),
+        [first] if first == "send-through-input" => send_through_input(),
         [first, way, from, to] if first == "send" => send(way, from, to.parse().unwrap()),
         _ if has("--list") && has("--ignored") => {}
         _ if has("--list") => TESTS.iter().for_each(|(name, _)| println!("{name}: test")),
@@ -63,7 +66,7 @@ fn main() {
 }
 
 /// How the many programs send.
-const WAYS: [&str; 7] = [
+const WAYS: [&str; 8] = [
     "unconnected-4",
     "connected-4",
     "unconnected-6",
@@ -71,6 +74,7 @@ const WAYS: [&str; 7] = [
     "mapped",
     "mapped-connected",
     "thread",
+    "deleted",
 ];
 
 /// One of the many programs.
@@ -84,6 +88,9 @@ fn send(way: &str, from: &str, port: u16) {
         _ => (REMOTE_V4.into(), Ipv4Addr::UNSPECIFIED.into()),
     };
     let remote = SocketAddr::new(remote, port);
+    if way == "deleted" {
+        std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
+    }
     let socket = UdpSocket::bind((any, from.parse().unwrap())).unwrap();
     if way.ends_with("connected") || way.starts_with("connected") {
         socket.connect(remote).unwrap();
@@ -94,6 +101,12 @@ fn send(way: &str, from: &str, port: u16) {
     } else {
         socket.send_to(b"x", remote).unwrap();
     }
+}
+
+/// Sends through a socket that another program made and connected.
+fn send_through_input() {
+    let input = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    UdpSocket::from(input).send(b"x").unwrap();
 }
 
 struct Copies {
@@ -317,6 +330,61 @@ fn share_port() {
     // Another peer, another flow: the last user of the port is nothing to it.
     copies.run(0, "unconnected-4", 4000, FIRST_PORT + 1);
     assert_eq!(paths_of(next(&mut device)), [copies.path(0)]);
+}
+
+fn lend() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("lend", 1);
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect((REMOTE_V4, FIRST_PORT)).unwrap();
+    let mut command = Command::new(copies.path(0));
+    command.arg("send-through-input");
+    let status = command.stdin(std::os::fd::OwnedFd::from(socket)).status();
+    assert!(status.unwrap().success());
+    let (local, remote) = next(&mut device);
+    let sender = senders.sender(local, remote).unwrap();
+    let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+    let apps = owners.unwrap().apps;
+    let paths: Vec<_> = apps.iter().map(|app| app.path.as_path()).collect();
+    assert_eq!(paths, [std::env::current_exe().unwrap()]);
+}
+
+/// What a send costs with and without notes: run by hand, `senders cost`.
+fn cost() {
+    let device = silent_network();
+    let link = "link set silent0 txqueuelen 1";
+    let set = Command::new("ip").args(link.split(' ')).status().unwrap();
+    assert!(set.success());
+    for round in 0..5 {
+        let without = time_sends();
+        let senders = attach();
+        println!(
+            "round {round}: {without:?} and with notes {:?}",
+            time_sends()
+        );
+        drop(senders);
+    }
+    drop(device);
+}
+
+/// Nanoseconds for a send: unconnected, connected, and from a new socket each time.
+fn time_sends() -> [u128; 3] {
+    const SENDS: u32 = 50_000;
+    let remote = (REMOTE_V4, FIRST_PORT);
+    let time = |send: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        (0..SENDS).for_each(|_| send());
+        begun.elapsed().as_nanos() / u128::from(SENDS)
+    };
+    let socket = || UdpSocket::bind("0.0.0.0:0").unwrap();
+    let (unconnected, connected) = (socket(), socket());
+    connected.connect(remote).unwrap();
+    [
+        time(&mut || drop(unconnected.send_to(b"x", remote))),
+        time(&mut || drop(connected.send(b"x"))),
+        time(&mut || drop(socket().send_to(b"x", remote))),
+    ]
 }
 
 fn leave_out() {

@@ -7,7 +7,10 @@
 //! in tables of fixed size, of which what was not used for long makes room. Everything ends with the last descriptor.
 //!
 //! This is an addition where the system allows it. It takes root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), cgroup v2, and a
-//! kernel that describes itself (BTF) and has these helpers: Linux 5.15 or newer.
+//! kernel that describes itself (BTF) and has these helpers: Linux 5.15 or newer, 5.19 to read the tables without CAP_BPF.
+//!
+//! For datagrams through a connected socket the sender is whoever connected it. Another process that inherited it is found
+//! only while it holds it.
 
 use std::fs::File;
 use std::io;

@@ -15,7 +15,7 @@ use tidegate_policy::{Policy, PolicySource};
 
 use files::Text;
 
-pub use capture::{Capture, Existing, ForeignMarks, Inbound};
+pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tidegate/tidegate.toml";

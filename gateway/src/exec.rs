@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io::IsTerminal;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::cli::{EXEC_FAILED, ExecArgs};
-use crate::config::{Config, ConfigSource};
+use crate::config::{Config, ConfigSource, Ebpf};
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
 use crate::record::FlowLogLimits;
@@ -32,7 +33,7 @@ use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
-use crate::{stack, terminal};
+use crate::{senders, stack, terminal};
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
 const PUBLIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -76,13 +77,14 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
 
     let capture = CaptureStatus::new(CaptureKind::Exec, DEVICE);
     let shared = Shared::new(config.policy, capture, FlowLogLimits::default());
+    let ebpf = config.capture.ebpf;
     let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
     let _watch =
         ConfigWatch::start(Arc::clone(&reloader)).map_err(|error| tracing::warn!("{error}"));
     let _control = control
         .map(|socket| ControlServer::start(socket, Arc::clone(&shared), reloader, HostGroup))
         .transpose()?;
-    let data_plane = start_worker(&mut contained, &args, &resolvers, &shared)?;
+    let data_plane = start_worker(&mut contained, &args, &resolvers, ebpf, &shared)?;
 
     let outcome = run_to_its_end(contained.command, &shared);
     shared.request_shutdown("the command has ended");
@@ -141,6 +143,7 @@ fn start_worker(
     contained: &mut Contained,
     args: &ExecArgs,
     resolvers: &Resolvers,
+    ebpf: Ebpf,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
     // The command's process is started already, so it keeps the usual limit.
@@ -151,13 +154,17 @@ fn start_worker(
         .diag
         .pop()
         .context("no socket to ask for the command's sockets")?;
+    // Our own sockets are in another network namespace than the command's.
+    let senders = senders::attach(ebpf, diag.as_fd(), 0);
+    let (senders, ebpf) = senders::usable(senders);
+    shared.update_capture(|capture| capture.ebpf = ebpf.clone());
     let tables = PathBuf::from(format!("/proc/{}/net", contained.command.pid()));
     let finder = AppFinder::new(diag, contained.device_index, tables, Arc::clone(&processes));
     let config = WorkerConfig {
         stack: stack::config(MTU, tun.caps(), None)?,
         translation: translation(args, resolvers),
         bypass: Bypass::none(),
-        identify: Identify::start(finder, processes)?,
+        identify: Identify::start(finder, processes, senders)?,
         strangers: Strangers::Refuse,
         probe: Arc::default(),
         linger: LAST_WORDS,

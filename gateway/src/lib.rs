@@ -18,6 +18,8 @@ pub mod reload;
 pub mod report;
 #[cfg(capture)]
 pub mod run;
+#[cfg(capture)]
+pub mod senders;
 pub mod shared;
 pub mod signals;
 #[cfg(capture)]

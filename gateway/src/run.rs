@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_netstack::StackConfig;
-use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
+use tidegate_platform::apps::{AppFinder, DiagSocket, Processes, Senders};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::emit::RawEmitter;
 use tidegate_platform::host::UndoError;
@@ -26,16 +26,16 @@ use tidegate_routing::plan::{CaptureOptions, Family, HostFacts, MARK, Uplink, tu
 use tidegate_routing::target::Translation;
 
 use crate::cli::RunArgs;
-use crate::config::{Capture, Config, ConfigSource, ForeignMarks};
+use crate::config::{Capture, Config, ConfigSource, Existing, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
 use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
-use crate::shared::{CaptureKind, CaptureStatus, Ending, Shared, UplinkStatus};
+use crate::shared::{CaptureKind, CaptureStatus, EbpfStatus, Ending, Shared, UplinkStatus};
 use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig};
-use crate::{signals, stack, terminal};
+use crate::{senders, signals, stack, terminal};
 
 use plan_keeper::PlanKeeper;
 
@@ -57,16 +57,15 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
     let control = ControlSocket::bind(control, &HostGroup)?;
+    // Takes privileges that are not kept.
+    let senders = senders::attach(config.capture.ebpf, DiagSocket::open()?.as_fd(), MARK.value);
     // Privileges belong to threads: before the first one starts.
-    if let Err(errors) = privileges::drop_to_needed() {
-        for error in errors {
-            tracing::warn!(%error, "more privileges than needed are kept");
-        }
-    }
+    drop_privileges();
     let facts = keeper.facts()?;
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
-    let status = status(&config.capture, &facts);
+    let (senders, ebpf) = senders::usable(senders);
+    let status = status(&config.capture, &facts, ebpf);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
     signals::take(Arc::clone(&shared), Arc::clone(&reloader))
@@ -78,7 +77,15 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         service_ports: keeper.datagram_ports()?,
         ..limits(&tun, &facts)?
     };
-    let worker = start_worker(tun, limits, &config.capture, &shared, Arc::clone(&probe))?;
+    let identify = identify(&tun, senders)?;
+    let worker = start_worker(
+        tun,
+        limits,
+        identify,
+        config.capture.existing,
+        &shared,
+        Arc::clone(&probe),
+    )?;
 
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
     if let Err(error) = installed {
@@ -127,6 +134,12 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn drop_privileges() {
+    for error in privileges::drop_to_needed().err().into_iter().flatten() {
+        tracing::warn!(%error, "more privileges than needed are kept");
+    }
+}
+
 fn options(config: &Config) -> CaptureOptions {
     let capture = &config.capture;
     CaptureOptions {
@@ -158,10 +171,12 @@ fn create_device(
     Ok(tun)
 }
 
-fn status(capture: &Capture, facts: &HostFacts) -> CaptureStatus {
-    let mut status = CaptureStatus::new(CaptureKind::Host, capture.tun.clone());
-    status.uplinks = uplinks(facts);
-    status
+fn status(capture: &Capture, facts: &HostFacts, ebpf: EbpfStatus) -> CaptureStatus {
+    CaptureStatus {
+        uplinks: uplinks(facts),
+        ebpf,
+        ..CaptureStatus::new(CaptureKind::Host, capture.tun.clone())
+    }
 }
 
 fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
@@ -195,15 +210,7 @@ fn limits(tun: &Tun, facts: &HostFacts) -> anyhow::Result<StackConfig> {
     Ok(stack::config(mtu, tun.caps(), ephemeral_ports)?)
 }
 
-fn start_worker(
-    tun: Tun,
-    stack: StackConfig,
-    capture: &Capture,
-    shared: &Arc<Shared>,
-    probe: Arc<Probe>,
-) -> anyhow::Result<JoinHandle<io::Result<()>>> {
-    stack::prepare_process();
-    let bypass = Bypass::marked(MARK);
+fn identify(tun: &Tun, senders: Option<Senders>) -> anyhow::Result<Identify> {
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;
     let finder = AppFinder::new(
@@ -212,14 +219,27 @@ fn start_worker(
         "/proc/self/net".into(),
         Arc::clone(&processes),
     );
+    Ok(Identify::start(finder, processes, senders)?)
+}
+
+fn start_worker(
+    tun: Tun,
+    stack: StackConfig,
+    identify: Identify,
+    existing: Existing,
+    shared: &Arc<Shared>,
+    probe: Arc<Probe>,
+) -> anyhow::Result<JoinHandle<io::Result<()>>> {
+    stack::prepare_process();
+    let bypass = Bypass::marked(MARK);
     let config = WorkerConfig {
         translation: Translation::default(),
-        identify: Identify::start(finder, processes)?,
+        identify,
         strangers: Strangers::Host {
             emitter: RawEmitter::open(&bypass)
                 .context("cannot open raw sockets: root is needed")?,
             mtu: stack.mtu.into(),
-            existing: capture.existing,
+            existing,
         },
         stack,
         bypass,

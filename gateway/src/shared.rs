@@ -15,7 +15,7 @@ use tidegate_policy::Policy;
 
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
-pub use capture::{CaptureKind, CaptureStatus, UplinkStatus};
+pub use capture::{CaptureKind, CaptureStatus, EbpfStatus, UplinkStatus};
 pub use counters::{Counters, CountersSnapshot, Reasons, WorkerGauges, WorkerSnapshot};
 pub use lifecycle::{ConfirmError, Ending, Lifecycle};
 

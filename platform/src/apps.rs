@@ -30,6 +30,8 @@ mod linux;
 mod macos;
 #[cfg(any(target_os = "linux", test))]
 mod process_stat;
+#[cfg(target_os = "linux")]
+mod senders;
 
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
@@ -37,6 +39,8 @@ pub(crate) use linux::fuzzing;
 pub use linux::{AppFinder, DiagSocket, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
+#[cfg(target_os = "linux")]
+pub use senders::{Sender, Senders, SendersError};
 
 /// A socket that the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +122,8 @@ pub enum Coverage {
     Nearby,
     /// Until a limit: there may be more.
     Limited,
+    /// Nowhere: the socket is gone, and this is who the kernel noted when it sent.
+    Noted,
 }
 
 /// Why a flow's program is not known.

@@ -10,6 +10,8 @@
 //! `policy`'s decision.
 
 pub mod apps;
+#[cfg(target_os = "linux")]
+mod bpf;
 pub mod bypass;
 pub mod emit;
 pub mod error_queue;

@@ -1,5 +1,7 @@
 //! System calls that no safe crate offers, each behind a safe function.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bpf;
 #[cfg(target_os = "macos")]
 pub(crate) mod debugging;
 pub(crate) mod descriptor;

@@ -20,6 +20,8 @@ pub struct Capture {
     pub bound_sockets: BoundSockets,
     /// Packets that carry another program's mark.
     pub foreign_marks: ForeignMarks,
+    /// Programs inside the kernel that note who sends datagrams.
+    pub ebpf: Ebpf,
 }
 
 /// `inbound`: who may open connections to this host's services.
@@ -47,6 +49,15 @@ pub enum ForeignMarks {
     Capture,
 }
 
+/// `ebpf`: programs inside the kernel that note who sends datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ebpf {
+    /// Where the system allows it.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// Longest interface name of Linux (`IFNAMSIZ` less the final zero) in bytes.
 const LONGEST_INTERFACE: usize = 15;
 
@@ -59,6 +70,7 @@ impl Default for Capture {
             existing: Existing::Pass,
             bound_sockets: BoundSockets::Report,
             foreign_marks: ForeignMarks::Pass,
+            ebpf: Ebpf::Auto,
         }
     }
 }
@@ -94,6 +106,9 @@ impl Capture {
                 Some(true) => ForeignMarks::Capture,
                 Some(false) | None => default.foreign_marks,
             },
+            ebpf: section
+                .choice("ebpf", &[("auto", Ebpf::Auto), ("off", Ebpf::Off)])
+                .unwrap_or(default.ebpf),
         }
     }
 }

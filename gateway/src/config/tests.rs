@@ -17,6 +17,7 @@ inbound = "listening"
 existing = "reset"
 bound_sockets = "report"
 strict_marks = true
+ebpf = "off"
 
 [policy]
 default = "block"
@@ -90,6 +91,7 @@ fn every_key_is_read() {
             existing: Existing::Reset,
             bound_sockets: BoundSockets::Report,
             foreign_marks: ForeignMarks::Capture,
+            ebpf: Ebpf::Off,
         }
     );
     assert_eq!(config.policy.default_verdict(), Verdict::Block);

@@ -73,12 +73,7 @@ impl Status {
             pid: std::process::id(),
             started: shared.started,
             health: if good { Health::Good } else { Health::Degraded },
-            not_seen: capture
-                .kind
-                .blind_spots()
-                .iter()
-                .map(|&spot| spot.to_owned())
-                .collect(),
+            not_seen: capture.blind_spots(),
             capture,
             policy: PolicyStatus {
                 generation: active.generation,

@@ -8,7 +8,7 @@ use tidegate_routing::plan::Family;
 use super::amount::{bytes, counted, duration, grouped};
 use crate::control::status::{Health, PolicyStatus, Status};
 use crate::record::Timestamp;
-use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, WorkerSnapshot};
+use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, EbpfStatus, WorkerSnapshot};
 use crate::terminal::printable_lines;
 
 /// Columns before the text of each line.
@@ -107,9 +107,12 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
             .unwrap_or_default();
         format!("{family} leaves through {}{source}", uplink.device)
     });
+    let ebpf = matches!(capture.ebpf, EbpfStatus::On)
+        .then(|| "eBPF tells who sends a datagram and is gone at once".to_owned());
     [format!("{what}, through {}", capture.interface)]
         .into_iter()
         .chain(uplinks)
+        .chain(ebpf)
         .collect()
 }
 

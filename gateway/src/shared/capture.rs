@@ -29,6 +29,22 @@ pub struct CaptureStatus {
     /// Rules of other programs that stood ahead of ours, as `ip rule` prints them; ours were put ahead again.
     #[serde(default)]
     pub overtaken: Vec<String>,
+    /// Whether the kernel notes who sends datagrams.
+    #[serde(default)]
+    pub ebpf: EbpfStatus,
+}
+
+/// Whether the kernel notes who sends datagrams. If it does, a program is known that sends one and is gone at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", content = "reason", rename_all = "lowercase")]
+pub enum EbpfStatus {
+    /// It does.
+    On,
+    /// It is not asked to.
+    #[default]
+    Off,
+    /// It refuses, and why.
+    Refused(String),
 }
 
 /// A way out of the host.
@@ -51,13 +67,31 @@ impl CaptureStatus {
             uplinks: Vec::new(),
             problems: Vec::new(),
             overtaken: Vec::new(),
+            ebpf: EbpfStatus::default(),
+        }
+    }
+
+    /// What this capture does not see, one sentence each.
+    pub fn blind_spots(&self) -> Vec<String> {
+        let spots = self.kind.blind_spots().iter().map(|&spot| spot.to_owned());
+        spots.chain(self.ebpf.blind_spot()).collect()
+    }
+}
+
+impl EbpfStatus {
+    /// What is not seen because of it.
+    fn blind_spot(&self) -> Option<String> {
+        let missed = "which program sent a datagram and closed its socket at once";
+        match self {
+            Self::On => None,
+            Self::Off => Some(format!("{missed}, as eBPF is off")),
+            Self::Refused(reason) => Some(format!("{missed}, as eBPF cannot be used: {reason}")),
         }
     }
 }
 
 impl CaptureKind {
-    /// What this capture does not see, one sentence each.
-    pub fn blind_spots(self) -> &'static [&'static str] {
+    fn blind_spots(self) -> &'static [&'static str] {
         match self {
             Self::Exec => &[
                 "traffic over the loopback inside the command's own namespace",

@@ -2,7 +2,8 @@
 //!
 //! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache or
 //! among the likely processes, or else by the look-up thread while the flow is held: a search through all of `/proc` may
-//! take milliseconds.
+//! take milliseconds. Where the kernel notes who sends datagrams, that counts too: the socket of a datagram may be closed, and
+//! its program gone, before anyone can ask.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,9 @@ use std::thread;
 use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol};
-use tidegate_platform::apps::{AppFinder, Owners, Processes, SocketInfo, Unattributed};
+use tidegate_platform::apps::{
+    AppFinder, Owners, Processes, Sender as Noted, Senders, SocketInfo, Unattributed,
+};
 use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
 use tidegate_routing::flow::{Found, State};
 
@@ -27,6 +30,7 @@ const DIRECT: &str = "direct";
 #[derive(Debug)]
 pub struct Identify {
     finder: AppFinder,
+    senders: Option<Arc<Senders>>,
     searches: Sender<Search>,
 }
 
@@ -34,6 +38,7 @@ pub struct Identify {
 struct Search {
     flow: FlowId,
     socket: SocketInfo,
+    noted: Option<Noted>,
     reply_to: Handle,
 }
 
@@ -45,16 +50,27 @@ enum Known {
 }
 
 impl Identify {
-    /// Asks `finder` for sockets; a thread of its own searches `processes`, which `finder` shares.
+    /// Asks `finder` for sockets; a thread of its own searches `processes`, which `finder` shares. What the kernel notes of
+    /// senders is in `senders`.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(finder: AppFinder, processes: Arc<Processes>) -> io::Result<Self> {
+    pub fn start(
+        finder: AppFinder,
+        processes: Arc<Processes>,
+        senders: Option<Senders>,
+    ) -> io::Result<Self> {
         let (searches, inbox) = channel();
+        let senders = senders.map(Arc::new);
+        let for_thread = senders.clone();
         thread::Builder::new()
             .name("look-up".to_owned())
-            .spawn(move || serve(&inbox, &processes))?;
-        Ok(Self { finder, searches })
+            .spawn(move || serve(&inbox, &processes, for_thread.as_deref()))?;
+        Ok(Self {
+            finder,
+            senders,
+            searches,
+        })
     }
 
     fn find(
@@ -64,24 +80,40 @@ impl Identify {
         direction: Direction,
         handle: &Handle,
     ) -> Known {
+        let noted = self.noted(key);
+        let senders = self.senders.clone();
+        let complete = |owners| complete(senders.as_deref(), noted.as_ref(), owners);
         let socket = match self.socket(key, direction) {
+            // The port is another's by now.
+            Ok(Some(socket)) if noted.is_some_and(|noted| noted.cookie() != socket.cookie) => {
+                return Known::Now(complete(Err(Unattributed::NoSocket)));
+            }
             Ok(Some(socket)) => socket,
-            Ok(None) => return Known::Now(Err(Unattributed::NoSocket)),
-            Err(reason) => return Known::Now(Err(reason)),
+            Ok(None) => return Known::Now(complete(Err(Unattributed::NoSocket))),
+            Err(reason) => return Known::Now(complete(Err(reason))),
         };
         // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones.
         let likely = self.finder.owners_cached(&socket);
         if let Some(owners) = likely.or_else(|| self.finder.owners_nearby(&socket)) {
-            return Known::Now(Ok(owners));
+            return Known::Now(complete(Ok(owners)));
         }
         match self.searches.send(Search {
             flow,
             socket,
+            noted,
             reply_to: handle.clone(),
         }) {
             Ok(()) => Known::Later,
             Err(_) => Known::Now(Err(Unattributed::Failed)),
         }
+    }
+
+    /// Who sent the last datagram of this flow.
+    fn noted(&self, key: &FlowKey) -> Option<Noted> {
+        let senders = self.senders.as_deref()?;
+        (key.protocol == Protocol::Udp)
+            .then(|| senders.sender(key.local.0, key.remote.0))
+            .flatten()
     }
 
     fn socket(
@@ -148,9 +180,22 @@ impl Identify {
     }
 }
 
-fn serve(inbox: &Receiver<Search>, processes: &Processes) {
+/// What was found out about the socket, and what the kernel noted.
+fn complete(
+    senders: Option<&Senders>,
+    noted: Option<&Noted>,
+    owners: Result<Owners, Unattributed>,
+) -> Result<Owners, Unattributed> {
+    match (senders, noted) {
+        (Some(senders), Some(noted)) => senders.complete(noted, owners),
+        _ => owners,
+    }
+}
+
+fn serve(inbox: &Receiver<Search>, processes: &Processes, senders: Option<&Senders>) {
     while let Ok(search) = inbox.recv() {
         let owners = processes.owners_somewhere(&search.socket);
+        let owners = complete(senders, search.noted.as_ref(), owners);
         search.reply_to.tell(Message::Owners(search.flow, owners));
     }
 }

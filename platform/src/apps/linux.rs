@@ -21,6 +21,7 @@ mod search;
 
 pub use diag::DiagSocket;
 use diag::Found;
+pub(super) use process::file_name;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.

@@ -64,6 +64,39 @@ fn a_datagram_of_a_program_that_is_gone_is_its_own_or_nobody_s() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn root_s_command_is_told_apart_also_where_it_is_gone_and_a_user_s_status_says_it_may_not_be()
+-> Result<()> {
+    const ROUNDS: usize = 20;
+    let lab = Lab::new()?;
+    let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    lab.program_under_names(CALLER, &["red".to_owned(), "green".to_owned()])?;
+    let script = format!(
+        "cd {}; for _ in $(seq {ROUNDS}); do ./red udp {server} 7; ./green udp {server} 7; done",
+        lab.folder().display(),
+        server = address::SERVER_V4
+    );
+    lab.exec()
+        .user(User::ROOT)
+        .config("[[rule]]\napp = \"**/red\"\naction = \"block\"\n")?
+        .bash(&script)?
+        .success()?;
+    let waited = wait_until("what may pass arrives", Duration::from_secs(5), || {
+        echo.peers().len() >= ROUNDS
+    });
+    waited.with_context(|| format!("{:?}", echo.peers()))?;
+    ensure!(echo.peers().len() == ROUNDS, "{:?}", echo.peers());
+
+    let status = lab.session("")?.gateway().status()?;
+    ensure!(status["capture"]["ebpf"]["state"] == "refused", "{status}");
+    ensure!(
+        status["not_seen"]
+            .to_string()
+            .contains("eBPF cannot be used")
+    );
+    Ok(())
+}
+
 fn name(number: u16) -> String {
     format!("call-{number}")
 }

@@ -17,24 +17,25 @@ fn status(kind: CaptureKind) -> Status {
         ring_bytes: 262_144,
         ..WorkerSnapshot::default()
     };
+    let capture = CaptureStatus {
+        uplinks: vec![UplinkStatus {
+            family: Family::V4,
+            device: "eth0".to_owned(),
+            source: Some([192, 0, 2, 7].into()),
+        }],
+        ebpf: match kind {
+            CaptureKind::Host => EbpfStatus::On,
+            CaptureKind::Exec => EbpfStatus::Refused("it takes root".to_owned()),
+        },
+        ..CaptureStatus::new(kind, "tide0")
+    };
     Status {
         version: "0.1.0".to_owned(),
         pid: 4711,
         started: at(1_000),
         health: Health::Good,
-        capture: CaptureStatus {
-            uplinks: vec![UplinkStatus {
-                family: Family::V4,
-                device: "eth0".to_owned(),
-                source: Some([192, 0, 2, 7].into()),
-            }],
-            ..CaptureStatus::new(kind, "tide0")
-        },
-        not_seen: kind
-            .blind_spots()
-            .iter()
-            .map(|&spot| spot.to_owned())
-            .collect(),
+        not_seen: capture.blind_spots(),
+        capture,
         policy: PolicyStatus {
             generation: 2,
             since: at(2_000),
@@ -67,6 +68,7 @@ fn a_gateway_that_is_well() {
         running    tidegate 0.1.0, process 4711, for 2 h 13 min
         capture    the whole host, through tide0
                    IPv4 leaves through eth0 from 192.0.2.7
+                   eBPF tells who sends a datagram and is gone at once
         policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
                    generation 2, in force since 1970-01-01T00:33:20.000Z
         flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
@@ -118,5 +120,6 @@ fn a_gateway_that_is_not_says_what_and_what_next() {
         workers    0: 3 flows, 1 half-open, 2 in TIME-WAIT, 262 kB of buffers
         not seen   traffic over the loopback inside the command's own namespace
                    path-named UNIX sockets let in with --socket
+                   which program sent a datagram and closed its socket at once, as eBPF cannot be used: it takes root
         "#);
 }

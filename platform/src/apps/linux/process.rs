@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::descriptors::ProcessDirectory;
 use crate::apps::process_stat::ProcessStat;
@@ -52,11 +52,7 @@ impl Program {
             .map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
         let membership = membership.unwrap_or_default();
         Self {
-            name: path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
+            name: file_name(&path),
             path,
             command_line: command_line::split(&image.command_line),
             parents: parents(stat.parent),
@@ -73,6 +69,14 @@ fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
         link.truncate(link.len() - DELETED.len());
     }
     OsString::from_vec(link).into()
+}
+
+/// The name under which rules know an executable.
+pub(in crate::apps) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the

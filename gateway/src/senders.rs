@@ -1,0 +1,37 @@
+//! Having the kernel note who sends datagrams, where it is wanted and allowed. Without it the gateway works as well, but for a
+//! program that sends one and is gone at once.
+
+use std::os::fd::BorrowedFd;
+
+use tidegate_platform::apps::{Senders, SendersError};
+
+use crate::config::Ebpf;
+use crate::shared::EbpfStatus;
+
+/// Attaches what notes them, while the privileges are there that it takes. `network` is any socket of the network namespace
+/// whose senders are wanted; sockets that carry a bit of `without_mark` are left out. `None` where it is turned off.
+pub fn attach(
+    wish: Ebpf,
+    network: BorrowedFd<'_>,
+    without_mark: u32,
+) -> Option<Result<Senders, SendersError>> {
+    match wish {
+        Ebpf::Auto => Some(Senders::attach(network, without_mark)),
+        Ebpf::Off => None,
+    }
+}
+
+/// What can be used of it with the privileges that are left, and what is to be said of it.
+pub fn usable(attached: Option<Result<Senders, SendersError>>) -> (Option<Senders>, EbpfStatus) {
+    let checked = |attached: Result<Senders, SendersError>| {
+        attached.and_then(|senders| senders.check().map(|()| senders))
+    };
+    match attached.map(checked) {
+        None => (None, EbpfStatus::Off),
+        Some(Ok(senders)) => (Some(senders), EbpfStatus::On),
+        Some(Err(error)) => {
+            tracing::info!("eBPF cannot be used: {error}");
+            (None, EbpfStatus::Refused(error.to_string()))
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Who sent this datagram, when its socket and perhaps its process are gone: noted by the kernel at the moment of the send.
+//!
+//! A program that does `sendto`, `close` and `exit` lives shorter than it takes to ask for its socket. So two small programs
+//! run inside the kernel, attached to the root of the control groups. One runs in `connect` and `sendto`, within the process
+//! that calls: it notes which process gave which socket an address ([`addressed`]). The other runs for each datagram that
+//! leaves: it notes which socket sent it ([`egress`]). Both only watch. What they note, an executable's path with it, stands
+//! in tables of fixed size, of which what was not used for long makes room. Everything ends with the last descriptor.
+//!
+//! This is an addition where the system allows it. It takes root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), cgroup v2, and a
+//! kernel that describes itself (BTF) and has these helpers: Linux 5.15 or newer, 5.19 to read the tables without CAP_BPF.
+//!
+//! For datagrams through a connected socket the sender is whoever connected it. Another process that inherited it is found
+//! only while it holds it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tidegate_policy::App;
+
+use super::{Coverage, Owners, Unattributed, cgroup};
+use crate::bpf::btf::BtfError;
+use crate::sys::bpf::{self, Hook, MapKind};
+use crate::users::Users;
+
+mod addressed;
+mod cgroup_root;
+mod egress;
+mod offsets;
+mod records;
+mod walk;
+
+use addressed::Scope;
+use offsets::Offsets;
+use records::{ImageKey, Send};
+
+/// Sizes of the tables. A flood of datagrams pushes older notes out: then what is asked for late is not known.
+const TUPLES: u32 = 8192;
+const SENDERS: u32 = 8192;
+const PROCESSES: u32 = 1024;
+const PATHS: u32 = 2048;
+/// How long a datagram may wait for its look-up while another program takes over its port. As long as an unanswered flow
+/// lives: whoever sends with the same addresses until then belongs to the same flow anyway.
+const RECENT: Duration = Duration::from_secs(30);
+/// The first process-id namespace always has this name (`PROC_PID_INIT_INO`, linux/proc_ns.h).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// The kernel does not note who sends.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SendersError {
+    /// Where things are in this kernel is not known.
+    #[error("{0}")]
+    #[expect(private_interfaces, reason = "shown, not matched")]
+    Description(#[source] BtfError),
+    /// There is no control group that holds every process.
+    #[error("no cgroup v2 is mounted; mount it (systemd does so by itself)")]
+    NoControlGroups,
+    /// The root of the control groups cannot be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    ControlGroup {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Process ids here mean other processes than they do to the kernel.
+    #[error("runs in a process-id namespace of its own, a container perhaps")]
+    OtherProcessIds,
+    /// The network namespace has no name.
+    #[error("this kernel does not tell network namespaces apart: {0}")]
+    Network(#[source] io::Error),
+    /// A table could not be made.
+    #[error("the kernel refuses a BPF map: {source}{}", remedy(.source))]
+    Map {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A program was refused.
+    #[error("the kernel refuses a BPF program for {hook}: {source}{}{}", remedy(.source), last_lines(.log))]
+    Program {
+        /// Where it should run.
+        hook: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+        /// What the verifier said.
+        log: String,
+    },
+    /// A program could not be attached.
+    #[error("cannot attach a BPF program to the root control group: {0}")]
+    Attach(#[source] io::Error),
+    /// The tables cannot be read.
+    #[error("cannot read a BPF map without CAP_BPF: {0}; Linux 5.19 or newer allows it")]
+    Read(#[source] io::Error),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "; it takes root, and a kernel that is not locked down",
+        _ => "",
+    }
+}
+
+/// The end of the verifier's log says what it did not like.
+fn last_lines(log: &str) -> String {
+    let lines: Vec<_> = log.lines().rev().take(6).collect();
+    lines.iter().rev().map(|line| format!("\n{line}")).collect()
+}
+
+/// What the kernel notes about senders of datagrams in one network namespace.
+#[derive(Debug)]
+pub struct Senders {
+    tuples: OwnedFd,
+    processes: OwnedFd,
+    paths: OwnedFd,
+    users: Mutex<Users>,
+    _attached: Vec<OwnedFd>,
+}
+
+/// The socket and process that sent a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    last: Send,
+    /// Another that sent with the same addresses a moment before: the datagram at hand may be its.
+    before: Option<Send>,
+}
+
+impl Sender {
+    /// Names the socket that sent last, as [`super::SocketInfo::cookie`].
+    pub fn cookie(&self) -> u64 {
+        self.last.cookie
+    }
+
+    fn sends(&self) -> impl Iterator<Item = &Send> {
+        [Some(&self.last), self.before.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+}
+
+impl Senders {
+    /// Lets the kernel note who sends datagrams in the network namespace of `network`, any socket there. Sockets that carry
+    /// a bit of `without_mark` are left out.
+    ///
+    /// # Errors
+    /// [`SendersError`]: what the system lacks or refuses.
+    pub fn attach(network: BorrowedFd<'_>, without_mark: u32) -> Result<Self, SendersError> {
+        let process_ids = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        if process_ids.to_str() != Some(FIRST_PID_NAMESPACE) {
+            return Err(SendersError::OtherProcessIds);
+        }
+        let root = cgroup_root::open()?;
+        let network_cookie = bpf::network_cookie(network).map_err(SendersError::Network)?;
+        let scope = Scope {
+            network_cookie,
+            without_mark,
+        };
+        Self::with(scope, &root)
+    }
+
+    fn with(scope: Scope, root: &File) -> Result<Self, SendersError> {
+        let map = |kind, key: usize, value: usize, entries| {
+            bpf::create_map(kind, key, value, entries)
+                .map_err(|source| SendersError::Map { source })
+        };
+        let desks = map(
+            MapKind::Array,
+            4,
+            addressed::DESK,
+            addressed::DESKS.unsigned_abs().into(),
+        )?;
+        let senders = map(MapKind::LruHash, 8, records::PROCESS, SENDERS)?;
+        let processes = map(
+            MapKind::LruHash,
+            records::PROCESS,
+            records::DETAILS,
+            PROCESSES,
+        )?;
+        let paths = map(MapKind::LruHash, records::IMAGE, records::PATH, PATHS)?;
+        let tuples = map(MapKind::LruHash, records::TUPLE, records::SENDS, TUPLES)?;
+        // After the first thing that takes privileges: the description is long.
+        let offsets = Offsets::of_kernel().map_err(SendersError::Description)?;
+        let addressed = addressed::program(
+            &offsets,
+            addressed::Maps {
+                desks: desks.as_fd(),
+                senders: senders.as_fd(),
+                processes: processes.as_fd(),
+                paths: paths.as_fd(),
+            },
+            scope,
+        );
+        let egress = egress::program(
+            egress::Maps {
+                senders: senders.as_fd(),
+                tuples: tuples.as_fd(),
+            },
+            scope.without_mark,
+        );
+        let attached = [
+            (Hook::Connect4, "connect4", &addressed),
+            (Hook::Connect6, "connect6", &addressed),
+            (Hook::SendMessage4, "sendmsg4", &addressed),
+            (Hook::SendMessage6, "sendmsg6", &addressed),
+            // Last: it drops what it finds no sender for.
+            (Hook::Egress, "egress", &egress),
+        ];
+        let attached = attached
+            .into_iter()
+            .map(|(hook, name, program)| attach(hook, name, program.as_deref(), root.as_fd()));
+        Ok(Self {
+            _attached: attached.collect::<Result<_, _>>()?,
+            tuples,
+            processes,
+            paths,
+            users: Mutex::default(),
+        })
+    }
+
+    /// Whether the tables can be read, once privileges are given up.
+    ///
+    /// # Errors
+    /// [`SendersError::Read`].
+    pub fn check(&self) -> Result<(), SendersError> {
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.sends(nobody, nobody)
+            .map(drop)
+            .map_err(SendersError::Read)
+    }
+
+    /// Who sent the last datagram from `local` to `remote`. Takes one system call.
+    pub fn sender(&self, local: SocketAddr, remote: SocketAddr) -> Option<Sender> {
+        let (last, before) = self.sends(local, remote).ok().flatten()?;
+        let recent = |before: &Send| {
+            Duration::from_nanos(last.at.saturating_sub(before.at)) < RECENT
+                && before.process != last.process
+        };
+        Some(Sender {
+            last,
+            before: before.filter(recent),
+        })
+    }
+
+    fn sends(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<Option<(Send, Option<Send>)>> {
+        let mut value = [0; records::SENDS];
+        let found = bpf::look_up(
+            self.tuples.as_fd(),
+            &records::tuple(local, remote),
+            &mut value,
+        )?;
+        Ok(found.then(|| records::sends(&value)))
+    }
+
+    /// Adds what was noted of a datagram's sender to what was found out about its socket: a program that sent belongs to the
+    /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
+    ///
+    /// # Errors
+    /// What was found out, where the note is gone too.
+    pub fn complete(
+        &self,
+        sender: &Sender,
+        found: Result<Owners, Unattributed>,
+    ) -> Result<Owners, Unattributed> {
+        let sends = sender.sends();
+        let Ok(mut owners) = found else {
+            let apps: Option<Vec<_>> = sends.map(|send| self.app(send)).collect();
+            let coverage = Coverage::Noted;
+            return apps
+                .map(|apps| Owners { apps, coverage })
+                .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
+        };
+        for send in sends {
+            let path = self.path(&records::image(&send.process));
+            let pid = records::process_id(&send.process);
+            let is_known = owners
+                .apps
+                .iter()
+                .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
+            if !is_known {
+                owners.apps.extend(self.app(send));
+            }
+        }
+        Ok(owners)
+    }
+
+    fn app(&self, send: &Send) -> Option<App> {
+        let mut value = [0; records::DETAILS];
+        if !bpf::look_up(self.processes.as_fd(), &send.process, &mut value).ok()? {
+            return None;
+        }
+        let details = records::details(&value);
+        let path = self.path(&records::image(&send.process))?;
+        let parents = details.ancestors.iter().map(|image| self.path(image));
+        let membership = cgroup::parse(&details.control_group);
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(App {
+            name: super::linux::file_name(&path),
+            path,
+            pid: records::process_id(&send.process),
+            uid: send.uid,
+            user: users.name(send.uid).map(str::to_owned),
+            command_line: super::command_line::split(&details.command_line),
+            parents: parents.collect::<Option<_>>()?,
+            unit: membership.unit,
+            container: membership.container,
+        })
+    }
+
+    fn path(&self, image: &ImageKey) -> Option<PathBuf> {
+        let mut value = [0; records::PATH];
+        let found = bpf::look_up(self.paths.as_fd(), image, &mut value).ok()?;
+        found.then(|| records::path(&value)).flatten()
+    }
+}
+
+/// The descriptor of the attachment holds the program.
+fn attach(
+    hook: Hook,
+    name: &'static str,
+    program: Option<&[u64]>,
+    root: BorrowedFd<'_>,
+) -> Result<OwnedFd, SendersError> {
+    let refused = |source, log| SendersError::Program {
+        hook: name,
+        source,
+        log,
+    };
+    let program =
+        program.ok_or_else(|| refused(io::ErrorKind::InvalidData.into(), String::new()))?;
+    let program = bpf::load_program(hook, program).map_err(|(source, log)| refused(source, log))?;
+    bpf::attach(program.as_fd(), root, hook).map_err(SendersError::Attach)
+}

@@ -1,0 +1,67 @@
+//! Where this kernel keeps what the programs read of a process, its executable and its control group.
+
+use crate::bpf::btf::{Btf, BtfError};
+
+/// Offsets in bytes, each named `structure_member`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offsets {
+    pub(super) task_leader: i16,
+    pub(super) task_parent: i16,
+    pub(super) task_id: i16,
+    pub(super) task_started: i16,
+    pub(super) task_execs: i16,
+    pub(super) task_memory: i16,
+    pub(super) task_groups: i16,
+    pub(super) memory_executable: i16,
+    pub(super) memory_arguments: i16,
+    pub(super) memory_arguments_end: i16,
+    pub(super) file_mount: i16,
+    pub(super) file_entry: i16,
+    pub(super) entry_parent: i16,
+    pub(super) entry_name: i16,
+    pub(super) entry_sequence: i16,
+    /// Of the public part of a mount within the whole.
+    pub(super) mount_public: i16,
+    pub(super) mount_root: i16,
+    pub(super) mount_parent: i16,
+    pub(super) mount_place: i16,
+    pub(super) groups_unified: i16,
+    pub(super) group_node: i16,
+    pub(super) node_parent: i16,
+    pub(super) node_name: i16,
+}
+
+impl Offsets {
+    pub(super) fn of_kernel() -> Result<Self, BtfError> {
+        let btf = Btf::of_kernel()?;
+        let of = |structure, member| btf.offset(structure, member);
+        let path = of("file", "f_path")?;
+        let public = of("mount", "mnt")?;
+        Ok(Self {
+            task_leader: of("task_struct", "group_leader")?,
+            task_parent: of("task_struct", "real_parent")?,
+            task_id: of("task_struct", "tgid")?,
+            task_started: of("task_struct", "start_boottime")?,
+            task_execs: of("task_struct", "self_exec_id")?,
+            task_memory: of("task_struct", "mm")?,
+            task_groups: of("task_struct", "cgroups")?,
+            memory_executable: of("mm_struct", "exe_file")?,
+            memory_arguments: of("mm_struct", "arg_start")?,
+            memory_arguments_end: of("mm_struct", "arg_end")?,
+            file_mount: path + of("path", "mnt")?,
+            file_entry: path + of("path", "dentry")?,
+            entry_parent: of("dentry", "d_parent")?,
+            entry_name: of("dentry", "d_name")? + of("qstr", "name")?,
+            entry_sequence: of("dentry", "d_seq")?,
+            mount_public: public,
+            mount_root: public + of("vfsmount", "mnt_root")?,
+            mount_parent: of("mount", "mnt_parent")?,
+            mount_place: of("mount", "mnt_mountpoint")?,
+            groups_unified: of("css_set", "dfl_cgrp")?,
+            group_node: of("cgroup", "kn")?,
+            // Renamed in Linux 6.15.
+            node_parent: of("kernfs_node", "__parent").or_else(|_| of("kernfs_node", "parent"))?,
+            node_name: of("kernfs_node", "name")?,
+        })
+    }
+}

@@ -1,0 +1,409 @@
+//! Programs that send one datagram and are gone before anyone can ask: every one under its right name.
+//!
+//! Copies of one program under different names, 20 at a time, while unrelated processes come and go. Each makes a socket,
+//! sends and exits, in one of the ways there are; only when all have ended is asked who they were. Needs root: it makes a
+//! network namespace and a TUN device in it, and attaches programs, which only watch, to the root control group for as long
+//! as it runs. Starts itself again as the many programs, and so has a `main` of its own, which answers a test runner as the
+//! usual one would: `--list [--ignored]`, then `--exact NAME`.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test program fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program reports on its standard streams"
+)]
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::thread::UnshareFlags;
+use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
+use tidegate_platform::link::{LinkSettings, configure};
+use tidegate_platform::tun::{OffloadWish, open_raw};
+use tidegate_policy::App;
+
+const TESTS: [(&str, fn()); 4] = [
+    ("programs_that_send_and_end_are_named_rightly", name_all),
+    (
+        "of_two_that_share_a_port_in_turn_both_are_named",
+        share_port,
+    ),
+    ("of_a_connected_socket_who_connected_it_is_named", lend),
+    ("marked_sockets_and_other_networks_leave_no_note", leave_out),
+];
+const COPIES: u16 = 300;
+const AT_A_TIME: u16 = 20;
+/// The copy with number N sends to this port plus N.
+const FIRST_PORT: u16 = 20_000;
+/// Sockets with this mark are not noted.
+const MARK: u32 = 0x2000_0000;
+const REMOTE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    match arguments.as_slice() {
+        [first] if first == "cost" => std::thread::spawn(cost).join().unwrap(),
+        [first] if first == "send-through-input" => send_through_input(),
+        [first, way, from, to] if first == "send" => send(way, from, to.parse().unwrap()),
+        _ if has("--list") && has("--ignored") => {}
+        _ if has("--list") => TESTS.iter().for_each(|(name, _)| println!("{name}: test")),
+        _ => {
+            let wanted = |name: &str| !has("--exact") || has(name);
+            for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
+                // Each in a network of its own, which belongs to the thread.
+                std::thread::spawn(test).join().unwrap();
+                println!("test {name} ... ok");
+            }
+        }
+    }
+}
+
+/// How the many programs send.
+const WAYS: [&str; 8] = [
+    "unconnected-4",
+    "connected-4",
+    "unconnected-6",
+    "connected-6",
+    "mapped",
+    "mapped-connected",
+    "thread",
+    "deleted",
+];
+
+/// One of the many programs.
+fn send(way: &str, from: &str, port: u16) {
+    let (remote, any): (IpAddr, IpAddr) = match way {
+        "unconnected-6" | "connected-6" => (REMOTE_V6.into(), Ipv6Addr::UNSPECIFIED.into()),
+        "mapped" | "mapped-connected" => (
+            REMOTE_V4.to_ipv6_mapped().into(),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ),
+        _ => (REMOTE_V4.into(), Ipv4Addr::UNSPECIFIED.into()),
+    };
+    let remote = SocketAddr::new(remote, port);
+    if way == "deleted" {
+        std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
+    }
+    let socket = UdpSocket::bind((any, from.parse().unwrap())).unwrap();
+    if way.ends_with("connected") || way.starts_with("connected") {
+        socket.connect(remote).unwrap();
+        socket.send(b"x").unwrap();
+    } else if way == "thread" {
+        let sender = std::thread::spawn(move || socket.send_to(b"x", remote));
+        sender.join().unwrap().unwrap();
+    } else {
+        socket.send_to(b"x", remote).unwrap();
+    }
+}
+
+/// Sends through a socket that another program made and connected.
+fn send_through_input() {
+    let input = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    UdpSocket::from(input).send(b"x").unwrap();
+}
+
+struct Copies {
+    directory: PathBuf,
+}
+
+impl Copies {
+    fn make(name: &str, count: u16) -> Self {
+        let directory = format!("/var/tmp/tidegate-{name}-{}", std::process::id());
+        let directory = PathBuf::from(directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let copies = Self { directory };
+        let first = copies.path(0);
+        std::fs::copy(std::env::current_exe().unwrap(), &first).unwrap();
+        for number in 1..count {
+            // The kernel names the path that was executed, so links are as good as copies.
+            std::fs::hard_link(&first, copies.path(number)).unwrap();
+        }
+        copies
+    }
+
+    fn path(&self, number: u16) -> PathBuf {
+        self.directory.join(format!("copy-{number}"))
+    }
+
+    fn start(&self, number: u16, way: &str, from: u16, to: u16) -> Child {
+        let arguments = ["send", way, &from.to_string(), &to.to_string()].map(str::to_owned);
+        Command::new(self.path(number))
+            .args(arguments)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs it to its end.
+    fn run(&self, number: u16, way: &str, from: u16, to: u16) {
+        let ended = self.start(number, way, from, to).wait().unwrap();
+        assert!(ended.success());
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Enters a network namespace with a device that takes every packet and answers none.
+fn silent_network() -> File {
+    // SAFETY: the descriptor table is not unshared, the only thing that could break ownership of descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+        .expect("this test runs as root");
+    let (device, _) = open_raw("silent0", &OffloadWish::nothing()).unwrap();
+    let up = LinkSettings {
+        up: true,
+        ..Default::default()
+    };
+    configure("lo", &up).unwrap();
+    let unnumbered = LinkSettings {
+        unnumbered: true,
+        ..up
+    };
+    configure("silent0", &unnumbered).unwrap();
+    for arguments in [
+        "-4 addr add 192.0.2.1/32 dev silent0",
+        "-4 route add default dev silent0",
+        "-6 addr add 2001:db8::1/128 dev silent0 nodad",
+        "-6 route add default dev silent0",
+    ] {
+        let status = Command::new("ip").args(arguments.split(' ')).status();
+        assert!(status.unwrap().success(), "ip {arguments}");
+    }
+    device.into()
+}
+
+fn attach() -> Senders {
+    let network = DiagSocket::open().unwrap();
+    Senders::attach(network.as_fd(), MARK).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Local and remote address of a datagram, if it is one of ours.
+fn addresses(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let port = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
+    let (local, remote): (IpAddr, IpAddr) = match (packet.first()? >> 4, packet.get(9)?) {
+        (4, 17) => {
+            let octets = |at: usize| packet.get(at..)?.first_chunk::<4>().copied();
+            (octets(12)?.into(), octets(16)?.into())
+        }
+        (6, _) if packet.get(6) == Some(&17) => {
+            let octets = |at: usize| packet.get(at..)?.first_chunk::<16>().copied();
+            (octets(8)?.into(), octets(24)?.into())
+        }
+        _ => return None,
+    };
+    let ports = if local.is_ipv4() { 20 } else { 40 };
+    let (local, remote) = (
+        SocketAddr::new(local, port(ports)?),
+        SocketAddr::new(remote, port(ports + 2)?),
+    );
+    (remote.port() >= FIRST_PORT).then_some((local, remote))
+}
+
+/// The next of our datagrams.
+fn next(device: &mut File) -> (SocketAddr, SocketAddr) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut packet = [0; 2048];
+    while Instant::now() < deadline {
+        let length = device.read(&mut packet).unwrap();
+        if let Some(found) = packet.get(..length).and_then(addresses) {
+            return found;
+        }
+    }
+    panic!("no datagram comes");
+}
+
+fn name_all() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("senders", COPIES);
+    let done = AtomicBool::new(false);
+    let forks = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| fork_unrelated(&done, &forks));
+        }
+        scope.spawn(|| {
+            let _done = Done(&done);
+            for first in (0..COPIES).step_by(AT_A_TIME.into()) {
+                run_batch(&mut device, &senders, &copies, first..first + AT_A_TIME);
+            }
+        });
+    });
+    let forks = forks.into_inner();
+    assert!(forks > 10, "unrelated processes were forked meanwhile");
+}
+
+/// Ends the unrelated processes, also where the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn fork_unrelated(done: &AtomicBool, forks: &AtomicUsize) {
+    while !done.load(Ordering::Relaxed) {
+        assert!(Command::new("/bin/true").status().unwrap().success());
+        forks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn way_of(number: u16) -> &'static str {
+    WAYS[usize::from(number) % WAYS.len()]
+}
+
+fn run_batch(device: &mut File, senders: &Senders, copies: &Copies, numbers: std::ops::Range<u16>) {
+    let start = |number| copies.start(number, way_of(number), 0, FIRST_PORT + number);
+    let mut running: Vec<Child> = numbers.clone().map(start).collect();
+    for child in &mut running {
+        assert!(child.wait().unwrap().success());
+    }
+    for _ in &running {
+        let (local, remote) = next(device);
+        let number = remote.port() - FIRST_PORT;
+        let way = way_of(number);
+        let sender = senders.sender(local, remote);
+        let sender = sender.unwrap_or_else(|| panic!("{way}: no note of {local} to {remote}"));
+        let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+        let owners = owners.unwrap_or_else(|error| panic!("{way}: {error}"));
+        let [app] = owners.apps.as_slice() else {
+            panic!("{way}: {owners:?}")
+        };
+        let pid = running[usize::from(number - numbers.start)].id();
+        check(app, pid, &copies.path(number), way, remote.port());
+    }
+}
+
+fn check(app: &App, pid: u32, path: &Path, way: &str, port: u16) {
+    assert_eq!((app.path.as_path(), app.pid), (path, pid), "{way}");
+    assert_eq!(app.name, path.file_name().unwrap().to_str().unwrap());
+    let port = port.to_string();
+    let arguments = [path.to_str().unwrap(), "send", way, "0", &port];
+    assert_eq!(app.command_line, arguments);
+    let lineage = lineage();
+    assert_eq!(app.parents[..lineage.len()], lineage);
+    assert_eq!((app.uid, app.user.as_deref()), (0, Some("root")));
+}
+
+/// This program's executable and those of its ancestors, as far as they may be read.
+fn lineage() -> Vec<PathBuf> {
+    let mut pid = std::process::id().to_string();
+    let mut lineage: Vec<PathBuf> = Vec::new();
+    while let Ok(executable) = std::fs::read_link(format!("/proc/{pid}/exe")) {
+        let executable = executable.to_str().unwrap();
+        lineage.push(executable.trim_end_matches(" (deleted)").into());
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        pid = parent.unwrap().trim().to_owned();
+    }
+    lineage
+}
+
+/// A datagram may wait in the device while another program takes over the port: then nobody can tell whose it was.
+fn share_port() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("in-turn", 2);
+    let paths_of = |(local, remote): (SocketAddr, SocketAddr)| -> Vec<PathBuf> {
+        let sender = senders.sender(local, remote).unwrap();
+        let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+        let apps = owners.unwrap().apps.into_iter();
+        apps.map(|app| app.path).collect()
+    };
+    for number in [0, 1] {
+        copies.run(number, "unconnected-4", 4000, FIRST_PORT);
+    }
+    let both = [copies.path(1), copies.path(0)];
+    assert_eq!(paths_of(next(&mut device)), both);
+    assert_eq!(paths_of(next(&mut device)), both);
+
+    // Another peer, another flow: the last user of the port is nothing to it.
+    copies.run(0, "unconnected-4", 4000, FIRST_PORT + 1);
+    assert_eq!(paths_of(next(&mut device)), [copies.path(0)]);
+}
+
+fn lend() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("lend", 1);
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect((REMOTE_V4, FIRST_PORT)).unwrap();
+    let mut command = Command::new(copies.path(0));
+    command.arg("send-through-input");
+    let status = command.stdin(std::os::fd::OwnedFd::from(socket)).status();
+    assert!(status.unwrap().success());
+    let (local, remote) = next(&mut device);
+    let sender = senders.sender(local, remote).unwrap();
+    let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+    let apps = owners.unwrap().apps;
+    let paths: Vec<_> = apps.iter().map(|app| app.path.as_path()).collect();
+    assert_eq!(paths, [std::env::current_exe().unwrap()]);
+}
+
+/// What a send costs with and without notes: run by hand, `senders cost`.
+fn cost() {
+    let device = silent_network();
+    let link = "link set silent0 txqueuelen 1";
+    let set = Command::new("ip").args(link.split(' ')).status().unwrap();
+    assert!(set.success());
+    for round in 0..5 {
+        let without = time_sends();
+        let senders = attach();
+        println!(
+            "round {round}: {without:?} and with notes {:?}",
+            time_sends()
+        );
+        drop(senders);
+    }
+    drop(device);
+}
+
+/// Nanoseconds for a send: unconnected, connected, and from a new socket each time.
+fn time_sends() -> [u128; 3] {
+    const SENDS: u32 = 50_000;
+    let remote = (REMOTE_V4, FIRST_PORT);
+    let time = |send: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        (0..SENDS).for_each(|_| send());
+        begun.elapsed().as_nanos() / u128::from(SENDS)
+    };
+    let socket = || UdpSocket::bind("0.0.0.0:0").unwrap();
+    let (unconnected, connected) = (socket(), socket());
+    connected.connect(remote).unwrap();
+    [
+        time(&mut || drop(unconnected.send_to(b"x", remote))),
+        time(&mut || drop(connected.send(b"x"))),
+        time(&mut || drop(socket().send_to(b"x", remote))),
+    ]
+}
+
+fn leave_out() {
+    let mut device = silent_network();
+    let senders = attach();
+    let send = |mark: u32| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket2::SockRef::from(&socket).set_mark(mark).unwrap();
+        socket.send_to(b"x", (REMOTE_V4, FIRST_PORT)).unwrap();
+    };
+    let noted = |device: &mut File| {
+        let (local, remote) = next(device);
+        senders.sender(local, remote).is_some()
+    };
+    send(MARK);
+    assert!(!noted(&mut device));
+    send(MARK << 1);
+    assert!(noted(&mut device));
+    let mut elsewhere = silent_network();
+    send(0);
+    assert!(!noted(&mut elsewhere));
+}

@@ -48,13 +48,12 @@ impl ReceiveBuffer {
     /// All bytes in order, piece by piece.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (mut skip, mut left) = (self.head, self.len);
-        let pieces = self.chunks.iter().map_while(move |chunk| {
+        self.chunks.iter().map_while(move |chunk| {
             let rest = chunk.get(std::mem::take(&mut skip)..).unwrap_or_default();
             let piece = &rest[..rest.len().min(left)];
             left -= piece.len();
             Some(piece).filter(|piece| !piece.is_empty())
-        });
-        pieces
+        })
     }
 
     /// The first `n` bytes in order are read.

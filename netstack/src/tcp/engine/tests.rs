@@ -59,7 +59,7 @@ fn header(flags: u8, sequence: u32, acknowledgement: u32, window: u16, options: 
     tcp[..4].copy_from_slice(&[156, 64, 1, 187]);
     tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
     tcp[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
-    tcp[12] = u8::try_from((TCP_HEADER + options.len()) / 4 << 4).unwrap();
+    tcp[12] = u8::try_from(((TCP_HEADER + options.len()) / 4) << 4).unwrap();
     tcp[13] = flags;
     tcp[14..16].copy_from_slice(&window.to_be_bytes());
     tcp.extend_from_slice(options);

@@ -67,10 +67,6 @@ fn plan(delay: Duration, up: usize, down: usize) -> Plan {
 
 fn assert_bearable(plan: Plan) -> [Toll; 2] {
     let tolls = tolls(plan);
-    println!(
-        "{:?} one way, {} up, {} down: {tolls:?}",
-        plan.weather.delay, plan.up, plan.down
-    );
     for toll in tolls {
         assert!(toll.packets > 2, "{plan:?}: {toll:?}");
         assert!(toll.worst < LIMIT, "{plan:?}: {toll:?}");

@@ -1,11 +1,13 @@
-//! Exec capture: every flow is listed under the program that made it, and none under another.
+//! Every flow is listed under the program that made it, and none under another.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tidegate_lab::{Lab, Session, User, address, service, wait_until};
+use tidegate_lab::{
+    Capture, Lab, Session, User, address, service, under_both_captures, wait_until,
+};
 
 /// The program that sends its own name and is gone; see `src/bin/caller.rs`.
 const CALLER: &str = env!("CARGO_BIN_EXE_caller");
@@ -17,12 +19,20 @@ while :; do
     wait
 done";
 
+under_both_captures! {
+    three_hundred_names_of_one_program_are_told_apart,
+    a_datagram_of_a_program_that_is_gone_is_its_own_or_nobody_s,
+    a_record_says_who_it_was_in_full,
+    datagrams_are_attributed_whether_the_socket_is_connected_or_not,
+    a_mapped_tcp_socket_is_attributed,
+    a_script_is_known_by_its_interpreter_and_its_command_line,
+}
+
 /// Each name calls a port of its own, so what its flow must say is known.
-#[test]
-fn three_hundred_names_of_one_program_are_told_apart() -> Result<()> {
+fn three_hundred_names_of_one_program_are_told_apart(capture: Capture) -> Result<()> {
     const COUNT: u16 = 300;
     let lab = Lab::new()?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     let _inside = session.start(FORK_STORM)?;
     let _beside = lab.host.background_as(User::ALICE, FORK_STORM)?;
     let sinks: Vec<_> = (0..COUNT)
@@ -46,11 +56,10 @@ fn three_hundred_names_of_one_program_are_told_apart() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_datagram_of_a_program_that_is_gone_is_its_own_or_nobody_s() -> Result<()> {
+fn a_datagram_of_a_program_that_is_gone_is_its_own_or_nobody_s(capture: Capture) -> Result<()> {
     const COUNT: u16 = 60;
     let lab = Lab::new()?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     let _inside = session.start(FORK_STORM)?;
     lab.program_under_names(CALLER, &(0..COUNT).map(name).collect::<Vec<_>>())?;
     session
@@ -146,11 +155,10 @@ fn remote_port(flow: &Value) -> Option<u16> {
     Some(remote.port())
 }
 
-#[test]
-fn a_record_says_who_it_was_in_full() -> Result<()> {
+fn a_record_says_who_it_was_in_full(capture: Capture) -> Result<()> {
     let lab = Lab::new()?;
     let _talker = service::TcpTalker::start(&lab.server, 19, 10, service::Talk::ThenListen)?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     let copy = lab.program("/usr/bin/socat", "some name")?;
     let job = session.start(&format!(
         "echo $$ >&2; exec '{}' -u TCP6:[2001:db8:113::10]:19 -",
@@ -178,12 +186,11 @@ fn a_record_says_who_it_was_in_full() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn datagrams_are_attributed_whether_the_socket_is_connected_or_not() -> Result<()> {
+fn datagrams_are_attributed_whether_the_socket_is_connected_or_not(capture: Capture) -> Result<()> {
     let lab = Lab::new()?;
     let echo = [address::SERVER_V4, address::SERVER_V6];
     let _echo = service::UdpEcho::start(&lab.server, &echo, 7)?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     for (kind, set_up, send) in [
         (
             "connected, v4",
@@ -239,11 +246,10 @@ print(client.getsockname()[1])"
     Ok(())
 }
 
-#[test]
-fn a_mapped_tcp_socket_is_attributed() -> Result<()> {
+fn a_mapped_tcp_socket_is_attributed(capture: Capture) -> Result<()> {
     let lab = Lab::new()?;
     let _talker = service::TcpTalker::start(&lab.server, 19, 10, service::Talk::ThenFinish)?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     let outcome = session.connect("::ffff:203.0.113.10", 19, Duration::from_secs(5))?;
     ensure!(outcome.word == "connected", "{outcome:?}");
     let flow = session.gateway().flow_to("203.0.113.10:19")?;
@@ -255,11 +261,10 @@ fn a_mapped_tcp_socket_is_attributed() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_script_is_known_by_its_interpreter_and_its_command_line() -> Result<()> {
+fn a_script_is_known_by_its_interpreter_and_its_command_line(capture: Capture) -> Result<()> {
     let lab = Lab::new()?;
     let sink = service::Sink::start(&lab.server, 9)?;
-    let session = lab.session("")?;
+    let session = lab.captured(capture, "")?;
     let script = lab.file(
         "script",
         "#!/bin/bash\necho hello >/dev/tcp/203.0.113.10/9\n",

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use thiserror::Error;
 use tidegate_policy::App;
 
@@ -47,6 +48,8 @@ const PATHS: u32 = 2048;
 /// How long a datagram may wait for its look-up while another program takes over its port. As long as an unanswered flow
 /// lives: whoever sends with the same addresses until then belongs to the same flow anyway.
 const RECENT: Duration = Duration::from_secs(30);
+/// Most look-ups that are remembered. When full, all are forgotten.
+const MOST_ANSWERS: usize = 4096;
 /// The first process-id namespace always has this name (`PROC_PID_INIT_INO`, linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -122,6 +125,8 @@ pub struct Senders {
     processes: OwnedFd,
     paths: OwnedFd,
     users: Mutex<Users>,
+    /// For each tuple, when what was last asked about was sent: that datagram has been read, and no longer waits.
+    answers: Mutex<FxHashMap<[u8; records::TUPLE], u64>>,
     _attached: Vec<OwnedFd>,
 }
 
@@ -222,6 +227,7 @@ impl Senders {
             processes,
             paths,
             users: Mutex::default(),
+            answers: Mutex::default(),
         })
     }
 
@@ -236,17 +242,30 @@ impl Senders {
             .map_err(SendersError::Read)
     }
 
-    /// Who sent the last datagram from `local` to `remote`. Takes one system call.
+    /// Who sent the last datagram from `local` to `remote`. Takes one system call. To be asked about each datagram that begins
+    /// a flow, in their order: where another program sent from there before and was not asked about yet, the datagram at
+    /// hand may be its.
     pub fn sender(&self, local: SocketAddr, remote: SocketAddr) -> Option<Sender> {
         let (last, before) = self.sends(local, remote).ok().flatten()?;
-        let recent = |before: &Send| {
-            Duration::from_nanos(last.at.saturating_sub(before.at)) < RECENT
+        let answered = self.note_answer(records::tuple(local, remote), last.at);
+        let may_wait = |before: &Send| {
+            answered != Some(before.at)
+                && Duration::from_nanos(last.at.saturating_sub(before.at)) < RECENT
                 && before.process != last.process
         };
         Some(Sender {
             last,
-            before: before.filter(recent),
+            before: before.filter(may_wait),
         })
+    }
+
+    /// Gives when what was asked about the time before had been sent.
+    fn note_answer(&self, tuple: [u8; records::TUPLE], at: u64) -> Option<u64> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= MOST_ANSWERS {
+            answers.clear();
+        }
+        answers.insert(tuple, at)
     }
 
     fn sends(

@@ -445,7 +445,7 @@ impl Worker {
             (&self.gauges.flows, stack.flows),
             (&self.gauges.half_open, stack.half_open),
             (&self.gauges.time_wait, stack.time_wait),
-            (&self.gauges.ring_bytes, stack.buffer_bytes),
+            (&self.gauges.buffer_bytes, stack.buffer_bytes),
         ] {
             gauge.store(count(value), Ordering::Relaxed);
         }

@@ -171,7 +171,7 @@ fn worker((number, worker): (usize, &WorkerSnapshot)) -> String {
         counted(worker.flows.try_into().unwrap_or(usize::MAX), "flow"),
         worker.half_open,
         worker.time_wait,
-        bytes(worker.ring_bytes),
+        bytes(worker.buffer_bytes),
     )
 }
 

@@ -43,8 +43,8 @@ pub struct WorkerGauges {
     pub half_open: AtomicU64,
     /// TIME-WAIT records.
     pub time_wait: AtomicU64,
-    /// Bytes of TCP rings handed out.
-    pub ring_bytes: AtomicU64,
+    /// Bytes of TCP buffers in use.
+    pub buffer_bytes: AtomicU64,
     /// Packets that the worker's stack threw away, by reason.
     pub packets_dropped: Reasons,
 }
@@ -115,7 +115,7 @@ impl WorkerGauges {
             flows: read(&self.flows),
             half_open: read(&self.half_open),
             time_wait: read(&self.time_wait),
-            ring_bytes: read(&self.ring_bytes),
+            buffer_bytes: read(&self.buffer_bytes),
             packets_dropped: self.packets_dropped.snapshot(),
         }
     }
@@ -184,8 +184,8 @@ pub struct WorkerSnapshot {
     pub half_open: u64,
     /// TIME-WAIT records.
     pub time_wait: u64,
-    /// Bytes of TCP rings handed out.
-    pub ring_bytes: u64,
+    /// Bytes of TCP buffers in use.
+    pub buffer_bytes: u64,
     /// Packets that the worker's stack threw away, by reason.
     pub packets_dropped: BTreeMap<String, u64>,
 }

@@ -41,18 +41,6 @@ fn an_interrupt_leaves_the_network_as_it_was_and_cuts_nobody_off() -> Result<()>
 }
 
 #[test]
-fn a_device_that_another_program_deletes_ends_us_in_good_order() -> Result<()> {
-    let lab = Lab::new()?;
-    let _web = service::Http::start(&lab.server, 80)?;
-    let before = lab.host.network_state()?;
-    let mut tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
-    lab.host.ip("link delete tide0")?;
-    ensure!(tidegate.process().wait(PATIENCE)? != 0);
-    before.ensure_equals(&lab.host.network_state()?)?;
-    ensure_connects(&lab, address::SERVER_V4, "connected")
-}
-
-#[test]
 fn recover_undoes_what_a_killed_instance_left_behind() -> Result<()> {
     for fail in ["open", "closed"] {
         let lab = Lab::new()?;

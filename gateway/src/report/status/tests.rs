@@ -14,7 +14,7 @@ fn status(kind: CaptureKind) -> Status {
         flows: 3,
         half_open: 1,
         time_wait: 2,
-        ring_bytes: 262_144,
+        buffer_bytes: 262_144,
         ..WorkerSnapshot::default()
     };
     let capture = CaptureStatus {

@@ -206,6 +206,7 @@ fn note_images(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail:
     program.jump_if(NotEqual, R0, 0, known);
     note_path(program, offsets, maps, fail);
     program.place(known);
+    forget(program);
 
     // Generation 0 is the process itself.
     program.load(Size::U64, R7, R10, GENERATION);
@@ -237,6 +238,20 @@ fn note_images(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail:
     // A process without an executable is none.
     program.load(Size::U64, R1, R10, GENERATION);
     program.jump_if(Equal, R1, 0, fail);
+}
+
+/// Clears what a walk leaves behind. The verifier follows every way through the loops, and gives up one that has met another
+/// only if all is the same there: this makes loading several times faster.
+fn forget(program: &mut Assembler) {
+    for place in [WALK.steps, WALK.first, WALK.second, MEMORY_AFTER] {
+        program.store(Size::U64, R10, place, 0);
+    }
+    for place in [WALK.sequence, WALK.sequence_after] {
+        program.store(Size::U32, R10, place, 0);
+    }
+    for register in [R7, R8, R9] {
+        program.set(register, 0);
+    }
 }
 
 /// Notes the executable of the task at [`TASK`], whose memory is at [`MEMORY`].

@@ -11,8 +11,9 @@ use crate::bpf::assembler::{Assembler, Helper, Label, Register, Size};
 use super::offsets::Offsets;
 use super::records::{GROUP_NAMES, NAME, PATH_NAMES};
 
-/// Most folders and mounts, or control groups, on the way up. A program must have an end that the verifier sees.
-const MOST_STEPS: i32 = 64;
+/// Most folders and mounts, or control groups, on the way up. A program must have an end that the verifier sees, which follows
+/// every step for every ancestor: loading takes the longer, the more there may be.
+const MOST_STEPS: i32 = 40;
 
 /// Places on the stack that a walk uses.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,17 @@ fn append(program: &mut Assembler, name: i16, text: i32, room: usize, fail: Labe
     program.jump_if(Greater, R9, small(room), fail);
 }
 
+/// R9 = 0, but only we know: for the verifier it is any length that leaves room. So all steps look alike to it, and it follows
+/// each once. `text` is the offset from R6 where the names begin.
+fn begin(program: &mut Assembler, places: Places, text: i32, room: usize, fail: Label) {
+    program.set(R1, R6);
+    program.add(R1, text);
+    program.store(Size::U64, R1, 0, 0);
+    program.load(Size::U64, R9, R1, 0);
+    program.jump_if(Greater, R9, small(room), fail);
+    program.store(Size::U64, R10, places.steps, 0);
+}
+
 /// Begins a step of a loop; no more than [`MOST_STEPS`].
 fn step(program: &mut Assembler, places: Places, fail: Label) {
     program.load(Size::U64, R1, R10, places.steps);
@@ -78,8 +90,7 @@ pub(super) fn path(
     fail: Label,
 ) {
     let (head, same_mount, done) = (program.label(), program.label(), program.label());
-    program.set(R9, 0);
-    program.store(Size::U64, R10, places.steps, 0);
+    begin(program, places, text, PATH_NAMES, fail);
     program.place(head);
     step(program, places, fail);
     follow(program, R1, places.first, R8, offsets.mount_root);
@@ -133,8 +144,7 @@ pub(super) fn control_group(
     fail: Label,
 ) {
     let (head, done) = (program.label(), program.label());
-    program.set(R9, 0);
-    program.store(Size::U64, R10, places.steps, 0);
+    begin(program, places, text, GROUP_NAMES, fail);
     program.place(head);
     step(program, places, fail);
     follow(program, R1, places.second, R7, offsets.node_parent);

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::FlowId;
 use crate::ip::{IpHeader, IpPacket, protocol};
+use crate::output::CloseReason;
 use crate::tcp::congestion::CongestionControl;
 use crate::tcp::engine::{Engine, Phase};
 use crate::tcp::pool::Pool;
@@ -28,6 +29,8 @@ use crate::tcp::send::Room;
 pub(crate) const PENDING_LIMIT: Duration = Duration::from_secs(130);
 /// How long the program may leave something unacknowledged (RFC 5482's default order of magnitude).
 pub(crate) const UNANSWERED_LIMIT: Duration = Duration::from_secs(120);
+/// How long what the program said before its RST may wait for upstream.
+pub(crate) const RESET_LIMIT: Duration = Duration::from_millis(100);
 
 /// A SYN that waits for a verdict and an upstream connection.
 #[derive(Clone, Debug)]
@@ -77,6 +80,10 @@ pub(crate) struct Accepted {
     pub(crate) turn: Turn,
     /// Whether the caller reset it: it is gone for the caller, its RST is still to be written.
     pub(crate) aborted: bool,
+    /// Whether what is committed goes before that RST.
+    pub(crate) last_words: bool,
+    /// When it ends though what the program said before its RST is not read.
+    pub(crate) ends_at: Option<Instant>,
     /// Since when the program owes an acknowledgement.
     pub(crate) unanswered_since: Option<Instant>,
     /// When a SYN on this live connection was last challenged (RFC 5961 section 4).
@@ -96,6 +103,8 @@ impl Accepted {
             engine,
             turn: Turn::None,
             aborted: false,
+            last_words: false,
+            ends_at: None,
             unanswered_since: None,
             challenged: None,
         }
@@ -109,12 +118,21 @@ impl Accepted {
         }
     }
 
+    /// Why it is over.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        match self.engine.phase() {
+            Phase::Reset => CloseReason::ResetByProgram,
+            Phase::Handshake | Phase::Open | Phase::TimeWait | Phase::Finished => {
+                CloseReason::Finished
+            }
+        }
+    }
+
     /// Whether both directions ended and nothing is left to read: nothing but a record of it needs to stay.
     pub(crate) fn is_over(&self) -> bool {
         match self.engine.phase() {
             Phase::Handshake | Phase::Open => false,
-            Phase::TimeWait | Phase::Finished => self.engine.is_drained(),
-            Phase::Reset => true,
+            Phase::TimeWait | Phase::Finished | Phase::Reset => self.engine.is_drained(),
         }
     }
 }
@@ -154,7 +172,8 @@ impl TcpFlow<'_> {
 
     /// The program sent FIN, and every byte before it is consumed.
     pub fn read_finished(&self) -> bool {
-        self.tcp.engine.fin_received() && self.tcp.engine.is_drained()
+        let engine = &self.tcp.engine;
+        engine.fin_received() && engine.phase() != Phase::Reset && engine.is_drained()
     }
 
     /// Room for bytes to the program, contiguous, up to 256 KiB: receive into it, then [`commit`](Self::commit) before
@@ -183,6 +202,13 @@ impl TcpFlow<'_> {
     pub fn abort(self) {
         self.tcp.aborted = true;
         self.tcp.queue(self.id, self.turns);
+    }
+
+    /// The far end broke the connection: resets the program's behind what is committed, as far as the program has room for
+    /// that, for so it would have heard it from the far end itself. The flow is gone; no event follows.
+    pub fn break_off(self) {
+        self.tcp.last_words = true;
+        self.abort();
     }
 
     /// The connection to the program is established (SYN-ACK acknowledged).

@@ -38,6 +38,8 @@ struct Upstream {
     readable: bool,
     /// The kernel has told of a FIN or an error, which may stand behind bytes not read yet and is not told again.
     ending: bool,
+    /// A read may stop at an urgent byte although there is more behind it.
+    urgent: bool,
     /// A reset that was taken off the socket before the bytes that stand before it were read.
     reset: Option<io::Error>,
     writable: bool,
@@ -107,6 +109,8 @@ impl Worker {
         let mut stream = connect(target, path.hop_limit, &self.bypass)?;
         let slot = self.sources.vacant_entry();
         let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
         self.poll
             .registry()
             .register(&mut stream, Token(slot.key()), interest)?;
@@ -116,6 +120,7 @@ impl Worker {
             connected: false,
             readable: false,
             ending: false,
+            urgent: false,
             reset: None,
             writable: false,
             read_finished: false,
@@ -131,6 +136,7 @@ impl Worker {
             Some(Source::Tcp(flow)) => {
                 if let Some(upstream) = self.upstream(flow) {
                     upstream.ending |= event.is_read_closed() || event.is_error();
+                    upstream.urgent |= event.is_priority();
                     upstream.readable |= event.is_readable() || upstream.ending;
                     upstream.writable |= event.is_writable() || event.is_error();
                 }
@@ -173,7 +179,7 @@ impl Worker {
         }
         match (up, down) {
             (Pumped::Broken(error), _) | (_, Pumped::Broken(error)) => {
-                accepted.abort();
+                accepted.break_off();
                 let reason = format!("upstream: {error}");
                 self.end(flow, reason);
             }
@@ -337,9 +343,12 @@ fn pump_down(
                 moved(count(received));
                 budget = budget.saturating_sub(received);
                 // A short read has emptied the socket of bytes; what comes later is a new event (epoll(7)).
-                upstream.readable = received == wanted || upstream.ending;
+                upstream.readable = received == wanted || upstream.ending || upstream.urgent;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                upstream.readable = false;
+                upstream.urgent = false;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Pumped::Broken(error),
         }

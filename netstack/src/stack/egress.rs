@@ -44,6 +44,13 @@ impl Stack {
             return None;
         };
         if tcp.aborted {
+            if tcp.last_words {
+                let (engine, key) = (&mut tcp.engine, &flow.key);
+                if let Some(outgoing) = engine.last_words(now, key, self.link, &self.pool) {
+                    self.turns.push_back(id);
+                    return Some(outgoing);
+                }
+            }
             let reset = tcp.engine.reset(&flow.key, self.link, &self.pool);
             self.bury(now, id);
             return Some(reset);
@@ -55,7 +62,8 @@ impl Stack {
         }
         tcp.turn = Turn::None;
         if tcp.is_over() {
-            self.end(now, id, CloseReason::Finished);
+            let reason = tcp.close_reason();
+            self.end(now, id, reason);
             return None;
         }
         let idle = flow.active + self.config.idle.tcp;
@@ -63,7 +71,7 @@ impl Stack {
             let since = *tcp.unanswered_since.get_or_insert(now);
             since + UNANSWERED_LIMIT
         });
-        let at = [tcp.engine.next_poll(), unanswered]
+        let at = [tcp.engine.next_poll(), unanswered, tcp.ends_at]
             .into_iter()
             .flatten()
             .fold(idle, Instant::min);
@@ -129,6 +137,9 @@ impl Stack {
                 self.table.set_deadline(id, Some(until));
             }
             FlowKind::Tcp(tcp) => {
+                if tcp.ends_at.is_some_and(|at| at <= now) {
+                    return self.end(now, id, CloseReason::ResetByProgram);
+                }
                 let unanswered = tcp
                     .unanswered_since
                     .is_some_and(|since| since + UNANSWERED_LIMIT <= now);

@@ -367,11 +367,18 @@ impl Engine {
         first.wrapping_add(distance(self.send.len()))
     }
 
-    /// The window field that says `rcv_adv`: rounded up, so that the edge does not go back (RFC 7323 section 2.4).
+    /// The window field that says `rcv_adv`: rounded up, so that the edge does not go back (RFC 7323 section 2.4). Each
+    /// single byte would push the edge on so, for ever: what was promised so in excess has a limit, then it is rounded down.
     fn window_field(&self) -> u16 {
         let window = ahead(self.rcv_nxt, self.rcv_adv);
         let unit = (1 << self.rcv_shift) - 1;
-        u16::try_from((window + unit) >> self.rcv_shift).unwrap_or(u16::MAX)
+        let excess = (self.window / 8).max(2 * length(unit));
+        let up = if self.receive.len() + length(window) <= self.window + excess {
+            unit
+        } else {
+            0
+        };
+        u16::try_from((window + up) >> self.rcv_shift).unwrap_or(u16::MAX)
     }
 
     /// Up to where the program may send by what is read and free now.
@@ -392,10 +399,11 @@ impl Engine {
         let more = length(ahead(self.rcv_adv, self.wanted_edge(pool)));
         let left = length(ahead(self.rcv_nxt, self.rcv_adv));
         let two_segments = 2 * usize::from(self.mss.get());
-        let is_short = left < self.window / 4;
+        let window = self.window.min(pool.most_window());
+        let is_short = left < window / 4;
         !self.fin_received()
             && self.established()
-            && (more >= self.window / 2 || is_short && more >= two_segments.min(self.window / 2))
+            && (more >= self.window / 2 || is_short && more >= two_segments.min(window / 2))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::packet::{DropReason, Offload};
 use crate::table::FlowKind;
 use crate::tcp::engine::{Phase, Reply};
 use crate::tcp::segment::{BareSegment, Segment, flag};
-use crate::tcp::{PENDING_LIMIT, Pending};
+use crate::tcp::{PENDING_LIMIT, Pending, RESET_LIMIT};
 
 impl Stack {
     pub(super) fn handle_tcp<'p>(
@@ -95,6 +95,10 @@ impl Stack {
                 self.send_reset(now, id);
                 None
             }
+            FlowKind::Tcp(tcp) if tcp.engine.phase() == Phase::Reset => {
+                self.end(now, id, CloseReason::ResetByProgram);
+                None
+            }
             FlowKind::Tcp(_) => Some(self.tcp_of_accepted(now, id, packet, segment)),
             FlowKind::Pending(pending) => {
                 if segment.has(flag::RST) {
@@ -165,10 +169,15 @@ impl Stack {
                 }
             }
         }
-        if tcp.engine.phase() == Phase::Reset {
+        if tcp.engine.phase() != Phase::Reset {
+            tcp.queue(id, &mut self.turns);
+        } else if tcp.engine.is_drained() {
             self.end(now, id, CloseReason::ResetByProgram);
         } else {
-            tcp.queue(id, &mut self.turns);
+            // What it said before may be upstream's to hear yet.
+            let until = now + RESET_LIMIT;
+            tcp.ends_at = Some(until);
+            self.table.set_deadline(id, Some(until));
         }
         Input::Tcp(id)
     }

@@ -531,3 +531,68 @@ fn repeated_acks_do_not_keep_a_lost_fin_from_being_sent_again() {
     bench.wait(at - bench.now);
     assert!(read(&bench.out()[0]).fin);
 }
+
+#[test]
+fn what_upstream_said_before_its_reset_goes_first_and_looks_unfinished() {
+    let mut bench = Bench::new();
+    let (flow, server) = bench.established();
+    let mut tcp = bench.stack.tcp(flow).unwrap();
+    tcp.writable()[..3_000].fill(7);
+    tcp.commit(3_000);
+    tcp.finish();
+    tcp.break_off();
+    let out: Vec<Seen> = bench.out().iter().map(|packet| read(packet)).collect();
+    assert_eq!(
+        out.iter().map(|seen| seen.payload.len()).sum::<usize>(),
+        3_000
+    );
+    assert!(out.iter().all(|seen| !seen.fin));
+    let last = out.last().unwrap();
+    assert!(last.rst);
+    assert_eq!(last.sequence, server + 3_000);
+    assert_eq!(bench.stack.gauges().flows, 0);
+    assert_eq!(bench.stack.gauges().buffer_bytes, 0);
+}
+
+#[test]
+fn what_the_program_said_before_its_reset_can_be_read_for_a_moment() {
+    for reads in [true, false] {
+        let mut bench = Bench::new();
+        let (flow, server) = bench.established();
+        bench.put(&ack(ISN + 1, server, b"QUIT"));
+        assert!(matches!(bench.put(&rst(ISN + 5)), Input::Tcp(_)));
+        assert!(bench.out().iter().all(|packet| !read(packet).rst));
+        assert!(bench.events().is_empty());
+        let mut tcp = bench.stack.tcp(flow).unwrap();
+        assert!(!tcp.read_finished());
+        assert_eq!(tcp.readable(), b"QUIT");
+        if reads {
+            tcp.consume(4);
+            assert!(!tcp.read_finished(), "a reset is no end of file");
+            assert!(bench.out().is_empty());
+        } else {
+            let (at, _) = bench.stack.poll_timeout().unwrap();
+            assert!(at - bench.now <= Duration::from_secs(1));
+            bench.wait(at - bench.now);
+        }
+        assert_eq!(
+            bench.events(),
+            [Event::Closed(flow, CloseReason::ResetByProgram)]
+        );
+        assert_eq!(bench.stack.gauges(), StackGauges::default());
+    }
+}
+
+#[test]
+fn a_port_used_again_right_after_a_reset_opens_a_new_connection() {
+    let mut bench = Bench::new();
+    let (flow, server) = bench.established();
+    bench.put(&ack(ISN + 1, server, b"QUIT"));
+    bench.put(&rst(ISN + 5));
+    let next = bench.syn(&syn(LOCAL, REMOTE, ISN + 100_000));
+    assert_ne!(next, flow);
+    assert_eq!(
+        bench.events(),
+        [Event::Closed(flow, CloseReason::ResetByProgram)]
+    );
+}

@@ -483,3 +483,22 @@ fn a_lie_about_what_arrived_is_not_believed() {
     assert!(bench.out().is_empty());
     assert!(bench.engine.recovery.is_open());
 }
+
+#[test]
+fn single_bytes_close_the_window_too() {
+    let mut bench = Bench::new();
+    let promised = bench.engine.window;
+    let mut sent = 0;
+    let mut edge: u32 = 65_535;
+    while edge > sent && length(sent) < 4 * promised {
+        bench.data(sent + 1, &[7], 0);
+        sent += 1;
+        let seen = bench.out();
+        let last = seen.last().unwrap();
+        edge = last.acknowledgement - 1 + (u32::from(last.window) << 5);
+    }
+    assert!(
+        length(sent) <= promised + promised / 4,
+        "{sent} bytes of {promised} are held"
+    );
+}

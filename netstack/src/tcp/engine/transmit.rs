@@ -9,7 +9,7 @@ use crate::tcp::head::{Head, Link, Options};
 use crate::tcp::pool::Pool;
 use crate::tcp::ranges::Range;
 use crate::tcp::segment::flag;
-use crate::tcp::sequence::{ahead, distance, earlier, is_before, length};
+use crate::tcp::sequence::{ahead, distance, earlier, is_before, later, length};
 
 /// A packet to the program: its head, and which bytes of the send buffer follow it.
 #[derive(Debug)]
@@ -83,6 +83,23 @@ impl Engine {
         self.wait_for_window(now);
         (self.ack == Due::Now || self.must_say_window(pool))
             .then(|| self.acknowledgement(key, link, pool))
+    }
+
+    /// Of what was never sent, as much as the program's window takes: before a RST that stands behind it.
+    pub(crate) fn last_words(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        link: Link,
+        pool: &Pool,
+    ) -> Option<Outgoing> {
+        if !matches!(self.state, State::Established | State::CloseWait) {
+            return None;
+        }
+        // A FIN would say that this was all.
+        self.finish = Finish::No;
+        let new = self.new_segment(link.most_at_once(key, self.segment_size()))?;
+        Some(self.send_new(now, new, key, link, pool))
     }
 
     fn segment_size(&self) -> usize {
@@ -276,9 +293,9 @@ impl Engine {
     fn head(&mut self, sequence: u32, flags: u8, options: Options, pool: &Pool) -> Head {
         self.rcv_adv = self.wanted_edge(pool);
         let window = self.window_field();
-        // What the field says, rounded up, is a promise.
+        // What the field says, rounded up, is a promise; rounded down, what was promised before is still taken.
         let said = u32::from(window) << self.rcv_shift;
-        self.rcv_adv = self.rcv_nxt.wrapping_add(said);
+        self.rcv_adv = later(self.rcv_adv, self.rcv_nxt.wrapping_add(said));
         self.ack = Due::No;
         Head {
             sequence,

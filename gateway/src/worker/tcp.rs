@@ -108,9 +108,7 @@ impl Worker {
         };
         let mut stream = connect(target, path.hop_limit, &self.bypass)?;
         let slot = self.sources.vacant_entry();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(target_os = "linux")]
-        let interest = interest | Interest::PRIORITY;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.poll
             .registry()
             .register(&mut stream, Token(slot.key()), interest)?;

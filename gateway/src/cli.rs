@@ -10,11 +10,15 @@ mod capture;
 mod check;
 #[cfg(capture)]
 mod confirm;
+#[cfg(capture)]
+mod daemon;
 mod explain;
+#[cfg(capture)]
 mod flows;
 mod logging;
 #[cfg(capture)]
 mod recover;
+#[cfg(capture)]
 mod status;
 
 use std::ffi::OsString;
@@ -58,6 +62,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> ExitCode {
+    #[cfg(capture)]
     let control = cli.control;
     let Some(command) = cli.command else {
         return finish(print_help(), 1);
@@ -72,7 +77,9 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Confirm => finish(confirm::main(control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),
+        #[cfg(capture)]
         Command::Flows(args) => finish(flows::main(args, control), 1),
+        #[cfg(capture)]
         Command::Status(args) => finish(status::main(args, control), 1),
         #[cfg(capture)]
         Command::Recover => finish(recover::main(), 1),

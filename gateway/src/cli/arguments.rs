@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_policy::{Direction, Port, Protocol, Verdict};
+use tidegate_policy::{Direction, Port, Protocol};
 
 #[cfg(capture)]
 use super::capture::{ExecArgs, RunArgs};
-use crate::control::DEFAULT_SOCKET;
+#[cfg(capture)]
+use super::daemon::{FlowsArgs, StatusArgs};
 
 /// See and control every connection of every program.
 #[derive(Debug, Parser)]
@@ -20,6 +21,7 @@ use crate::control::DEFAULT_SOCKET;
 )]
 pub(super) struct Cli {
     /// Control socket [default: /run/tidegate/control.sock; none for exec]
+    #[cfg(capture)]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) control: Option<PathBuf>,
     #[command(subcommand)]
@@ -42,8 +44,10 @@ pub(super) enum Command {
     /// Say what would happen to a flow, and why; no daemon needed
     Explain(ExplainArgs),
     /// Show live and recent flows
+    #[cfg(capture)]
     Flows(FlowsArgs),
     /// Show capture, workers, counters, coverage and health
+    #[cfg(capture)]
     Status(StatusArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
     #[cfg(capture)]
@@ -82,29 +86,6 @@ pub(super) struct ExplainArgs {
     pub(super) json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct FlowsArgs {
-    /// Go on with every flow that is let through or ends, until interrupted
-    #[arg(long)]
-    pub(super) follow: bool,
-    /// Print JSON, one record a line
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Only programs that match: a pattern with a slash for the path, without for the name
-    #[arg(long, value_name = "GLOB")]
-    pub(super) app: Option<String>,
-    /// Only flows with this verdict
-    #[arg(long, value_name = "V", value_enum)]
-    pub(super) verdict: Option<VerdictArg>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct StatusArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(super) enum DirectionArg {
     #[default]
@@ -117,23 +98,6 @@ impl From<DirectionArg> for Direction {
         match direction {
             DirectionArg::Out => Self::Out,
             DirectionArg::In => Self::In,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum VerdictArg {
-    Allow,
-    Block,
-    Drop,
-}
-
-impl From<VerdictArg> for Verdict {
-    fn from(verdict: VerdictArg) -> Self {
-        match verdict {
-            VerdictArg::Allow => Self::Allow,
-            VerdictArg::Block => Self::Block,
-            VerdictArg::Drop => Self::Drop,
         }
     }
 }
@@ -172,11 +136,6 @@ fn executable(text: &str) -> Result<PathBuf, String> {
         return Ok(path);
     }
     Err("not the full path of an executable, such as /usr/bin/curl".to_owned())
-}
-
-/// The control socket that a command talks to.
-pub(super) fn socket(control: Option<PathBuf>) -> PathBuf {
-    control.unwrap_or_else(|| DEFAULT_SOCKET.into())
 }
 
 #[cfg(test)]

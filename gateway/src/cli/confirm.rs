@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::arguments::socket;
+use super::daemon::socket;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 use crate::terminal;

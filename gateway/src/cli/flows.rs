@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::arguments::{FlowsArgs, socket};
+use super::daemon::{FlowsArgs, socket};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{FlowsRequest, Reply, Request};
 use crate::record::FlowRecord;

@@ -17,8 +17,12 @@ pub(super) fn init(command: &Command) {
         #[cfg(capture)]
         Command::Run(_) => "info",
         #[cfg(capture)]
-        Command::Confirm | Command::Exec(_) | Command::Recover => QUIET,
-        Command::Check(_) | Command::Explain(_) | Command::Flows(_) | Command::Status(_) => QUIET,
+        Command::Confirm
+        | Command::Exec(_)
+        | Command::Flows(_)
+        | Command::Recover
+        | Command::Status(_) => QUIET,
+        Command::Check(_) | Command::Explain(_) => QUIET,
     };
     let wanted = std::env::var(VARIABLE)
         .ok()

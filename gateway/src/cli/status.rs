@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::arguments::{StatusArgs, socket};
+use super::daemon::{StatusArgs, socket};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Reply, Request};
 use crate::report;

@@ -26,6 +26,7 @@ fn ask_for_capture(capture: &Section<'_>) {
     capture.choice("existing", &[("pass", ()), ("reset", ())]);
     capture.choice("bound_sockets", &[("report", ()), ("destroy", ())]);
     capture.boolean("strict_marks");
+    capture.choice("ebpf", &[("auto", ()), ("off", ())]);
 }
 
 #[test]

@@ -67,7 +67,6 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         Ok(contained) => contained,
         Err(error) => return Ok(not_contained(&error)),
     };
-    // The command, which is started already, keeps the limit that it was given.
     for warning in &contained.report.warnings {
         tracing::warn!("{warning}");
     }

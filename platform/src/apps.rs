@@ -12,10 +12,12 @@
 //! `connect`, so its socket and process are there to be found.
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tidegate_policy::App;
+use tidegate_policy::{App, Protocol};
 
 #[cfg(any(target_os = "linux", test))]
 mod cgroup;
@@ -41,6 +43,62 @@ pub use linux::{AppFinder, DiagSocket, Processes};
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
 pub use senders::{Sender, Senders, SendersError};
+
+/// How far up ancestors are named.
+const MOST_PARENTS: usize = 16;
+
+impl AppFinder {
+    /// Whether segments between these addresses still mean something to a socket of this host: what tells a connection
+    /// that is older than the gateway from a stray segment. Remembered ones (TIME-WAIT) count.
+    ///
+    /// # Errors
+    /// See [`DiagError`].
+    pub fn is_alive(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<bool, DiagError> {
+        let socket = self.find_socket(protocol, local, remote)?;
+        Ok(socket.is_some_and(|socket| protocol != Protocol::Tcp || socket.is_connection()))
+    }
+
+    /// The programs that hold the socket, by a search through the processes: microseconds to milliseconds. Where one holds
+    /// it on another's behalf (macOS), the program is that other's.
+    ///
+    /// # Errors
+    /// [`Unattributed`]: why none is known.
+    pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
+        self.processes.owners(socket)
+    }
+
+    /// The programs that hold the socket, by a look at the likely processes only: those that the kernel names with it, or
+    /// that made sockets of late, the newest, and the parents of those who hold it. Fast enough to run inline, for a socket
+    /// that was just made. What it can miss is a holder to whom one of the found handed the socket on purpose:
+    /// [`AppFinder::owners`] finds that one too.
+    pub fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
+        self.processes.owners_nearby(socket)
+    }
+
+    /// The programs that held the socket when it was last searched for, if that was a moment ago and all of them still do.
+    /// Takes a few system calls and never searches.
+    pub fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
+        self.processes.owners_cached(socket)
+    }
+}
+
+/// The IPv4 address for which an IPv6 one stands, or the address as it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The name under which rules know an executable.
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
 
 /// A socket that the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,6 +213,17 @@ pub enum Unattributed {
 }
 
 impl Unattributed {
+    /// Why a search that went so far found nobody; `denied` where some processes could not be looked into.
+    fn after(coverage: Coverage, denied: bool) -> Self {
+        match coverage {
+            Coverage::Limited => Self::TooMany,
+            Coverage::Everything | Coverage::Nearby | Coverage::Noted if denied => {
+                Self::PermissionDenied
+            }
+            Coverage::Everything | Coverage::Nearby | Coverage::Noted => Self::NoProcess,
+        }
+    }
+
     /// The reason's name in counters.
     pub fn name(self) -> &'static str {
         match self {

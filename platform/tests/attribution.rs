@@ -11,15 +11,19 @@
     reason = "a test program reports on its standard streams"
 )]
 
+#[path = "shared/copies.rs"]
+mod copies;
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use copies::Copies;
 use rustix::thread::UnshareFlags;
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
 use tidegate_platform::link::{LinkSettings, configure};
@@ -53,35 +57,6 @@ fn connect(port: u16) {
         socket.send_to(b"x", remote).unwrap();
         // Lives until it is ended.
         let _ = socket.recv(&mut [0; 1]);
-    }
-}
-
-struct Copies {
-    directory: PathBuf,
-}
-
-impl Copies {
-    fn make() -> Self {
-        let directory = PathBuf::from(format!("/var/tmp/tidegate-copies-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let copies = Self { directory };
-        let first = copies.path(0);
-        std::fs::copy(std::env::current_exe().unwrap(), &first).unwrap();
-        for number in 1..COPIES {
-            // The kernel names the path that was executed, so links are as good as copies.
-            std::fs::hard_link(&first, copies.path(number)).unwrap();
-        }
-        copies
-    }
-
-    fn path(&self, number: u16) -> PathBuf {
-        self.directory.join(format!("copy-{number}"))
-    }
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -139,7 +114,7 @@ fn flow_of(packet: &[u8]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
 
 fn attribute_all() {
     let mut device = silent_network();
-    let copies = Copies::make();
+    let copies = Copies::make("copies", COPIES);
     let finder = AppFinder::new(
         DiagSocket::open().unwrap(),
         0,

@@ -12,6 +12,9 @@
     reason = "a test program reports on its standard streams"
 )]
 
+#[path = "shared/copies.rs"]
+mod copies;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -21,6 +24,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use copies::Copies;
 use rustix::thread::UnshareFlags;
 use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
 use tidegate_platform::link::{LinkSettings, configure};
@@ -109,29 +113,7 @@ fn send_through_input() {
     UdpSocket::from(input).send(b"x").unwrap();
 }
 
-struct Copies {
-    directory: PathBuf,
-}
-
 impl Copies {
-    fn make(name: &str, count: u16) -> Self {
-        let directory = format!("/var/tmp/tidegate-{name}-{}", std::process::id());
-        let directory = PathBuf::from(directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        let copies = Self { directory };
-        let first = copies.path(0);
-        std::fs::copy(std::env::current_exe().unwrap(), &first).unwrap();
-        for number in 1..count {
-            // The kernel names the path that was executed, so links are as good as copies.
-            std::fs::hard_link(&first, copies.path(number)).unwrap();
-        }
-        copies
-    }
-
-    fn path(&self, number: u16) -> PathBuf {
-        self.directory.join(format!("copy-{number}"))
-    }
-
     fn start(&self, number: u16, way: &str, from: u16, to: u16) -> Child {
         let arguments = ["send", way, &from.to_string(), &to.to_string()].map(str::to_owned);
         Command::new(self.path(number))
@@ -144,12 +126,6 @@ impl Copies {
     fn run(&self, number: u16, way: &str, from: u16, to: u16) {
         let ended = self.start(number, way, from, to).wait().unwrap();
         assert!(ended.success());
-    }
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -81,9 +81,9 @@ impl Identify {
         handle: &Handle,
     ) -> Known {
         let noted = self.noted(key);
-        let senders = self.senders.clone();
-        let complete = |owners| complete(senders.as_deref(), noted.as_ref(), owners);
-        let socket = match self.socket(key, direction) {
+        let socket = self.socket(key, direction);
+        let complete = |owners| complete(self.senders.as_deref(), noted.as_ref(), owners);
+        let socket = match socket {
             // The port is another's by now.
             Ok(Some(socket)) if noted.is_some_and(|noted| noted.cookie() != socket.cookie) => {
                 return Known::Now(complete(Err(Unattributed::NoSocket)));

@@ -6,7 +6,7 @@ use super::Stack;
 use crate::flow::FlowId;
 use crate::output::{CloseReason, Event, TimeoutReason, Transmit};
 use crate::table::FlowKind;
-use crate::tcp::engine::Outgoing;
+use crate::tcp::engine::{Outgoing, Way};
 use crate::tcp::segment::BareSegment;
 use crate::tcp::{PENDING_LIMIT, Turn, UNANSWERED_LIMIT};
 
@@ -43,19 +43,23 @@ impl Stack {
         let FlowKind::Tcp(tcp) = &mut flow.kind else {
             return None;
         };
+        let way = Way {
+            key: &flow.key,
+            link: self.link,
+            pool: &self.pool,
+        };
         if tcp.aborted {
-            if tcp.last_words {
-                let (engine, key) = (&mut tcp.engine, &flow.key);
-                if let Some(outgoing) = engine.last_words(now, key, self.link, &self.pool) {
-                    self.turns.push_back(id);
-                    return Some(outgoing);
-                }
+            if tcp.last_words
+                && let Some(outgoing) = tcp.engine.last_words(now, way)
+            {
+                self.turns.push_back(id);
+                return Some(outgoing);
             }
-            let reset = tcp.engine.reset(&flow.key, self.link, &self.pool);
+            let reset = tcp.engine.reset(way);
             self.bury(now, id);
             return Some(reset);
         }
-        let outgoing = tcp.engine.transmit(now, &flow.key, self.link, &self.pool);
+        let outgoing = tcp.engine.transmit(now, way);
         if outgoing.is_some() {
             self.turns.push_back(id);
             return outgoing;
@@ -171,7 +175,12 @@ impl Stack {
             return;
         };
         tcp.aborted = true;
-        let reset = tcp.engine.reset(&flow.key, self.link, &self.pool);
+        let way = Way {
+            key: &flow.key,
+            link: self.link,
+            pool: &self.pool,
+        };
+        let reset = tcp.engine.reset(way);
         self.answers.push(reset.head.as_ref(), reset.head.offload);
         self.bury(now, id);
     }

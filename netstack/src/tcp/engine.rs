@@ -29,7 +29,7 @@ use crate::tcp::sequence::{ahead, distance, length};
 
 pub(crate) use self::ingest::Reply;
 use self::timer::Timer;
-pub(crate) use self::transmit::Outgoing;
+pub(crate) use self::transmit::{Outgoing, Way};
 
 /// Segment size towards a program that names none (RFC 9293 section 3.7.1).
 const DEFAULT_MSS: u16 = 536;

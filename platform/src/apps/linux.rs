@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidegate_policy::Protocol;
 
 use super::inet_table::{self, TableRow};
-use super::{DiagError, Owners, SocketInfo, SocketState, Unattributed};
+use super::{DiagError, SocketInfo, SocketState, canonical};
 use crate::inet_diag;
 
 mod descriptors;
@@ -21,7 +21,6 @@ mod search;
 
 pub use diag::DiagSocket;
 use diag::Found;
-pub(super) use process::file_name;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -36,7 +35,7 @@ pub struct AppFinder {
     device: u32,
     /// The namespace's tables, e.g. `/proc/self/net`.
     tables: PathBuf,
-    processes: Arc<Processes>,
+    pub(super) processes: Arc<Processes>,
 }
 
 impl AppFinder {
@@ -74,21 +73,6 @@ impl AppFinder {
         }
     }
 
-    /// Whether segments between these addresses still mean something to a socket of this host: what tells a connection
-    /// that is older than the gateway from a stray segment. Remembered ones (TIME-WAIT) count.
-    ///
-    /// # Errors
-    /// See [`DiagError`].
-    pub fn is_alive(
-        &mut self,
-        protocol: Protocol,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<bool, DiagError> {
-        let socket = self.find_socket(protocol, local, remote)?;
-        Ok(socket.is_some_and(|socket| protocol != Protocol::Tcp || socket.is_connection()))
-    }
-
     /// The TCP socket that takes connections to `local`.
     ///
     /// # Errors
@@ -100,27 +84,6 @@ impl AppFinder {
         Ok(found
             .filter(|found| found.info.state == SocketState::Listen && is_at(found, local))
             .map(|found| found.info))
-    }
-
-    /// The programs that hold the socket, by a search through `/proc`: microseconds to milliseconds.
-    ///
-    /// # Errors
-    /// [`Unattributed`]: why none is known.
-    pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
-        self.processes.owners(socket)
-    }
-
-    /// The programs that hold the socket, by a look at the likely processes only: those that made sockets of late, the newest,
-    /// and the parents of those who hold it. Fast enough to run inline, for a socket that was just made. What it can miss is a
-    /// holder to whom one of the found handed the socket on purpose: [`AppFinder::owners`] finds that one too.
-    pub fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
-        self.processes.owners_nearby(socket)
-    }
-
-    /// The programs that held the socket when it was last searched for, if that was a moment ago and all of them still do.
-    /// Takes a few system calls and never searches.
-    pub fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
-        self.processes.owners_cached(socket)
     }
 
     fn find_tcp(
@@ -218,10 +181,6 @@ fn own_sockets() -> Vec<u32> {
             inode.strip_suffix(']')?.parse().ok()
         })
         .collect()
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn mapped(address: SocketAddr) -> Option<SocketAddr> {

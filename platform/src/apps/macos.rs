@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_policy::Protocol;
 
-use super::{DiagError, Owners, SocketInfo, SocketState, Unattributed};
+use super::{DiagError, SocketInfo, SocketState, canonical};
 use crate::socket_list::{self, Entry, Fit, State, Table};
 use crate::sys::sysctl;
 
@@ -18,7 +18,7 @@ pub use processes::Processes;
 /// Finds the programs behind flows of this host. Each thread has its own; they share [`Processes`].
 #[derive(Debug)]
 pub struct AppFinder {
-    processes: Arc<Processes>,
+    pub(super) processes: Arc<Processes>,
 }
 
 impl AppFinder {
@@ -54,21 +54,6 @@ impl AppFinder {
         ))
     }
 
-    /// Whether segments between these addresses still mean something to a socket of this host: what tells a connection
-    /// that is older than the gateway from a stray segment. Remembered ones (TIME-WAIT) count.
-    ///
-    /// # Errors
-    /// See [`DiagError`].
-    pub fn is_alive(
-        &mut self,
-        protocol: Protocol,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<bool, DiagError> {
-        let socket = self.find_socket(protocol, local, remote)?;
-        Ok(socket.is_some_and(|socket| protocol != Protocol::Tcp || socket.is_connection()))
-    }
-
     /// The TCP socket that takes connections to `local`.
     ///
     /// # Errors
@@ -83,27 +68,6 @@ impl AppFinder {
         entries.retain(|entry| entry.state == Some(State::Listen));
         let nobody = SocketAddr::new(nobody, 0);
         one(&socket_list::best(&entries, local, nobody, Fit::AtPort))
-    }
-
-    /// The programs that hold the socket, by a search through all processes: milliseconds. Where one holds it on another's
-    /// behalf, the program is that other's.
-    ///
-    /// # Errors
-    /// [`Unattributed`]: why none is known.
-    pub fn owners(&self, socket: &SocketInfo) -> Result<Owners, Unattributed> {
-        self.processes.owners(socket)
-    }
-
-    /// The programs that hold the socket, by a look at the processes that the kernel names with it. What it can miss are
-    /// others who share it: [`AppFinder::owners`] finds them too.
-    pub fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
-        self.processes.owners_nearby(socket)
-    }
-
-    /// The programs that held the socket when it was last searched for, if that was a moment ago and all of them still do.
-    /// Takes a few system calls and never searches.
-    pub fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
-        self.processes.owners_cached(socket)
     }
 }
 
@@ -147,8 +111,4 @@ fn state(entry: &Entry) -> SocketState {
         None if entry.remote_port == 0 => SocketState::Unconnected,
         None => SocketState::Established,
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -325,7 +325,7 @@ impl Senders {
         let membership = cgroup::parse(&details.control_group);
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         Some(App {
-            name: super::linux::file_name(&path),
+            name: super::file_name(&path),
             path,
             pid: records::process_id(&send.process),
             uid: send.uid,

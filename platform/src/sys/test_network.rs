@@ -90,6 +90,15 @@ pub(crate) fn set_udp_segment(socket: &UdpSocket, size: libc::c_int) -> io::Resu
     }
 }
 
+/// A socket that takes datagrams at the far end of a [`PairedNetworks`], and waits for none longer than a few seconds.
+pub(crate) fn far_socket() -> UdpSocket {
+    let socket = UdpSocket::bind("192.0.2.2:9000").expect("the far side has its address");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a time-out that is not zero");
+    socket
+}
+
 /// Two network namespaces that a veth pair joins: 192.0.2.1 and 2001:db8::1 here, 192.0.2.2 and 2001:db8::2 there.
 pub(crate) struct PairedNetworks;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Capture, Lab, User, address, endpoint, service, under_both_captures};
+use tidegate_lab::{Capture, Lab, Session, User, address, endpoint, service, under_both_captures};
 
 const SIZE: u64 = 200_000_000;
 /// How long an answer of the lab's own server may take.
@@ -169,12 +169,18 @@ fn datagrams_of_every_size_are_echoed(capture: Capture) -> Result<()> {
                 "{server}, {length} bytes: {outcome:?}"
             );
         }
-        let flows = session
-            .gateway()
-            .flows_to(&endpoint(server, 7)?.to_string())?;
-        ensure!(flows.len() == 4, "{flows:?}");
+        ensure_echoes_listed(&session, server, 4)?;
     }
     ensure!(echo.peers().len() == 8, "{:?}", echo.peers());
+    Ok(())
+}
+
+/// Each echo was a flow of its own.
+fn ensure_echoes_listed(session: &Session<'_>, server: &str, count: usize) -> Result<()> {
+    let flows = session
+        .gateway()
+        .flows_to(&endpoint(server, 7)?.to_string())?;
+    ensure!(flows.len() == count, "{flows:?}");
     Ok(())
 }
 
@@ -191,10 +197,7 @@ fn datagrams_of_an_unconnected_socket_are_echoed(capture: Capture) -> Result<()>
                 "{said}"
             );
         }
-        let flows = session
-            .gateway()
-            .flows_to(&endpoint(server, 7)?.to_string())?;
-        ensure!(flows.len() == 2, "{flows:?}");
+        ensure_echoes_listed(&session, server, 2)?;
     }
     Ok(())
 }

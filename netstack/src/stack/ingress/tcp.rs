@@ -11,7 +11,7 @@ use crate::ip::{IpPacket, is_group};
 use crate::output::CloseReason;
 use crate::packet::{DropReason, Offload};
 use crate::table::FlowKind;
-use crate::tcp::engine::{Phase, Reply};
+use crate::tcp::engine::{Phase, Reply, Way};
 use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::tcp::{PENDING_LIMIT, Pending, RESET_LIMIT};
 
@@ -158,7 +158,11 @@ impl Stack {
         match reply {
             Reply::None => {}
             Reply::Acknowledge => {
-                let answer = tcp.engine.acknowledgement(&flow.key, self.link, &self.pool);
+                let answer = tcp.engine.acknowledgement(Way {
+                    key: &flow.key,
+                    link: self.link,
+                    pool: &self.pool,
+                });
                 self.answers.push(answer.head.as_ref(), answer.head.offload);
             }
             Reply::Reset => {

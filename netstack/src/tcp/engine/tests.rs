@@ -18,6 +18,14 @@ const LINK: Link = Link {
     offloads: Offloads::None,
 };
 
+fn way<'a>(key: &'a FlowKey, pool: &'a Pool) -> Way<'a> {
+    Way {
+        key,
+        link: LINK,
+        pool,
+    }
+}
+
 /// An engine, its pool and its clock.
 struct Bench {
     engine: Engine,
@@ -152,7 +160,7 @@ impl Bench {
 
     fn out(&mut self) -> Vec<Seen> {
         let mut all = Vec::new();
-        while let Some(sent) = self.engine.transmit(self.now, &self.key, LINK, &self.pool) {
+        while let Some(sent) = self.engine.transmit(self.now, way(&self.key, &self.pool)) {
             all.push(self.see(&sent));
             assert!(all.len() < 10_000, "there is no end to it");
         }
@@ -243,7 +251,7 @@ fn a_connection_in_which_nothing_moves_holds_nothing_and_waits_for_nothing() {
 fn what_comes_behind_a_gap_is_kept_and_told_at_once_the_latest_first() {
     let mut bench = Bench::new();
     let answer = |bench: &mut Bench| {
-        let sent = bench.engine.acknowledgement(&bench.key, LINK, &bench.pool);
+        let sent = bench.engine.acknowledgement(way(&bench.key, &bench.pool));
         bench.see(&sent)
     };
     assert_eq!(bench.data(2_001, &[3; 1_000], 0), Reply::Acknowledge);

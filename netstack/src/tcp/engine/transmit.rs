@@ -11,6 +11,15 @@ use crate::tcp::ranges::Range;
 use crate::tcp::segment::flag;
 use crate::tcp::sequence::{ahead, distance, earlier, is_before, later, length};
 
+/// What a packet to the program needs beside the engine: whose connection it is, the link that it goes into, and the memory
+/// that stands behind the window that it offers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) key: &'a FlowKey,
+    pub(crate) link: Link,
+    pub(crate) pool: &'a Pool,
+}
+
 /// A packet to the program: its head, and which bytes of the send buffer follow it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -34,16 +43,10 @@ impl Engine {
     }
 
     /// Makes the next packet.
-    pub(crate) fn transmit(
-        &mut self,
-        now: Instant,
-        key: &FlowKey,
-        link: Link,
-        pool: &Pool,
-    ) -> Option<Outgoing> {
+    pub(crate) fn transmit(&mut self, now: Instant, way: Way<'_>) -> Option<Outgoing> {
         self.handle_deadline(now);
         match self.state {
-            State::SynReceived => return self.syn_ack(now, key, link, pool),
+            State::SynReceived => return self.syn_ack(now, way),
             State::Finished | State::Reset => return None,
             State::Established
             | State::FinWait1
@@ -53,9 +56,9 @@ impl Engine {
             | State::LastAck
             | State::TimeWait => {}
         }
-        let most = link.most_at_once(key, self.segment_size());
+        let most = way.link.most_at_once(way.key, self.segment_size());
         if let Some(lost) = self.lost_segment(most) {
-            let outgoing = self.segment(lost, key, link, pool);
+            let outgoing = self.segment(lost, way);
             self.recovery
                 .sent_again(lost.start.wrapping_add(outgoing.sequence_len()));
             self.rtt.sent_again();
@@ -63,7 +66,7 @@ impl Engine {
             return Some(outgoing);
         }
         if let Some(new) = self.new_segment(most) {
-            return Some(self.send_new(now, new, key, link, pool));
+            return Some(self.send_new(now, new, way));
         }
         match std::mem::replace(&mut self.probe, Probe::No) {
             Probe::Tail if self.snd_una != self.snd_nxt => {
@@ -75,44 +78,31 @@ impl Engine {
                     start,
                     end: flight.end,
                 };
-                return Some(self.segment(tail, key, link, pool));
+                return Some(self.segment(tail, way));
             }
-            Probe::Window => return Some(self.window_probe(key, link, pool)),
+            Probe::Window => return Some(self.window_probe(way)),
             Probe::Tail | Probe::No => {}
         }
         self.wait_for_window(now);
-        (self.ack == Due::Now || self.must_say_window(pool))
-            .then(|| self.acknowledgement(key, link, pool))
+        (self.ack == Due::Now || self.must_say_window(way.pool)).then(|| self.acknowledgement(way))
     }
 
     /// Of what was never sent, as much as the program's window takes: before a RST that stands behind it.
-    pub(crate) fn last_words(
-        &mut self,
-        now: Instant,
-        key: &FlowKey,
-        link: Link,
-        pool: &Pool,
-    ) -> Option<Outgoing> {
+    pub(crate) fn last_words(&mut self, now: Instant, way: Way<'_>) -> Option<Outgoing> {
         if !matches!(self.state, State::Established | State::CloseWait) {
             return None;
         }
         // A FIN would say that this was all.
         self.finish = Finish::No;
-        let new = self.new_segment(link.most_at_once(key, self.segment_size()))?;
-        Some(self.send_new(now, new, key, link, pool))
+        let new = self.new_segment(way.link.most_at_once(way.key, self.segment_size()))?;
+        Some(self.send_new(now, new, way))
     }
 
     fn segment_size(&self) -> usize {
         usize::from(self.mss.get())
     }
 
-    fn syn_ack(
-        &mut self,
-        now: Instant,
-        key: &FlowKey,
-        link: Link,
-        pool: &Pool,
-    ) -> Option<Outgoing> {
+    fn syn_ack(&mut self, now: Instant, way: Way<'_>) -> Option<Outgoing> {
         if std::mem::replace(&mut self.syn_ack, Due::No) == Due::No {
             return None;
         }
@@ -124,10 +114,11 @@ impl Engine {
             self.rtt.sent_again();
         }
         self.start_timer(now);
-        let room = u16::try_from(link.segment_room(key)).unwrap_or(u16::MAX);
+        let room = u16::try_from(way.link.segment_room(way.key)).unwrap_or(u16::MAX);
         let scale = self.scales.then_some(self.rcv_shift);
         // The window of a SYN is never scaled (RFC 7323 section 2.2).
-        let window = length(ahead(self.rcv_nxt, self.wanted_edge(pool))).min(usize::from(u16::MAX));
+        let window =
+            length(ahead(self.rcv_nxt, self.wanted_edge(way.pool))).min(usize::from(u16::MAX));
         let edge = self.rcv_nxt.wrapping_add(distance(window));
         if is_before(self.rcv_adv, edge) {
             self.rcv_adv = edge;
@@ -139,7 +130,7 @@ impl Engine {
             window: u16::try_from(ahead(self.rcv_nxt, self.rcv_adv)).unwrap_or(u16::MAX),
             options: Options::syn_ack(room, scale, self.sack),
         };
-        Some(self.bare(head, key, link))
+        Some(self.bare(head, way))
     }
 
     /// What is to be sent again now, if anything.
@@ -205,15 +196,8 @@ impl Engine {
         .filter(|range| range.len() > 0)
     }
 
-    fn send_new(
-        &mut self,
-        now: Instant,
-        new: Range,
-        key: &FlowKey,
-        link: Link,
-        pool: &Pool,
-    ) -> Outgoing {
-        let outgoing = self.segment(new, key, link, pool);
+    fn send_new(&mut self, now: Instant, new: Range, way: Way<'_>) -> Outgoing {
+        let outgoing = self.segment(new, way);
         self.probe = Probe::No;
         self.snd_nxt = new.start.wrapping_add(outgoing.sequence_len());
         if outgoing.has_fin {
@@ -237,7 +221,7 @@ impl Engine {
     }
 
     /// A packet of `range`, or as much of it as lies in two chunks; FIN is set if it is within.
-    fn segment(&mut self, range: Range, key: &FlowKey, link: Link, pool: &Pool) -> Outgoing {
+    fn segment(&mut self, range: Range, way: Way<'_>) -> Outgoing {
         let offset = length(range.start.wrapping_sub(self.snd_una));
         let data_end = self.snd_end();
         let len = length(ahead(range.start, earlier(range.end, data_end)));
@@ -252,10 +236,10 @@ impl Engine {
         if has_fin {
             flags |= flag::FIN;
         }
-        let head = self.head(range.start, flags, Options::NONE, pool);
+        let head = self.head(range.start, flags, Options::NONE, way.pool);
         let payload = self.send.slices(offset, held);
         Outgoing {
-            head: head.write(key, payload, self.mss, link.offloads),
+            head: head.write(way.key, payload, self.mss, way.link.offloads),
             offset,
             len: held,
             has_fin,
@@ -263,14 +247,14 @@ impl Engine {
     }
 
     /// A segment that takes no sequence space and lies before the window: whoever gets it says where they stand.
-    fn window_probe(&mut self, key: &FlowKey, link: Link, pool: &Pool) -> Outgoing {
+    fn window_probe(&mut self, way: Way<'_>) -> Outgoing {
         let before = self.snd_una.wrapping_sub(1);
-        let head = self.head(before, flag::ACK, Options::NONE, pool);
-        self.bare(head, key, link)
+        let head = self.head(before, flag::ACK, Options::NONE, way.pool);
+        self.bare(head, way)
     }
 
     /// An acknowledgement of everything so far.
-    pub(crate) fn acknowledgement(&mut self, key: &FlowKey, link: Link, pool: &Pool) -> Outgoing {
+    pub(crate) fn acknowledgement(&mut self, way: Way<'_>) -> Outgoing {
         let beyond = self.receive.beyond();
         let options = if self.sack && !beyond.is_empty() {
             let latest = beyond.around(self.latest);
@@ -279,14 +263,14 @@ impl Engine {
         } else {
             Options::NONE
         };
-        let head = self.head(self.snd_nxt, flag::ACK, options, pool);
-        self.bare(head, key, link)
+        let head = self.head(self.snd_nxt, flag::ACK, options, way.pool);
+        self.bare(head, way)
     }
 
     /// The RST that tells the program that the connection is gone (RFC 9293 section 3.10.5).
-    pub(crate) fn reset(&mut self, key: &FlowKey, link: Link, pool: &Pool) -> Outgoing {
-        let head = self.head(self.snd_nxt, flag::RST | flag::ACK, Options::NONE, pool);
-        self.bare(head, key, link)
+    pub(crate) fn reset(&mut self, way: Way<'_>) -> Outgoing {
+        let head = self.head(self.snd_nxt, flag::RST | flag::ACK, Options::NONE, way.pool);
+        self.bare(head, way)
     }
 
     /// A head that acknowledges everything so far and offers what window there is.
@@ -307,9 +291,9 @@ impl Engine {
     }
 
     /// A packet without payload.
-    fn bare(&self, head: Head, key: &FlowKey, link: Link) -> Outgoing {
+    fn bare(&self, head: Head, way: Way<'_>) -> Outgoing {
         Outgoing {
-            head: head.write(key, [&[], &[]], self.mss, link.offloads),
+            head: head.write(way.key, [&[], &[]], self.mss, way.link.offloads),
             offset: 0,
             len: 0,
             has_fin: false,

@@ -3,14 +3,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::descriptors::ProcessDirectory;
 use crate::apps::process_stat::ProcessStat;
-use crate::apps::{cgroup, command_line};
+use crate::apps::{MOST_PARENTS, cgroup, command_line, file_name};
 
-/// How far up ancestors are named.
-const MOST_PARENTS: usize = 16;
 /// A program as it was read: all that is known of it but whose socket it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
@@ -69,14 +67,6 @@ fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
         link.truncate(link.len() - DELETED.len());
     }
     OsString::from_vec(link).into()
-}
-
-/// The name under which rules know an executable.
-pub(in crate::apps) fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the

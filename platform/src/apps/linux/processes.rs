@@ -112,8 +112,8 @@ impl Processes {
         self.name(&found, socket).ok_or_else(|| found.why_none())
     }
 
-    /// See [`super::AppFinder::owners_nearby`].
-    pub(super) fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
+    /// See [`crate::apps::AppFinder::owners_nearby`].
+    pub(in crate::apps) fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
         if socket.inode == 0 {
             return None;
         }
@@ -169,8 +169,8 @@ impl Processes {
             .collect()
     }
 
-    /// See [`super::AppFinder::owners_cached`].
-    pub(super) fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
+    /// See [`crate::apps::AppFinder::owners_cached`].
+    pub(in crate::apps) fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
         let search = self.memory().searches.get(&socket.into()).cloned()?;
         if search.at.elapsed() > SEARCH_LIFETIME {
             self.memory().searches.remove(&socket.into());

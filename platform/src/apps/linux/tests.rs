@@ -5,6 +5,7 @@ use std::process::Command;
 use socket2::{Domain, Socket, Type};
 
 use super::*;
+use crate::apps::Unattributed;
 use crate::sys::test_network::in_new_network;
 
 fn finder() -> AppFinder {

@@ -73,14 +73,14 @@ impl Processes {
         self.name(&found, socket).ok_or_else(|| found.why_none())
     }
 
-    /// See [`super::AppFinder::owners_nearby`].
-    pub(super) fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
+    /// See [`crate::apps::AppFinder::owners_nearby`].
+    pub(in crate::apps) fn owners_nearby(&self, socket: &SocketInfo) -> Option<Owners> {
         let cached = self.owners_cached(socket);
         cached.or_else(|| self.name(&search::nearby(socket), socket))
     }
 
-    /// See [`super::AppFinder::owners_cached`].
-    pub(super) fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
+    /// See [`crate::apps::AppFinder::owners_cached`].
+    pub(in crate::apps) fn owners_cached(&self, socket: &SocketInfo) -> Option<Owners> {
         let search = self.memory().searches.get(&socket.cookie).cloned()?;
         let is_fresh = search.at.elapsed() <= SEARCH_LIFETIME;
         let apps = search

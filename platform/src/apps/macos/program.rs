@@ -3,12 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::apps::command_line;
+use crate::apps::{MOST_PARENTS, command_line, file_name};
 use crate::sys::process::{self, Basics};
 use crate::sys::sysctl;
-
-/// How far up ancestors are named.
-const MOST_PARENTS: usize = 16;
 
 /// A program as it was read: all that is known of it but whose socket it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +21,8 @@ impl Program {
     /// The system's: the process has ended, or its executable has no name any more.
     pub(super) fn read(id: u32, basics: Basics) -> io::Result<Self> {
         let path = process::executable(id)?;
-        let name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
-            name: name.to_string_lossy().into_owned(),
+            name: file_name(&path),
             path,
             command_line: arguments(id),
             parents: parents(basics.parent),

@@ -52,14 +52,7 @@ impl Found {
 
     /// Why no program is known, if it is not.
     pub(super) fn why_none(&self) -> Unattributed {
-        match self {
-            Self {
-                coverage: Coverage::Limited,
-                ..
-            } => Unattributed::TooMany,
-            Self { denied: true, .. } => Unattributed::PermissionDenied,
-            _ => Unattributed::NoProcess,
-        }
+        Unattributed::after(self.coverage, self.denied)
     }
 }
 

@@ -11,7 +11,7 @@ use tidegate_routing::plan::MARK;
 
 use crate::bypass::Bypass;
 use crate::emit::{EmitCounters, EmitError, RawEmitter, destination};
-use crate::sys::test_network::{PairedNetworks, in_new_network, ip};
+use crate::sys::test_network::{PairedNetworks, far_socket, in_new_network, ip};
 
 /// MTU of the way out.
 const MTU: usize = 1500;
@@ -76,55 +76,37 @@ fn a_packet_arrives_with_the_addresses_and_ports_it_was_given() {
 
 #[test]
 fn the_mark_leads_the_packet_past_a_rule_that_takes_everything_else() {
-    PairedNetworks::run(
-        || {
-            let socket = UdpSocket::bind("192.0.2.2:9000").unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
-            socket
-        },
-        |socket| {
-            ip("rule add not fwmark 0x2000000/0x2000000 prohibit preference 100");
-            let packet = datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], b"marked");
-            let mut unmarked = RawEmitter::open(&Bypass::none()).unwrap();
-            assert_eq!(
-                unmarked.send(&packet, Offload::default(), MTU),
-                Err(EmitError::Refused)
-            );
-            let mut marked = RawEmitter::open(&Bypass::marked(MARK)).unwrap();
-            marked.send(&packet, Offload::default(), MTU).unwrap();
-            assert_eq!(socket.recv(&mut [0; 100]).unwrap(), 6);
-        },
-    );
+    PairedNetworks::run(far_socket, |socket| {
+        ip("rule add not fwmark 0x2000000/0x2000000 prohibit preference 100");
+        let packet = datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], b"marked");
+        let mut unmarked = RawEmitter::open(&Bypass::none()).unwrap();
+        assert_eq!(
+            unmarked.send(&packet, Offload::default(), MTU),
+            Err(EmitError::Refused)
+        );
+        let mut marked = RawEmitter::open(&Bypass::marked(MARK)).unwrap();
+        marked.send(&packet, Offload::default(), MTU).unwrap();
+        assert_eq!(socket.recv(&mut [0; 100]).unwrap(), 6);
+    });
 }
 
 #[test]
 fn a_super_packet_with_an_open_checksum_arrives_as_what_it_stands_for() {
-    PairedNetworks::run(
-        || {
-            let socket = UdpSocket::bind("192.0.2.2:9000").unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
-            socket
-        },
-        |socket| {
-            let mut packet = datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], &[9; 2500]);
-            packet[26..28].fill(0xee); // the checksum is not there yet
-            let offload = Offload {
-                partial_checksum: true,
-                checksum_valid: false,
-                segmentation: Some(Segmentation::Udp(NonZeroU16::new(1000).unwrap())),
-            };
-            let mut emitter = RawEmitter::open(&Bypass::none()).unwrap();
-            emitter.send(&packet, offload, MTU).unwrap();
-            let mut buffer = [0; 3000];
-            let lengths: Vec<_> = (0..3).map(|_| socket.recv(&mut buffer).unwrap()).collect();
-            assert_eq!(lengths, [1000, 1000, 500]);
-            assert_eq!(emitter.counters().sent, 3);
-        },
-    );
+    PairedNetworks::run(far_socket, |socket| {
+        let mut packet = datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], &[9; 2500]);
+        packet[26..28].fill(0xee); // the checksum is not there yet
+        let offload = Offload {
+            partial_checksum: true,
+            checksum_valid: false,
+            segmentation: Some(Segmentation::Udp(NonZeroU16::new(1000).unwrap())),
+        };
+        let mut emitter = RawEmitter::open(&Bypass::none()).unwrap();
+        emitter.send(&packet, offload, MTU).unwrap();
+        let mut buffer = [0; 3000];
+        let lengths: Vec<_> = (0..3).map(|_| socket.recv(&mut buffer).unwrap()).collect();
+        assert_eq!(lengths, [1000, 1000, 500]);
+        assert_eq!(emitter.counters().sent, 3);
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::Scratch;
 use crate::bypass::Bypass;
 use crate::host::{HostNetwork, Journal};
 use crate::monitor::NetworkMonitor;
-use crate::sys::test_network::{PairedNetworks, ip};
+use crate::sys::test_network::{PairedNetworks, far_socket, ip};
 use crate::tun::{Tun, TunConfig};
 
 /// What is missing of the plan.
@@ -26,22 +26,13 @@ fn missing(host: &mut HostNetwork, options: &CaptureOptions) -> Vec<Change> {
 /// A host with an uplink to 192.0.2.2, a TUN device and nothing else; 192.0.2.2 listens on port 9000.
 fn captured(name: &str, test: impl FnOnce(HostNetwork, Journal, Tun, UdpSocket) + Send) {
     let scratch = Scratch::new(name);
-    PairedNetworks::run(
-        || {
-            let socket = UdpSocket::bind("192.0.2.2:9000").unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
-            socket
-        },
-        |far| {
-            ip("route add default via 192.0.2.2 dev near0");
-            ip("-6 route add default via 2001:db8::2 dev near0");
-            let journal = Journal::open(scratch.journal(), json!({})).unwrap();
-            let tun = Tun::create(&TunConfig::named("tide0")).unwrap();
-            test(HostNetwork::open().unwrap(), journal, tun, far);
-        },
-    );
+    PairedNetworks::run(far_socket, |far| {
+        ip("route add default via 192.0.2.2 dev near0");
+        ip("-6 route add default via 2001:db8::2 dev near0");
+        let journal = Journal::open(scratch.journal(), json!({})).unwrap();
+        let tun = Tun::create(&TunConfig::named("tide0")).unwrap();
+        test(HostNetwork::open().unwrap(), journal, tun, far);
+    });
 }
 
 /// The next UDP packet out of the device: its source, destination and payload.

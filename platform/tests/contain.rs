@@ -621,10 +621,12 @@ fn the_terminal_stays_and_its_signals_reach_the_command(bench: &Bench, user: As)
         .chain(command.get_args())
         .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")))
         .collect();
+    // `script` runs the words with $SHELL. Without `exec` a shell may wait for them, and would die of the Ctrl-C itself.
     command = Command::new("script");
     command
-        .args(["-qefc", &words.join(" "), "/dev/null"])
+        .args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"])
         .current_dir("/")
+        .env("SHELL", "/bin/sh")
         .env_remove("XDG_RUNTIME_DIR");
     let mut terminal = command
         .stdin(Stdio::piped())

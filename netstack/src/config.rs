@@ -28,6 +28,8 @@ pub struct StackConfig {
     pub max_half_open: usize,
     /// Most bytes of TCP buffers in all, and of the windows that programs are promised in all.
     pub buffer_budget: usize,
+    /// Bytes that may wait in the device until they are read, before it drops any: busy TCP flows share it as their windows.
+    pub device_queue: usize,
     /// Most bytes of one TCP flow that wait for the program to acknowledge them.
     pub send_buffer: usize,
     /// Largest window that the program of one TCP flow is promised; it starts with 64 KiB at most.
@@ -50,7 +52,8 @@ impl StackConfig {
 }
 
 impl Default for StackConfig {
-    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of TCP buffers of which a flow gets up to 1 MiB each way. `seed` is 0:
+    /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of TCP buffers of which a flow gets up to 1 MiB each way, a
+    /// device that holds 8 MiB. `seed` is 0:
     /// set it, or sequence numbers can be guessed.
     fn default() -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Default for StackConfig {
             max_flows: 65_536,
             max_half_open: 4_096,
             buffer_budget: 1 << 30,
+            device_queue: 8 << 20,
             send_buffer: 1 << 20,
             receive_window: 1 << 20,
             congestion: CongestionControl::None,

@@ -87,7 +87,7 @@ impl Stack {
                 mtu: config.link_mtu(),
                 offloads,
             },
-            pool: Pool::new(config.buffer_budget),
+            pool: Pool::new(config.buffer_budget, config.device_queue),
             departed: Departed::new(config.seed),
             reassembly: Reassembly::new(config.seed),
             answers: AnswerQueue::default(),

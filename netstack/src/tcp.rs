@@ -1,5 +1,6 @@
 //! TCP flows: the SYN that waits, the connection that stands, and the handle by which the caller moves its bytes.
 
+mod busy;
 pub(crate) mod congestion;
 pub(crate) mod engine;
 pub(crate) mod head;

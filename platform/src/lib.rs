@@ -13,6 +13,8 @@ pub mod apps;
 #[cfg(target_os = "linux")]
 mod bpf;
 pub mod bypass;
+#[cfg(target_os = "linux")]
+mod congestion;
 pub mod emit;
 pub mod error_queue;
 pub mod file_watch;

@@ -40,7 +40,8 @@ impl Stack {
             receive_window: self.config.receive_window,
         };
         let room = self.link.segment_room(&key);
-        let engine = Engine::open(&syn, header, iss, room, window, habits);
+        let mut engine = Engine::open(&syn, header, iss, room, window, habits);
+        engine.count_as_busy(now, &mut self.pool);
         let mut tcp = Accepted::new(engine);
         tcp.turn = Turn::Queued;
         self.turns.push_back(flow);

@@ -17,6 +17,7 @@ mod tests;
 use std::num::NonZeroU16;
 use std::time::Instant;
 
+use crate::tcp::busy::Round;
 use crate::tcp::congestion::{Congestion, CongestionControl};
 use crate::tcp::pool::Pool;
 use crate::tcp::ranges::Range;
@@ -155,6 +156,8 @@ pub(crate) struct Engine {
     most_window: usize,
     /// Bytes read since the window grew.
     consumed: usize,
+    /// When the program last sent something, for the pool's count.
+    busy: Round,
     /// The sequence number of the program's FIN, once it is known.
     fin: Option<u32>,
     ack: Due,
@@ -208,6 +211,7 @@ impl Engine {
             window,
             most_window,
             consumed: 0,
+            busy: Round::default(),
             fin: None,
             ack: Due::No,
             latest: rcv_nxt,
@@ -381,9 +385,21 @@ impl Engine {
         u16::try_from((window + up) >> self.rcv_shift).unwrap_or(u16::MAX)
     }
 
+    /// The program sends, or is about to: it shares the device's queue with the others that do.
+    pub(crate) fn count_as_busy(&mut self, now: Instant, pool: &mut Pool) {
+        pool.note_busy(now, &mut self.busy);
+    }
+
+    /// What the program may have sent and not been read, as things are now; two segments in any case, or it could never
+    /// send a whole one.
+    fn window_now(&self, pool: &Pool) -> usize {
+        let least = 2 * usize::from(self.mss.get());
+        self.window.min(pool.most_window().max(least))
+    }
+
     /// Up to where the program may send by what is read and free now.
     fn wanted_edge(&self, pool: &Pool) -> u32 {
-        let window = self.window.min(pool.most_window());
+        let window = self.window_now(pool);
         let free = window.saturating_sub(self.receive.len());
         let most = u32::from(u16::MAX) << self.rcv_shift;
         let edge = self.rcv_nxt.wrapping_add(distance(free).min(most));
@@ -399,11 +415,11 @@ impl Engine {
         let more = length(ahead(self.rcv_adv, self.wanted_edge(pool)));
         let left = length(ahead(self.rcv_nxt, self.rcv_adv));
         let two_segments = 2 * usize::from(self.mss.get());
-        let window = self.window.min(pool.most_window());
+        let window = self.window_now(pool);
         let is_short = left < window / 4;
         !self.fin_received()
             && self.established()
-            && (more >= self.window / 2 || is_short && more >= two_segments.min(window / 2))
+            && (more >= window / 2 || is_short && more >= two_segments.min(window / 2))
     }
 }
 

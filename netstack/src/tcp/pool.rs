@@ -5,6 +5,10 @@
 //! and windows; only new flows are refused, never bytes that were acknowledged. Each flow may always hold one small chunk
 //! in each direction, for which the budget keeps room: so each flow goes on, however slowly.
 
+use std::time::Instant;
+
+use crate::tcp::busy::{Busy, Round};
+
 /// Sizes of chunks, in bytes.
 const SIZES: [usize; 4] = [SMALLEST, 16 << 10, 64 << 10, LARGEST];
 const SMALLEST: usize = 4 << 10;
@@ -34,6 +38,7 @@ pub(crate) struct Pool {
     flows: usize,
     lent: usize,
     promised: usize,
+    busy: Busy,
     waiting: [Vec<Box<[u8]>>; SIZES.len()],
     waiting_bytes: usize,
     /// What upstream bytes are received into before it is known how many they are.
@@ -41,12 +46,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(budget: usize) -> Self {
+    /// `queue` bytes may wait in the device.
+    pub(crate) fn new(budget: usize, queue: usize) -> Self {
         Self {
             budget,
             flows: 0,
             lent: 0,
             promised: 0,
+            busy: Busy::new(queue),
             waiting: Default::default(),
             waiting_bytes: 0,
             spare: Box::default(),
@@ -88,12 +95,18 @@ impl Pool {
         granted
     }
 
-    /// The most that any flow should promise now.
+    /// A flow took bytes in; `last` is when it did before.
+    pub(crate) fn note_busy(&mut self, now: Instant, last: &mut Round) {
+        self.busy.note(now, last);
+    }
+
+    /// The most that any busy flow should promise now.
     pub(crate) fn most_window(&self) -> usize {
+        let share = self.busy.share();
         if self.lent <= self.budget / 8 * 5 {
-            usize::MAX
+            share
         } else {
-            FIRST_WINDOWS[1].0
+            share.min(FIRST_WINDOWS[1].0)
         }
     }
 
@@ -191,10 +204,12 @@ fn fresh(size: usize) -> Box<[u8]> {
 mod tests {
     use super::*;
 
+    const QUEUE: usize = 8 << 20;
+
     #[test]
     fn chunks_shrink_as_the_budget_runs_short_and_each_flow_still_gets_one() {
         let budget = 8 << 20;
-        let mut pool = Pool::new(budget);
+        let mut pool = Pool::new(budget, QUEUE);
         for _ in 0..10 {
             pool.admit().unwrap();
         }
@@ -218,7 +233,7 @@ mod tests {
 
     #[test]
     fn windows_shrink_as_more_is_promised_and_then_flows_are_refused() {
-        let mut pool = Pool::new(16 << 20);
+        let mut pool = Pool::new(16 << 20, QUEUE);
         let windows: Vec<usize> = std::iter::from_fn(|| pool.admit()).collect();
         assert_eq!(windows.iter().sum::<usize>(), pool.promised);
         assert!(pool.promised <= 16 << 20);
@@ -235,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_pool_full_of_bytes_refuses_flows_and_wants_small_windows() {
-        let mut pool = Pool::new(1 << 20);
-        assert_eq!(pool.most_window(), usize::MAX);
+        let mut pool = Pool::new(1 << 20, QUEUE);
+        assert_eq!(pool.most_window(), QUEUE);
         while pool.take(LARGEST, Holds::Something).is_some() {}
         assert_eq!(pool.most_window(), 16 << 10);
         assert!(!pool.promise(1));
@@ -246,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_last_chunk_that_came_back_is_the_first_to_go_out() {
-        let mut pool = Pool::new(8 << 20);
+        let mut pool = Pool::new(8 << 20, QUEUE);
         let mut chunk = pool.take(LARGEST, Holds::Nothing).unwrap();
         chunk[0] = 7;
         let other = pool.take(LARGEST, Holds::Something).unwrap();

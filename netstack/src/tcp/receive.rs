@@ -182,7 +182,7 @@ mod tests {
         ) {
             const LEN: usize = 150_000;
             let stream = stream(LEN);
-            let mut pool = Pool::new(budget);
+            let mut pool = Pool::new(budget, 8 << 20);
             pool.admit();
             let mut buffer = ReceiveBuffer::default();
             let (mut received, mut read) = (0, 0);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn bytes_behind_a_gap_hold_memory_until_they_are_read() {
-        let mut pool = Pool::new(64 << 20);
+        let mut pool = Pool::new(64 << 20, 8 << 20);
         let mut buffer = ReceiveBuffer::default();
         assert_eq!(buffer.insert(0, 100, &[2; 100], &mut pool), 0);
         assert_eq!(

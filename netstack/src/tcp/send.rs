@@ -209,7 +209,7 @@ mod tests {
             budget in prop::sample::select(vec![40 << 10, 300 << 10, 1 << 20, 64 << 20]),
             steps in prop::collection::vec((0usize..300_000, 0usize..300_000, 0usize..400_000, any::<bool>()), 1..20),
         ) {
-            let mut pool = Pool::new(budget);
+            let mut pool = Pool::new(budget, 8 << 20);
             pool.admit();
             let mut buffer = SendBuffer::default();
             let (mut written, mut acked) = (0, 0);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn little_takes_a_little_chunk_and_much_is_not_copied() {
-        let mut pool = Pool::new(64 << 20);
+        let mut pool = Pool::new(64 << 20, 8 << 20);
         let mut buffer = SendBuffer::default();
         for n in 0..40 {
             write(&mut buffer, &mut pool, n * 100, 100, 1 << 20);

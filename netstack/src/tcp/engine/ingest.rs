@@ -53,7 +53,7 @@ impl Engine {
         if reply != Reply::None {
             return reply;
         }
-        self.take_payload(segment, payload, pool)
+        self.take_payload(now, segment, payload, pool)
     }
 
     /// Whether a part of the segment, or the segment if it takes no sequence space, lies within the window. One right behind
@@ -240,10 +240,17 @@ impl Engine {
         }
     }
 
-    fn take_payload(&mut self, segment: &Segment, payload: &[u8], pool: &mut Pool) -> Reply {
+    fn take_payload(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        payload: &[u8],
+        pool: &mut Pool,
+    ) -> Reply {
         if segment.sequence_len() == 0 || self.fin_received() {
             return Reply::None;
         }
+        self.count_as_busy(now, pool);
         let known = length(ahead(segment.sequence, self.rcv_nxt)).min(payload.len());
         let new = &payload[known..];
         let sequence = segment.sequence.wrapping_add(distance(known));

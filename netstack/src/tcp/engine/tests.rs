@@ -78,7 +78,7 @@ impl Bench {
     /// A SYN came and is answered; nothing is sent yet.
     fn opened(options: &[u8], habits: Habits) -> Self {
         let syn = header(flag::SYN, IRS, 0, 64_000, options);
-        let mut pool = Pool::new(64 << 20);
+        let mut pool = Pool::new(64 << 20, 8 << 20);
         let window = pool.admit().unwrap();
         let segment = Segment::parse(&syn).unwrap();
         Self {
@@ -460,6 +460,35 @@ fn who_sends_much_is_promised_much() {
         Some(64 << 10),
         "the promise is given back"
     );
+}
+
+#[test]
+fn busy_neighbours_leave_a_flow_its_share_of_the_queue_and_no_less_than_two_segments() {
+    let mut bench = Bench::new();
+    let mut at = 1;
+    let mut window = |bench: &mut Bench, neighbours: usize| {
+        for _ in 0..2 {
+            bench.now += 100 * MS;
+            for _ in 0..neighbours {
+                bench.pool.note_busy(bench.now, &mut Round::default());
+            }
+            // Until what was promised before is used up.
+            while ahead(bench.engine.rcv_nxt, bench.engine.rcv_adv) > 0 {
+                let open = ahead(bench.engine.rcv_nxt, bench.engine.rcv_adv).min(1_000);
+                bench.data(at, &vec![0; length(open)], 0);
+                at += open;
+            }
+            while bench.read() > 0 {}
+            bench.out();
+        }
+        ahead(bench.engine.rcv_nxt, bench.engine.rcv_adv)
+    };
+    assert!(window(&mut bench, 0) >= 64 << 10);
+    let shared = window(&mut bench, 511);
+    assert!((16_000..17_000).contains(&shared), "{shared}");
+    let least = window(&mut bench, 20_000);
+    assert!((2_920..3_000).contains(&least), "{least}");
+    assert!(window(&mut bench, 0) >= 64 << 10);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tidegate_routing::plan::{Family, Route, RouteKind};
 
 use super::links::Links;
 use super::rules::{address_family, family};
+use crate::congestion;
 use crate::netlink::attribute;
 
 /// A route refers to an interface that is not there.
@@ -67,9 +68,12 @@ pub(super) fn to_message(
             );
         }
     }
-    if purpose == Purpose::Remove {
+    match (purpose, &route.kind) {
+        // Every device route of ours leads into the TUN.
+        (Purpose::Add, RouteKind::Device { .. }) => message.attributes.extend(congestion::metric()),
+        (Purpose::Add, RouteKind::Unreachable) => {}
         // RT_SCOPE_NOWHERE matches every scope.
-        message.header.scope = RouteScope::NoWhere;
+        (Purpose::Remove, _) => message.header.scope = RouteScope::NoWhere,
     }
     Ok(message)
 }

@@ -15,6 +15,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::own_proc_file;
+use crate::congestion;
 use crate::link::{self, LinkSettings};
 use crate::namespaces::{
     ADDRESS_V4, ADDRESS_V6, ContainConfig, GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6,
@@ -160,6 +161,7 @@ fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
             IpAddr::V4(address) => RouteAddress::Inet(address),
             IpAddr::V6(address) => RouteAddress::Inet6(address),
         }));
+    message.attributes.extend(congestion::metric());
     message
 }
 

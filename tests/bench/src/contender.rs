@@ -5,23 +5,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use tidegate_lab::{Background, Lab, User};
 
-use crate::load::{self, Load};
-use crate::process::{self, Process};
+use crate::load::Load;
+use crate::process::{self, Gateway};
 use crate::session::{LOOP, Session};
-
-/// Programs on a contender's client side: theirs is not the gateway's time.
-const CLIENTS: [&str; 4] = ["bash", "sleep", "iperf3", load::NAME];
 
 /// One way for a program to reach the server, ready to be measured.
 ///
-/// Fields end in this order: the client, the gateway, the server, the network.
+/// Fields end in this order: the client, the gateway, the servers, the network.
 #[derive(Debug)]
 pub(crate) struct Contender {
     name: &'static str,
     session: Session,
     daemon: Option<Background>,
     load: Load,
-    _server: Background,
     lab: Lab,
 }
 
@@ -110,8 +106,6 @@ impl Contender {
         client: impl FnOnce(&Lab) -> Result<(Session, Option<Background>)>,
     ) -> Result<Self> {
         let lab = Lab::new()?;
-        let server = lab.server.background("exec iperf3 --server --forceflush")?;
-        server.wait_for_output("Server listening")?;
         let load = Load::start(&lab)?;
         let (session, daemon) = client(&lab).with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
@@ -119,7 +113,6 @@ impl Contender {
             session,
             daemon,
             load,
-            _server: server,
             lab,
         })
     }
@@ -151,33 +144,27 @@ impl Contender {
         self.session.run(line)
     }
 
-    /// Processor time that the gateway has taken until now.
-    pub(crate) fn gateway_seconds(&self) -> Result<f64> {
-        Ok(self
-            .gateway()?
-            .iter()
-            .map(|process| process.cpu_seconds)
-            .sum())
+    /// Runs one line of bash behind the gateway, and calls a function with each line when it is printed.
+    pub(crate) fn watch(
+        &mut self,
+        line: &str,
+        mut printing: impl FnMut(&Gateway, &Load, &str) -> Result<()>,
+    ) -> Result<()> {
+        let gateway = self.gateway();
+        let load = &self.load;
+        let printed = self
+            .session
+            .watch(line, |line| printing(&gateway, load, line));
+        printed.map(drop)
     }
 
-    /// Memory that the gateway has in RAM, in bytes.
-    pub(crate) fn gateway_bytes(&self) -> Result<f64> {
-        self.gateway()?.iter().map(Process::resident_bytes).sum()
-    }
-
-    /// How often the gateway's threads have been woken.
-    pub(crate) fn gateway_wake_ups(&self) -> Result<f64> {
-        self.gateway()?.iter().map(Process::wake_ups).sum()
-    }
-
-    fn gateway(&self) -> Result<Vec<Process>> {
-        let mut gateway = process::tree(
+    /// The gateway's processes.
+    pub(crate) fn gateway(&self) -> Gateway {
+        Gateway::below(
             self.daemon
                 .as_ref()
                 .map_or(self.session.pid(), Background::pid),
-        )?;
-        gateway.retain(|process| !CLIENTS.contains(&process.name.as_str()));
-        Ok(gateway)
+        )
     }
 
     /// Pins the client's side of a gateway that made a network namespace. From outside: inside one may not.

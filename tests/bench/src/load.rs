@@ -1,15 +1,27 @@
 //! The programs that make load: this one again, under another name, as a server or behind a contender's gateway.
 //!
-//! iperf3 measures throughput; connections, latency and idle flows are measured by these. Their protocol is three ports.
+//! A client's part is a file of its own; [`server`] serves them all, each on a port of its own, and [`control`] asks it what
+//! has arrived.
 
-mod client;
+mod ask;
+mod bulk;
+mod connect;
+mod control;
+mod hold;
+mod pump;
 mod server;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tidegate_lab::{Background, Lab, address};
+
+use crate::measure::Direction;
+
+pub(crate) use control::{Control, numbers};
 
 /// Name of the copy that a lab runs, which is also the name of its processes.
 pub(crate) const NAME: &str = "bench-load";
@@ -18,6 +30,11 @@ pub(crate) const NAME: &str = "bench-load";
 const CLOSE_PORT: u16 = 5_301;
 /// Sends back what comes.
 const ECHO_PORT: u16 = 5_302;
+/// Carries as much as it can.
+const BULK_PORT: u16 = 5_303;
+
+/// Flows that are opened at a time: so that no queue of new connections overflows.
+const OPENERS: u32 = 16;
 
 /// Plays a part if the program was called by [`NAME`].
 pub(crate) fn play(
@@ -30,10 +47,11 @@ pub(crate) fn play(
     let part = arguments.next();
     Some(match part.as_deref() {
         Some("serve") => server::serve(),
-        Some("connect") => client::connect(arguments),
-        Some("ask") => client::ask(arguments),
-        Some("hold") => client::hold(arguments),
-        other => Err(anyhow::anyhow!("there is no part {other:?}")),
+        Some("bulk") => bulk::bulk(arguments),
+        Some("connect") => connect::connect(arguments),
+        Some("ask") => ask::ask(arguments),
+        Some("hold") => hold::hold(arguments),
+        other => Err(anyhow!("there is no part {other:?}")),
     })
 }
 
@@ -41,6 +59,7 @@ pub(crate) fn play(
 #[derive(Debug)]
 pub(crate) struct Load {
     program: PathBuf,
+    control: Control,
     _server: Background,
 }
 
@@ -55,8 +74,21 @@ impl Load {
         server.wait_for_output("ready")?;
         Ok(Self {
             program,
+            control: Control::connect(lab)?,
             _server: server,
         })
+    }
+
+    /// What the server knows of the streams of [`bulk`](Self::bulk).
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The command line of a client that loads these streams, and prints what each has received when the window begins
+    /// and when it ends.
+    pub(crate) fn bulk(&self, streams: u32, direction: Direction, seconds: u32) -> String {
+        let to = at(BULK_PORT);
+        self.line(&format!("bulk {to} {direction} {streams} {seconds}"))
     }
 
     /// The command line of a client: prints connections and the seconds that they took.
@@ -95,4 +127,26 @@ fn next<T: std::str::FromStr>(arguments: &mut impl Iterator<Item = String>) -> R
 fn listen(port: u16) -> Result<std::net::TcpListener> {
     let any = SocketAddr::from(([0, 0, 0, 0], port));
     std::net::TcpListener::bind(any).with_context(|| format!("cannot listen on port {port}"))
+}
+
+fn exchange(stream: &mut TcpStream, bytes: usize) -> Result<()> {
+    let mut buffer = vec![0; bytes];
+    stream.write_all(&buffer).context("cannot ask")?;
+    stream.read_exact(&mut buffer).context("no answer")
+}
+
+fn in_parallel<T: Send + 'static>(
+    threads: u32,
+    function: impl Fn(u32) -> Result<T> + Clone + Send + 'static,
+) -> Result<Vec<T>> {
+    let threads: Vec<_> = (0..threads)
+        .map(|number| {
+            let function = function.clone();
+            thread::spawn(move || function(number))
+        })
+        .collect();
+    let join = |thread: thread::JoinHandle<Result<T>>| {
+        thread.join().map_err(|_| anyhow!("a thread panicked"))?
+    };
+    threads.into_iter().map(join).collect()
 }

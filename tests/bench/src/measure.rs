@@ -9,8 +9,9 @@ mod throughput;
 mod wake_ups;
 
 use std::fmt;
+use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::contender::Contender;
 use crate::options::Options;
@@ -62,6 +63,33 @@ pub(crate) enum Cell {
 pub(crate) enum Direction {
     Up,
     Down,
+    /// Each stream is loaded both ways at once.
+    Both,
+}
+
+impl Direction {
+    const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Both];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Both => "both",
+        })
+    }
+}
+
+impl FromStr for Direction {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|known| known.to_string() == name);
+        known.with_context(|| format!("there is no direction {name}"))
+    }
 }
 
 impl Group {
@@ -120,11 +148,10 @@ impl Group {
     }
 
     pub(crate) fn cells(self, options: &Options) -> Vec<Cell> {
-        let both = [Direction::Up, Direction::Down];
         match self {
             Self::Throughput => {
                 let all = options.streams.iter().flat_map(|&streams| {
-                    both.map(|direction| Cell::Throughput { streams, direction })
+                    Direction::ALL.map(|direction| Cell::Throughput { streams, direction })
                 });
                 all.collect()
             }
@@ -167,10 +194,6 @@ impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Throughput { streams, direction } => {
-                let direction = match direction {
-                    Direction::Up => "up",
-                    Direction::Down => "down",
-                };
                 write!(f, "{streams} {direction}")
             }
             Self::Connections { parallel } => write!(f, "{parallel} parallel"),

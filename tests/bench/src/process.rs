@@ -4,10 +4,15 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use crate::load;
+
 /// Of a clock tick, in which the kernel reports processor time to programs (USER_HZ).
 const SECONDS_PER_TICK: f64 = 0.01;
 /// What `VmRSS` counts in.
 const BYTES_PER_KILOBYTE: f64 = 1_024.0;
+
+/// Programs on a contender's client side: theirs is not the gateway's time.
+const CLIENTS: [&str; 3] = ["bash", "sleep", load::NAME];
 
 /// A process as `/proc` shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +58,66 @@ impl Process {
         }
         Ok(wake_ups)
     }
+}
+
+/// The processes of a gateway, whenever they were started, without the programs behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gateway {
+    root: u32,
+}
+
+impl Gateway {
+    /// Those that descend from this one, and itself.
+    pub(crate) fn below(root: u32) -> Self {
+        Self { root }
+    }
+
+    /// Processor time that it has taken until now.
+    pub(crate) fn cpu_seconds(self) -> Result<f64> {
+        Ok(self
+            .processes()?
+            .iter()
+            .map(|process| process.cpu_seconds)
+            .sum())
+    }
+
+    /// Memory that it has in RAM, in bytes.
+    pub(crate) fn resident_bytes(self) -> Result<f64> {
+        self.processes()?.iter().map(Process::resident_bytes).sum()
+    }
+
+    /// How often its threads have been woken.
+    pub(crate) fn wake_ups(self) -> Result<f64> {
+        self.processes()?.iter().map(Process::wake_ups).sum()
+    }
+
+    fn processes(self) -> Result<Vec<Process>> {
+        let mut gateway = tree(self.root)?;
+        gateway.retain(|process| !CLIENTS.contains(&process.name.as_str()));
+        Ok(gateway)
+    }
+}
+
+/// Processor time that everybody on this machine has taken: what the kernel does for a gateway while others run is in it.
+pub(crate) fn machine_seconds() -> Result<f64> {
+    let path = "/proc/stat";
+    let stat = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let ticks = busy_ticks(&stat).with_context(|| format!("{path} is not as expected"))?;
+    Ok(ticks * SECONDS_PER_TICK)
+}
+
+/// All but the time of idleness and of waiting for disks, the fourth and fifth of the first seven fields (proc_stat(5)). Those
+/// that follow are not ours: time that the hypervisor took, and guests' time, which is in the first already.
+fn busy_ticks(stat: &str) -> Option<f64> {
+    let fields = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace();
+    let ticks: Option<Vec<f64>> = fields.take(7).map(|field| field.parse().ok()).collect();
+    let busy = ticks?;
+    let idle = busy.get(3)? + busy.get(4)?;
+    Some(busy.iter().sum::<f64>() - idle)
 }
 
 /// A number from a `status` file.
@@ -105,6 +170,13 @@ mod tests {
             cpu_seconds: 2.0,
         };
         assert_eq!(Process::parse(stat), Some(process));
+    }
+
+    #[test]
+    fn waiting_is_not_busy() {
+        let stat = "cpu  100 20 30 9000 500 6 7 8 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(busy_ticks(stat), Some(163.0));
+        assert_eq!(busy_ticks("cpu  1 2"), None);
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl Session {
 
     /// Runs one line of bash to its end and gives what it printed; an error if its status is not 0.
     pub(crate) fn run(&mut self, line: &str) -> Result<String> {
+        self.watch(line, |_| Ok(()))
+    }
+
+    /// The same, and calls a function with each line when it is printed.
+    pub(crate) fn watch(
+        &mut self,
+        line: &str,
+        mut printing: impl FnMut(&str) -> Result<()>,
+    ) -> Result<String> {
         let input = self.input.as_mut().context("the session has ended")?;
         writeln!(input, "{line}").context("cannot tell the shell")?;
         let mut printed = String::new();
@@ -76,6 +85,7 @@ impl Session {
                 Some("0") => return Ok(printed),
                 Some(status) => bail!("status {status}: {printed}"),
                 None => {
+                    printing(&line)?;
                     printed.push_str(&line);
                     printed.push('\n');
                 }

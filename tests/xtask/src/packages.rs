@@ -6,11 +6,10 @@ use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
 /// What the lab, the scenarios and the first benchmark need, each with the program it is for.
-const NEEDED: [&str; 12] = [
+const NEEDED: [&str; 11] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
     "curl",
-    "iperf3",
     "iproute2",     // ip, ss
     "iputils-ping", // ping
     "nftables",     // nft, as another firewall

@@ -1,4 +1,4 @@
-//! The far end: closes at once, or echoes.
+//! The far end: closes at once, echoes, or carries as much as it can.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{CLOSE_PORT, ECHO_PORT, listen};
+use super::{BULK_PORT, CLOSE_PORT, ECHO_PORT, bulk, control, listen};
 
 /// Threads that accept and close: more than a client keeps busy on two processors.
 const CLOSERS: usize = 4;
@@ -22,9 +22,20 @@ pub(super) fn serve() -> Result<()> {
         let closing = closing.try_clone()?;
         thread::spawn(move || close(&closing));
     }
+    let carrying = bulk::Server::new(listen(BULK_PORT)?)?;
+    control::listen(carrying.arrived().clone())?;
+    thread::spawn(move || end_with(carrying.serve()));
     let echoing = listen(ECHO_PORT)?;
     println!("ready");
     echo(echoing)
+}
+
+/// Ends the program, and so whatever is measured, where a thread of it could not go on.
+fn end_with(result: Result<()>) {
+    if let Err(error) = result {
+        println!("{error:#}");
+        std::process::exit(1);
+    }
 }
 
 fn close(listener: &TcpListener) {

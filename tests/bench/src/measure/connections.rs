@@ -24,8 +24,8 @@ pub(super) const COLUMNS: &[Column] = &[
 
 pub(super) fn measure(contender: &mut Contender, parallel: u32) -> Result<Vec<f64>> {
     let line = contender.load().connect(parallel, SECONDS);
-    let before = contender.gateway_seconds()?;
+    let before = contender.gateway().cpu_seconds()?;
     let [made, seconds] = contender.figures(&line)?;
-    let spent = contender.gateway_seconds()? - before;
+    let spent = contender.gateway().cpu_seconds()? - before;
     Ok(vec![made / seconds, spent / made * 1e6])
 }

@@ -47,13 +47,13 @@ pub(super) fn cells(extent: Extent) -> Vec<Cell> {
 }
 
 pub(super) fn measure(contender: &mut Contender, flows: u32, moved: u32) -> Result<Vec<f64>> {
-    let before = contender.gateway_bytes()?;
+    let before = contender.gateway().resident_bytes()?;
     let line = contender.load().hold(flows, moved);
     // The client goes on while the shell answers us.
     contender.run(&format!(
         "exec 9< <(ulimit -n $(ulimit -Hn); exec {line}); holder=$!; read -r word <&9 && [ \"$word\" = ready ]"
     ))?;
-    let after = contender.gateway_bytes()?;
+    let after = contender.gateway().resident_bytes()?;
     contender.run(
         "kill $holder; exec 9<&-; while kill -0 $holder 2>/dev/null; do sleep 0.05; done; sleep 1",
     )?;

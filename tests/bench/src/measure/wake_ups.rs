@@ -17,7 +17,7 @@ pub(super) const COLUMNS: &[Column] = &[Column {
 }];
 
 pub(super) fn measure(contender: &Contender) -> Result<Vec<f64>> {
-    let before = contender.gateway_wake_ups()?;
+    let before = contender.gateway().wake_ups()?;
     thread::sleep(IDLE);
-    Ok(vec![contender.gateway_wake_ups()? - before])
+    Ok(vec![contender.gateway().wake_ups()? - before])
 }

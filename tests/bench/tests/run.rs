@@ -1,0 +1,46 @@
+//! The benchmark itself, in a run that is too short to say anything of speed. Needs root.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Runs the benchmark and gives its rows.
+fn rows(options: &str) -> Result<Vec<Value>> {
+    let file = std::env::temp_dir().join(format!("tidegate-bench-{}.json", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
+        .args(options.split_whitespace())
+        .arg("--json")
+        .arg(&file)
+        .output()?;
+    let text = std::fs::read_to_string(&file);
+    drop(std::fs::remove_file(&file));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let json: Value = serde_json::from_str(&text?)?;
+    Ok(json.as_array().context("rows")?.clone())
+}
+
+fn first(row: &Value, key: &str) -> Option<f64> {
+    row[key][0].as_f64()
+}
+
+#[test]
+fn a_bare_link_carries_one_stream_and_many_each_way_and_shares_evenly() -> Result<()> {
+    let rows = rows("--contenders link --only throughput --streams 1,512 --seconds 1 --rounds 1")?;
+    let cells: Vec<_> = rows.iter().map(|row| row["cell"].as_str()).collect();
+    let wanted = ["1 up", "1 down", "1 both", "512 up", "512 down", "512 both"];
+    assert_eq!(cells, wanted.map(Some));
+    for row in &rows {
+        // A busy machine shares less evenly; half of the streams, or a direction, without its share would be 0.5.
+        let jain = first(row, "jain").context("an index")?;
+        ensure!((0.55..=1.0).contains(&jain), "{row}");
+        ensure!(first(row, "gbit_per_s") > Some(0.1), "{row}");
+        ensure!(first(row, "all_cpu_s_per_gb") > Some(0.01), "{row}");
+        ensure!(first(row, "gateway_cpu_s_per_gb") == Some(0.0), "{row}");
+    }
+    Ok(())
+}

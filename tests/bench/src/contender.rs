@@ -1,129 +1,113 @@
 //! Who takes part, and how each starts: in a lab of its own, so that none is in another's way.
 
-use std::process::Command;
+mod own;
+mod peers;
+mod pin;
+mod program;
 
-use anyhow::{Context, Result, bail, ensure};
-use tidegate_lab::{Background, Lab, User};
+use anyhow::{Context, Result, bail};
+use tidegate_lab::{Background, Lab};
 
 use crate::load::Load;
-use crate::process::{self, Gateway};
-use crate::session::{LOOP, Session};
+use crate::measure::Group;
+use crate::process::Gateway;
+use crate::session::Session;
 
-/// One way for a program to reach the server, ready to be measured.
-///
-/// Fields end in this order: the client, the gateway, the servers, the network.
-#[derive(Debug)]
-pub(crate) struct Contender {
-    name: &'static str,
-    session: Session,
-    daemon: Option<Background>,
-    load: Load,
-    lab: Lab,
+pub(crate) use program::Program;
+
+/// What a contender is to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No gateway: what is possible.
+    Bound,
+    /// Tidegate.
+    Own,
+    /// Another program that does a similar job.
+    Peer,
+}
+
+impl Kind {
+    /// The bare link has no gateway that could take memory or wake up.
+    pub(crate) fn is_measured_in(self, group: Group) -> bool {
+        self != Self::Bound || group.includes_link()
+    }
+}
+
+/// One way for a program to reach the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// The programs of others that it needs.
+    pub(crate) programs: &'static [Program],
+    start: fn(&Lab) -> Result<Client>,
 }
 
 /// Everybody who could take part.
-const NAMES: [&str; 4] = ["link", "exec", "host", "pasta"];
+const ALL: [Way; 7] = [
+    own::LINK,
+    own::EXEC,
+    own::HOST,
+    peers::PASTA,
+    peers::SING_BOX_SYSTEM,
+    peers::SING_BOX_GVISOR,
+    peers::TUN2PROXY,
+];
 
-/// The contenders named; without names all of them, except for peers that are not installed.
-pub(crate) fn chosen(names: &[String]) -> Result<Vec<Contender>> {
-    if names.is_empty() {
-        let present = NAMES
-            .iter()
-            .filter(|name| **name != "pasta" || is_installed("pasta"));
-        return present.map(|name| Contender::named(name)).collect();
+impl Way {
+    /// Those named; without names all whose programs are installed.
+    pub(crate) fn chosen(names: &[String]) -> Result<Vec<Self>> {
+        if names.is_empty() {
+            return Ok(ALL.into_iter().filter(Self::is_installed).collect());
+        }
+        names.iter().map(|name| Self::named(name)).collect()
     }
-    names.iter().map(|name| Contender::named(name)).collect()
-}
 
-impl Contender {
-    fn named(name: &str) -> Result<Self> {
-        match name {
-            "link" => Self::link(),
-            "exec" => Self::exec(),
-            "host" => Self::host(),
-            "pasta" => Self::pasta(),
-            unknown => bail!(
-                "there is no contender {unknown}; there are {}",
-                NAMES.join(", ")
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        match ALL.into_iter().find(|way| way.name == name) {
+            Some(way) => Ok(way),
+            None => bail!(
+                "there is no contender {name}; there are {}",
+                ALL.map(|way| way.name).join(", ")
             ),
         }
     }
 
-    /// No gateway at all: what is possible.
-    fn link() -> Result<Self> {
-        Self::start("link", |lab| {
-            Ok((
-                Session::start(lab.host.command("bash").args(["-c", LOOP]))?,
-                None,
-            ))
-        })
+    fn is_installed(&self) -> bool {
+        self.programs.iter().all(|program| program.path().is_ok())
     }
+}
 
-    fn exec() -> Result<Self> {
-        let contender = Self::start("exec", |lab| {
-            Ok((
-                Session::start(&mut lab.exec().command(&["bash", "-c", LOOP])?)?,
-                None,
-            ))
-        })?;
-        contender.pin_congestion_control()?;
-        Ok(contender)
-    }
+/// The session behind a gateway, and what runs for it beside it.
+struct Client {
+    session: Session,
+    /// The gateway's programs; none where the session itself was started through it.
+    daemons: Vec<Background>,
+}
 
-    fn host() -> Result<Self> {
-        Self::start("host", |lab| {
-            let daemon = lab.tidegate("")?.into_process();
-            // Our own routes have no metrics, so programs' connections would take the machine's default.
-            lab.host.bash(PIN_CAPTURE)?.success()?;
-            Ok((
-                Session::start(lab.host.command("bash").args(["-c", LOOP]))?,
-                Some(daemon),
-            ))
-        })
-    }
+/// A way that is open, ready to be measured.
+///
+/// Fields end in this order: the client, the gateway, the servers, the network.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    session: Session,
+    daemons: Vec<Background>,
+    load: Load,
+    _lab: Lab,
+}
 
-    fn pasta() -> Result<Self> {
-        let contender = Self::start("pasta", |lab| {
-            // As root it would become another user and fail to map identities.
-            let mut pasta = lab.host.command_as(User::ALICE, "pasta");
-            pasta.args([
-                "--config-net",
-                "--quiet",
-                "--foreground",
-                "--",
-                "bash",
-                "-c",
-                LOOP,
-            ]);
-            Ok((Session::start(&mut pasta)?, None))
-        })?;
-        contender.pin_congestion_control()?;
-        Ok(contender)
-    }
-
-    fn start(
-        name: &'static str,
-        client: impl FnOnce(&Lab) -> Result<(Session, Option<Background>)>,
-    ) -> Result<Self> {
+impl Contender {
+    pub(crate) fn start(way: Way) -> Result<Self> {
         let lab = Lab::new()?;
         let load = Load::start(&lab)?;
-        let (session, daemon) = client(&lab).with_context(|| format!("cannot start {name}"))?;
+        let Client { session, daemons } =
+            (way.start)(&lab).with_context(|| format!("cannot start {}", way.name))?;
         Ok(Self {
-            name,
             session,
-            daemon,
+            daemons,
             load,
-            lab,
+            _lab: lab,
         })
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Whether there is no gateway.
-    pub(crate) fn is_link(&self) -> bool {
-        self.name == "link"
     }
 
     /// The programs that make load.
@@ -160,57 +144,9 @@ impl Contender {
 
     /// The gateway's processes.
     pub(crate) fn gateway(&self) -> Gateway {
-        Gateway::below(
-            self.daemon
-                .as_ref()
-                .map_or(self.session.pid(), Background::pid),
-        )
+        if self.daemons.is_empty() {
+            return Gateway::below(vec![self.session.pid()]);
+        }
+        Gateway::below(self.daemons.iter().map(Background::pid).collect())
     }
-
-    /// Pins the client's side of a gateway that made a network namespace. From outside: inside one may not.
-    fn pin_congestion_control(&self) -> Result<()> {
-        let shell = process::tree(self.session.pid())?
-            .into_iter()
-            .find(|process| process.name == "bash");
-        let shell = shell.context("there is no shell behind the gateway")?.pid;
-        let script = format!(
-            "ip() {{ nsenter --net=/proc/{shell}/ns/net ip $@; }}
-             for family in -4 -6; do
-                 ip $family route show default | while read -r route; do
-                     ip $family route change $route congctl cubic || exit
-                 done
-             done"
-        );
-        self.lab
-            .host
-            .bash(&script)?
-            .success()
-            .context("cannot pin the congestion control")?;
-        ensure!(
-            self.lab
-                .host
-                .bash(&format!("nsenter --net=/proc/{shell}/ns/net ip route"))?
-                .success()?
-                .contains("cubic")
-        );
-        Ok(())
-    }
-}
-
-/// Pins the congestion control of the connections that programs make into the gateway's device.
-const PIN_CAPTURE: &str = "
-    for family in -4 -6; do
-        ip $family route show default table 5100 | grep tide0 | while read -r route; do
-            ip $family route change $route table 5100 congctl cubic || exit
-        done
-    done
-    for family in -4 -6; do
-        ip $family route show default table 5100 | grep tide0 | grep -q cubic || exit
-    done";
-
-fn is_installed(program: &str) -> bool {
-    Command::new("which")
-        .arg(program)
-        .output()
-        .is_ok_and(|output| output.status.success())
 }

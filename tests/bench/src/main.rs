@@ -2,13 +2,15 @@
 //!
 //! [`contender`] says who takes part and how each starts, [`session`] is a shell behind a contender's gateway,
 //! [`process`] reads what the gateway's processes cost, [`mod@measure`] is what is measured, [`load`] the programs that make
-//! the load, [`report`] what is made of all samples.
+//! the load, [`report`] what is made of all
+//! samples, and [`about`] what they are samples of.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command line tool talks to its terminal"
 )]
 
+mod about;
 mod contender;
 mod load;
 mod measure;
@@ -19,9 +21,9 @@ mod session;
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use contender::Contender;
+use contender::{Contender, Way};
 use measure::Cell;
 use options::Options;
 use report::Report;
@@ -32,43 +34,87 @@ fn main() -> Result<()> {
     if let Some(part) = load::play(&program, &mut arguments) {
         return part;
     }
-    let options = Options::parse(arguments)?;
-    let mut contenders = contender::chosen(&options.contenders)?;
-    let mut report = Report::default();
-    for round in 1..=options.rounds {
-        for group in &options.groups {
-            if group.is_steady() && round > 1 {
-                continue;
-            }
-            for cell in group.cells(&options) {
-                measure(&mut contenders, cell, &options, &mut report)?;
-            }
+    let arguments: Vec<_> = arguments.collect();
+    let options = Options::parse(arguments.iter().cloned())?;
+    let report = match &options.from {
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let json = serde_json::from_str(&text);
+            json.map_err(anyhow::Error::from)
+                .and_then(|json| Report::from_json(&json))
+                .with_context(|| format!("{} is not a run's JSON", path.display()))?
         }
-        eprintln!("round {round} of {} done", options.rounds);
-    }
+        None => run(&options, &arguments.join(" "))?,
+    };
     print!("{}", report.table());
     if let Some(path) = &options.json {
         fs::write(path, report.json().to_string())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let failures = report.own_failures();
+    ensure!(
+        failures == 0,
+        "{failures} cells failed where no peer is to blame"
+    );
     Ok(())
 }
 
-/// One sample of each contender, one after the other.
+fn run(options: &Options, words: &str) -> Result<Report> {
+    let ways = Way::chosen(&options.contenders)?;
+    let mut report = Report {
+        about: about::about(&ways, words),
+        ..Report::default()
+    };
+    let mut contenders: Vec<_> = ways
+        .into_iter()
+        .map(|way| (way, Contender::start(way)))
+        .collect();
+    for round in 1..=options.rounds {
+        for group in &options.groups {
+            if group.is_steady() && round > 1 {
+                continue;
+            }
+            for cell in group.cells(options) {
+                for (way, contender) in &mut contenders {
+                    if way.kind.is_measured_in(*group) {
+                        measure(*way, contender, cell, options, &mut report);
+                    }
+                }
+            }
+        }
+        eprintln!("round {round} of {} done", options.rounds);
+    }
+    Ok(report)
+}
+
+/// One sample of one contender. Who fails is started anew, and not asked for this cell again.
 fn measure(
-    contenders: &mut [Contender],
+    way: Way,
+    contender: &mut Result<Contender>,
     cell: Cell,
     options: &Options,
     report: &mut Report,
-) -> Result<()> {
-    for contender in contenders {
-        if contender.is_link() && !cell.group().includes_link() {
-            continue;
-        }
-        let sample = cell
-            .measure(contender, options.seconds)
-            .with_context(|| format!("{}, {}, {cell}", contender.name(), cell.group().name()))?;
-        report.add(contender.name(), cell, sample);
+) {
+    if report.has_failed(way, cell) {
+        return;
     }
-    Ok(())
+    let sample = match contender {
+        Ok(running) => cell.measure(running, options.seconds),
+        Err(error) => return report.fail(way, cell, reason(error)),
+    };
+    match sample {
+        Ok(sample) => report.add(way, cell, sample),
+        Err(error) => {
+            eprintln!("{}, {}, {cell}: {error:#}", way.name, cell.group().name());
+            report.fail(way, cell, reason(&error));
+            *contender = Contender::start(way);
+        }
+    }
+}
+
+/// On one line.
+fn reason(error: &anyhow::Error) -> String {
+    let words = format!("{error:#}");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }

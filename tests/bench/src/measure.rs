@@ -33,18 +33,26 @@ pub(crate) struct Column {
     pub(crate) title: &'static str,
     /// The same in JSON.
     pub(crate) key: &'static str,
+    pub(crate) better: Better,
     /// What it is compared with.
     pub(crate) against: Against,
+}
+
+/// Which of two figures is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Better {
+    More,
+    Less,
 }
 
 /// What a figure is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Against {
-    /// The bare link and the peer.
+    /// The bare link and the best peer.
     LinkAndPeer,
-    /// What was added to the bare link's, against what the peer added.
+    /// What was added to the bare link's, against what the best peer added.
     AddedByPeer,
-    /// The peer: the bare link has no such figure.
+    /// The best peer: the bare link has no such figure.
     Peer,
 }
 

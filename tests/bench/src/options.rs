@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) extent: Extent,
     /// Where all samples are written to.
     pub(crate) json: Option<PathBuf>,
+    /// Where they are read from, in place of measuring.
+    pub(crate) from: Option<PathBuf>,
 }
 
 /// How much is measured.
@@ -33,7 +35,8 @@ pub(crate) enum Extent {
 }
 
 const USAGE: &str = "options: --seconds N, --rounds N, --streams N,N.., --contenders NAME,NAME.., \
-     --only MEASUREMENT,MEASUREMENT.., --full, --json FILE";
+     --only MEASUREMENT,MEASUREMENT.., --full, --json FILE, \
+     --from FILE";
 
 impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
@@ -45,6 +48,7 @@ impl Options {
             groups: Group::ALL.to_vec(),
             extent: Extent::Usual,
             json: None,
+            from: None,
         };
         while let Some(option) = arguments.next() {
             if option == "--full" {
@@ -61,6 +65,7 @@ impl Options {
                 "--streams" => options.streams = several().map(positive).collect::<Result<_>>()?,
                 "--contenders" => options.contenders = several().map(str::to_owned).collect(),
                 "--only" => options.groups = several().map(Group::named).collect::<Result<_>>()?,
+                "--from" => options.from = Some(value.into()),
                 "--json" => options.json = Some(value.into()),
                 unknown => bail!("there is no option {unknown}; {USAGE}"),
             }
@@ -88,7 +93,7 @@ mod tests {
     fn every_option_is_taken() {
         let options = parse(
             "--seconds 1 --full --rounds 2 --streams 1,64 --contenders link,exec \
-             --only latency,wake-ups --json out",
+             --only latency,wake-ups --json out --from in",
         )
         .expect("good options");
         assert_eq!(
@@ -100,7 +105,8 @@ mod tests {
                 contenders: vec!["link".into(), "exec".into()],
                 groups: vec![Group::Latency, Group::WakeUps],
                 extent: Extent::Full,
-                json: Some("out".into())
+                json: Some("out".into()),
+                from: Some("in".into()),
             }
         );
     }

@@ -61,19 +61,19 @@ impl Process {
 }
 
 /// The processes of a gateway, whenever they were started, without the programs behind it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gateway {
-    root: u32,
+    roots: Vec<u32>,
 }
 
 impl Gateway {
-    /// Those that descend from this one, and itself.
-    pub(crate) fn below(root: u32) -> Self {
-        Self { root }
+    /// These, and those that descend from them.
+    pub(crate) fn below(roots: Vec<u32>) -> Self {
+        Self { roots }
     }
 
     /// Processor time that it has taken until now.
-    pub(crate) fn cpu_seconds(self) -> Result<f64> {
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         Ok(self
             .processes()?
             .iter()
@@ -82,17 +82,18 @@ impl Gateway {
     }
 
     /// Memory that it has in RAM, in bytes.
-    pub(crate) fn resident_bytes(self) -> Result<f64> {
+    pub(crate) fn resident_bytes(&self) -> Result<f64> {
         self.processes()?.iter().map(Process::resident_bytes).sum()
     }
 
     /// How often its threads have been woken.
-    pub(crate) fn wake_ups(self) -> Result<f64> {
+    pub(crate) fn wake_ups(&self) -> Result<f64> {
         self.processes()?.iter().map(Process::wake_ups).sum()
     }
 
-    fn processes(self) -> Result<Vec<Process>> {
-        let mut gateway = tree(self.root)?;
+    fn processes(&self) -> Result<Vec<Process>> {
+        let trees: Result<Vec<_>> = self.roots.iter().map(|root| tree(*root)).collect();
+        let mut gateway = trees?.concat();
         gateway.retain(|process| !CLIENTS.contains(&process.name.as_str()));
         Ok(gateway)
     }

@@ -1,221 +1,277 @@
-//! What the samples say: medians, and ratios to the bare link and to the peer of the same run.
+//! What the samples say: medians, and ratios to the bare link and to the best peer of the same run.
+
+mod json;
+mod text;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use crate::contender::{Kind, Way};
+use crate::measure::{Against, Better, Cell, Group};
 
-use crate::measure::{Against, Cell, Column, Group};
-
-/// The contender that is possible at most.
-const BOUND: &str = "link";
-/// The contender that does a similar job.
-const PEER: &str = "pasta";
-
-/// All samples, by what was measured and by contender, in order of arrival.
-#[derive(Debug, Default)]
+/// All samples of a run, cell by cell, in the order in which they were first measured.
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Report {
-    cells: BTreeMap<Cell, Vec<Entry>>,
+    /// What was measured where: versions, the machine, the options.
+    pub(crate) about: BTreeMap<String, String>,
+    pub(crate) cells: Vec<Measured>,
 }
 
-/// All samples of one contender for one cell.
-#[derive(Debug)]
-struct Entry {
-    contender: &'static str,
-    samples: Vec<Vec<f64>>,
+/// A cell, and how each contender did.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) group: Group,
+    pub(crate) cell: String,
+    pub(crate) entries: Vec<Entry>,
 }
 
-impl Entry {
-    fn median(&self, column: usize) -> f64 {
-        median(
-            self.samples
-                .iter()
-                .filter_map(|sample| sample.get(column))
-                .copied(),
+/// How one contender did in one cell.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) contender: String,
+    pub(crate) kind: Kind,
+    /// One figure for each column of the group.
+    pub(crate) samples: Vec<Vec<f64>>,
+    /// Why there is no further sample.
+    pub(crate) failure: Option<String>,
+}
+
+/// A figure among those of its cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratios {
+    /// To the bare link's.
+    pub(crate) link: Option<f64>,
+    /// To the best peer's.
+    pub(crate) peer: Option<f64>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, way: Way, cell: Cell, sample: Vec<f64>) {
+        self.entry(way, cell).samples.push(sample);
+    }
+
+    pub(crate) fn fail(&mut self, way: Way, cell: Cell, reason: String) {
+        self.entry(way, cell).failure = Some(reason);
+    }
+
+    /// Whether this contender is not asked for this cell again.
+    pub(crate) fn has_failed(&mut self, way: Way, cell: Cell) -> bool {
+        self.entry(way, cell).failure.is_some()
+    }
+
+    /// Failures of those that may not fail: the bare link and Tidegate.
+    pub(crate) fn own_failures(&self) -> usize {
+        self.entries()
+            .filter(|(_, entry)| entry.kind != Kind::Peer && entry.failure.is_some())
+            .count()
+    }
+
+    /// Who failed where and why: a line for each contender and reason.
+    fn failures(&self) -> Vec<String> {
+        let mut failures: Vec<(&str, &str, Vec<String>)> = Vec::new();
+        for (measured, entry) in self.entries() {
+            let Some(reason) = &entry.failure else {
+                continue;
+            };
+            let (.., cells) = find_or_push(
+                &mut failures,
+                |(contender, why, _)| *contender == entry.contender && why == reason,
+                || (&entry.contender, reason, Vec::new()),
+            );
+            cells.push(format!("{} {}", measured.group.name(), measured.cell));
+        }
+        let lines = failures.into_iter().map(|(contender, reason, cells)| {
+            format!("{contender} failed ({}): {reason}", cells.join(", "))
+        });
+        lines.collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&Measured, &Entry)> {
+        self.cells.iter().flat_map(|measured| {
+            let entries = measured.entries.iter();
+            entries.map(move |entry| (measured, entry))
+        })
+    }
+
+    fn entry(&mut self, way: Way, cell: Cell) -> &mut Entry {
+        let (group, label) = (cell.group(), cell.to_string());
+        let measured = find_or_push(
+            &mut self.cells,
+            |measured| measured.group == group && measured.cell == label,
+            || Measured {
+                group,
+                cell: label.clone(),
+                entries: Vec::new(),
+            },
+        );
+        find_or_push(
+            &mut measured.entries,
+            |entry| entry.contender == way.name,
+            || Entry {
+                contender: way.name.to_owned(),
+                kind: way.kind,
+                samples: Vec::new(),
+                failure: None,
+            },
         )
     }
 }
 
-/// A figure among those of its cell.
-struct Ratios {
-    /// To the bare link's.
-    link: Option<f64>,
-    /// To the peer's.
-    peer: Option<f64>,
+fn find_or_push<T>(
+    items: &mut Vec<T>,
+    wanted: impl Fn(&T) -> bool,
+    new: impl FnOnce() -> T,
+) -> &mut T {
+    let at = items.iter().position(wanted).unwrap_or_else(|| {
+        items.push(new());
+        items.len() - 1
+    });
+    &mut items[at]
 }
 
-impl Report {
-    pub(crate) fn add(&mut self, contender: &'static str, cell: Cell, sample: Vec<f64>) {
-        let entries = self.cells.entry(cell).or_default();
-        match entries
-            .iter_mut()
-            .find(|entry| entry.contender == contender)
-        {
-            Some(entry) => entry.samples.push(sample),
-            None => entries.push(Entry {
-                contender,
-                samples: vec![sample],
-            }),
+impl Measured {
+    /// A contender's figure beside the others'.
+    pub(crate) fn ratios(&self, entry: &Entry, column: usize) -> Ratios {
+        let against = self.group.columns()[column].against;
+        let value = entry.median(column);
+        let link = value.zip(self.link(column));
+        let link = link.filter(|_| entry.kind != Kind::Bound && against != Against::Peer);
+        let peer = value.zip(self.best_peer(column));
+        let peer = peer.filter(|_| entry.kind == Kind::Own);
+        Ratios {
+            link: link.map(|(value, link)| value / link),
+            peer: match against {
+                Against::LinkAndPeer | Against::Peer => peer.map(|(value, peer)| value / peer),
+                Against::AddedByPeer => link
+                    .zip(peer)
+                    .map(|((_, link), (value, peer))| (value - link) / (peer - link)),
+            },
         }
     }
 
-    /// A table for the terminal: for each group its own columns, a row for each cell and contender.
-    pub(crate) fn table(&self) -> String {
-        let mut table = String::new();
-        let mut group = None;
-        for (cell, entries) in &self.cells {
-            if group.replace(cell.group()) != Some(cell.group()) {
-                table += &heading(cell.group());
-            }
-            for entry in entries {
-                table += &format!("{:<18} {:<10}", cell.to_string(), entry.contender);
-                for (at, column) in cell.group().columns().iter().enumerate() {
-                    let value = entry.median(at);
-                    let Ratios { link, peer } = ratios(entries, entry, at, column.against);
-                    table += &format!(" {value:>20.2}{}{}", cell_text(link), cell_text(peer));
-                }
-                table.push('\n');
-            }
+    pub(crate) fn link(&self, column: usize) -> Option<f64> {
+        let link = self.entries.iter().find(|entry| entry.kind == Kind::Bound);
+        link?.median(column)
+    }
+
+    fn best_peer(&self, column: usize) -> Option<f64> {
+        let peers = self.entries.iter().filter(|entry| entry.kind == Kind::Peer);
+        let medians = peers.filter_map(|peer| peer.median(column));
+        match self.group.columns()[column].better {
+            Better::More => medians.max_by(f64::total_cmp),
+            Better::Less => medians.min_by(f64::total_cmp),
         }
-        table
-    }
-
-    /// Every sample, and the ratios of their medians, for later.
-    pub(crate) fn json(&self) -> Value {
-        let rows = self.cells.iter().flat_map(|(cell, entries)| {
-            entries.iter().map(|entry| {
-                let mut row = Map::new();
-                row.insert("measurement".into(), json!(cell.group().name()));
-                row.insert("cell".into(), json!(cell.to_string()));
-                row.insert("contender".into(), json!(entry.contender));
-                for (at, Column { key, against, .. }) in cell.group().columns().iter().enumerate() {
-                    let samples: Vec<_> = entry.samples.iter().map(|sample| sample[at]).collect();
-                    let Ratios { link, peer } = ratios(entries, entry, at, *against);
-                    row.insert((*key).into(), json!(samples));
-                    row.insert(format!("{key}_of_link"), json!(link));
-                    row.insert(format!("{key}_of_peer"), json!(peer));
-                }
-                Value::Object(row)
-            })
-        });
-        Value::Array(rows.collect())
     }
 }
 
-fn heading(group: Group) -> String {
-    let mut heading = format!("\n{:<18} {:<10}", group.name(), "");
-    for column in group.columns() {
-        let peer = match column.against {
-            Against::AddedByPeer => "added/p",
-            Against::LinkAndPeer | Against::Peer => "/pasta",
-        };
-        heading += &format!(" {:>20} {:>7} {peer:>7}", column.title, "/link");
-    }
-    heading.push('\n');
-    heading
-}
-
-fn cell_text(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| format!(" {:>7}", ""), |ratio| format!(" {ratio:>7.2}"))
-}
-
-fn ratios(entries: &[Entry], entry: &Entry, column: usize, against: Against) -> Ratios {
-    let of = |contender: &str| {
-        let other = entries.iter().find(|other| other.contender == contender)?;
-        (other.contender != entry.contender).then(|| other.median(column))
-    };
-    let value = entry.median(column);
-    let (link, peer) = (of(BOUND), of(PEER).filter(|_| entry.contender != BOUND));
-    match against {
-        Against::LinkAndPeer => Ratios {
-            link: link.map(|link| value / link),
-            peer: peer.map(|peer| value / peer),
-        },
-        Against::AddedByPeer => Ratios {
-            link: link.map(|link| value / link),
-            peer: link
-                .zip(peer)
-                .map(|(link, peer)| (value - link) / (peer - link)),
-        },
-        Against::Peer => Ratios {
-            link: None,
-            peer: peer.map(|peer| value / peer),
-        },
+impl Entry {
+    /// Of what was measured; nothing where it failed: a mean of good moments would praise it.
+    pub(crate) fn median(&self, column: usize) -> Option<f64> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let figures = self.samples.iter().filter_map(|sample| sample.get(column));
+        median(figures.copied())
     }
 }
 
-/// The middle one, or of an even number the mean of the two in the middle; NaN of none.
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
+/// The middle one, or of an even number the mean of the two in the middle.
+fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     let mut figures: Vec<_> = figures.collect();
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
-    match (
-        figures.len() % 2,
-        figures.get(middle.wrapping_sub(1)),
-        figures.get(middle),
-    ) {
-        (1, _, Some(middle)) => *middle,
-        (_, Some(below), Some(above)) => f64::midpoint(*below, *above),
-        _ => f64::NAN,
+    let above = figures.get(middle).copied()?;
+    if figures.len() % 2 == 1 {
+        return Some(above);
     }
+    Some(f64::midpoint(figures[middle - 1], above))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::measure::Direction;
 
+    /// A way by its name, and its figures.
+    pub(crate) fn reported(cell: Cell, figures: &[(&str, Vec<f64>)]) -> Report {
+        let mut report = Report::default();
+        for (name, figures) in figures {
+            report.add(
+                Way::named(name).expect("a contender"),
+                cell,
+                figures.clone(),
+            );
+        }
+        report
+    }
+
+    pub(crate) fn up(streams: u32) -> Cell {
+        let direction = Direction::Up;
+        Cell::Throughput { streams, direction }
+    }
+
+    fn ratios(report: &Report, contender: &str, column: usize) -> (Option<f64>, Option<f64>) {
+        let measured = &report.cells[0];
+        let found = measured
+            .entries
+            .iter()
+            .find(|entry| entry.contender == contender);
+        let Ratios { link, peer } = measured.ratios(found.expect("it was measured"), column);
+        (link, peer)
+    }
+
     #[test]
     fn the_median_is_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert_eq!(median([7.0].into_iter()), 7.0);
-        assert!(median(std::iter::empty()).is_nan());
-    }
-
-    fn found<'j>(json: &'j Value, cell: &str, contender: &str, key: &str) -> &'j Value {
-        let rows = json.as_array().expect("an array");
-        let found = rows
-            .iter()
-            .find(|row| row["cell"] == cell && row["contender"] == contender);
-        &found.expect("the cell")[key]
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
+        assert_eq!(median([7.0].into_iter()), Some(7.0));
+        assert_eq!(median(std::iter::empty()), None);
     }
 
     #[test]
-    fn ratios_are_to_the_link_and_the_peer_of_the_same_cell() {
-        let mut report = Report::default();
-        for (streams, link) in [(1, 10.0), (8, 40.0)] {
-            let direction = Direction::Up;
-            let cell = Cell::Throughput { streams, direction };
-            report.add(BOUND, cell, vec![link, 0.0, 0.5, 1.0]);
-            report.add("exec", cell, vec![5.0, 0.25, 1.0, 0.5]);
-            report.add(PEER, cell, vec![2.0, 0.5, 2.0, 0.25]);
-        }
-        let json = report.json();
-        let ratio = |cell, key| found(&json, cell, "exec", key).as_f64();
-        assert_eq!(ratio("1 up", "gbit_per_s_of_link"), Some(0.5));
-        assert_eq!(ratio("8 up", "gbit_per_s_of_link"), Some(0.125));
-        assert_eq!(ratio("8 up", "gbit_per_s_of_peer"), Some(2.5));
-        assert_eq!(ratio("8 up", "gateway_cpu_s_per_gb_of_peer"), Some(0.5));
-        assert_eq!(ratio("8 up", "gateway_cpu_s_per_gb_of_link"), None);
-        let table = report.table();
-        let row = table
-            .lines()
-            .find(|line| line.starts_with("8 up") && line.contains("exec"));
-        let words: Vec<_> = row.expect("the row").split_whitespace().collect();
-        assert_eq!(
-            words[..8],
-            ["8", "up", "exec", "5.00", "0.12", "2.50", "0.25", "0.50"]
+    fn ratios_are_to_the_link_and_to_the_best_peer_of_each_column() {
+        let report = reported(
+            up(8),
+            &[
+                ("link", vec![10.0, 0.0, 0.5, 1.0]),
+                ("exec", vec![5.0, 0.25, 1.0, 0.5]),
+                ("pasta", vec![2.0, 0.5, 2.0, 0.25]),
+                ("tun2proxy", vec![1.0, 0.1, 2.0, 1.0]),
+            ],
         );
+        assert_eq!(ratios(&report, "exec", 0), (Some(0.5), Some(2.5)));
+        // The one that carries most need not be the one that pays least.
+        assert_eq!(ratios(&report, "exec", 1), (None, Some(2.5)));
+        assert_eq!(ratios(&report, "pasta", 0), (Some(0.2), None));
+        assert_eq!(ratios(&report, "link", 0), (None, None));
     }
 
     #[test]
     fn what_a_gateway_adds_is_compared_with_what_the_peer_adds() {
-        let mut report = Report::default();
-        for (contender, p50) in [(BOUND, 20.0), ("host", 25.0), (PEER, 30.0)] {
-            report.add(contender, Cell::Latency, vec![p50, 100.0]);
-        }
-        let json = report.json();
-        let ratio = found(&json, "64 bytes", "host", "p50_us_of_peer").as_f64();
-        assert_eq!(ratio, Some(0.5));
+        let report = reported(
+            Cell::Latency,
+            &[
+                ("link", vec![20.0, 100.0]),
+                ("host", vec![25.0, 100.0]),
+                ("pasta", vec![30.0, 100.0]),
+            ],
+        );
+        assert_eq!(ratios(&report, "host", 0), (Some(1.25), Some(0.5)));
+    }
+
+    #[test]
+    fn a_peer_that_failed_once_is_no_peer_to_compare_with() {
+        let mut report = reported(
+            up(1),
+            &[
+                ("exec", vec![5.0; 4]),
+                ("pasta", vec![9.0; 4]),
+                ("tun2proxy", vec![1.0; 4]),
+            ],
+        );
+        let pasta = Way::named("pasta").expect("a contender");
+        report.fail(pasta, up(1), "it hung".to_owned());
+        assert_eq!(ratios(&report, "exec", 0), (None, Some(5.0)));
+        assert!(report.has_failed(pasta, up(1)) && !report.has_failed(pasta, up(8)));
+        assert_eq!(report.own_failures(), 0);
     }
 }

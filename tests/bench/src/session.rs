@@ -3,6 +3,7 @@
 //! So a gateway starts once, like in real life, and rounds of several contenders interleave.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -35,6 +36,7 @@ impl Session {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .context("cannot start a session")?;
         let input = child.stdin.take();
@@ -102,7 +104,9 @@ impl Drop for Session {
             !matches!(self.child.try_wait(), Ok(None))
         });
         if ended.is_err() {
-            drop(self.child.kill());
+            // With all it runs: what hangs is hardly ever the shell itself.
+            let group = format!("-{}", self.child.id());
+            drop(Command::new("kill").args(["-KILL", "--", &group]).status());
             drop(self.child.wait());
         }
     }

@@ -21,7 +21,7 @@ fn rows(options: &str) -> Result<Vec<Value>> {
         String::from_utf8_lossy(&output.stderr)
     );
     let json: Value = serde_json::from_str(&text?)?;
-    Ok(json.as_array().context("rows")?.clone())
+    Ok(json["rows"].as_array().context("rows")?.clone())
 }
 
 fn first(row: &Value, key: &str) -> Option<f64> {

@@ -39,6 +39,7 @@ usage: cargo xtask SUBCOMMAND
   lint                      format, clippy, rustdoc, licences and sources, macOS
   check-macos               type-check and lint for aarch64-apple-darwin
   bench [ARG..]             compare the bare link, Tidegate and installed peers (as root)
+  bench --install-peers     install peers to compare with, into the build directory (as root)
   lab [--delay MS] [--loss PERCENT] [COMMAND ARG..]
                             a shell, or COMMAND, on the host of a private network (as root)
   dist                      one static x86-64 file in target/dist, tried in an empty root

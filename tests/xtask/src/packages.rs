@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
-/// What the lab, the scenarios and the first benchmark need, each with the program it is for.
+/// What the lab, the scenarios and the benchmark need, each with the program it is for.
 const NEEDED: [&str; 11] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
@@ -19,6 +19,16 @@ const NEEDED: [&str; 11] = [
     "socat",
     "util-linux", // setpriv, nsenter, script
 ];
+
+/// What only peers in the benchmark need.
+const PEERS: [&str; 1] = [
+    "microsocks", // beside a peer that speaks SOCKS only
+];
+
+/// Installs what peers need.
+pub(crate) fn install_peers() -> Outcome {
+    install(&missing(&PEERS)?)
+}
 
 /// Installs what is missing. Asks no package host when nothing is, so that tests run offline.
 pub(crate) fn install_needed() -> Outcome {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Against, Column};
+use super::{Against, Better, Column};
 use crate::contender::Contender;
 
 /// Connections that are made at a time.
@@ -13,11 +13,13 @@ pub(super) const COLUMNS: &[Column] = &[
     Column {
         title: "connections/s",
         key: "connections_per_s",
+        better: Better::More,
         against: Against::LinkAndPeer,
     },
     Column {
         title: "gateway CPU us each",
         key: "gateway_cpu_us_per_connection",
+        better: Better::Less,
         against: Against::Peer,
     },
 ];

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Against, Column};
+use super::{Against, Better, Column};
 use crate::contender::Contender;
 
 const SECONDS: u32 = 1;
@@ -11,11 +11,13 @@ pub(super) const COLUMNS: &[Column] = &[
     Column {
         title: "p50 us",
         key: "p50_us",
+        better: Better::Less,
         against: Against::AddedByPeer,
     },
     Column {
         title: "p99 us",
         key: "p99_us",
+        better: Better::Less,
         against: Against::LinkAndPeer,
     },
 ];

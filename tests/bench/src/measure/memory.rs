@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{Against, Cell, Column};
+use super::{Against, Better, Cell, Column};
 use crate::contender::Contender;
 use crate::options::Extent;
 
@@ -17,11 +17,13 @@ pub(super) const COLUMNS: &[Column] = &[
     Column {
         title: "MB before",
         key: "idle_mb",
+        better: Better::Less,
         against: Against::Peer,
     },
     Column {
         title: "KB a flow",
         key: "kb_per_flow",
+        better: Better::Less,
         against: Against::Peer,
     },
 ];

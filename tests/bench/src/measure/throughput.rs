@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Against, Column, Direction};
+use super::{Against, Better, Column, Direction};
 use crate::contender::Contender;
 use crate::load::{Control, numbers};
 use crate::process::{Gateway, machine_seconds};
@@ -18,21 +18,25 @@ pub(super) const COLUMNS: &[Column] = &[
     Column {
         title: "Gbit/s",
         key: "gbit_per_s",
+        better: Better::More,
         against: Against::LinkAndPeer,
     },
     Column {
         title: "gateway CPU s/GB",
         key: "gateway_cpu_s_per_gb",
+        better: Better::Less,
         against: Against::Peer,
     },
     Column {
         title: "all CPU s/GB",
         key: "all_cpu_s_per_gb",
+        better: Better::Less,
         against: Against::LinkAndPeer,
     },
     Column {
         title: "Jain's index",
         key: "jain",
+        better: Better::More,
         against: Against::LinkAndPeer,
     },
 ];
@@ -71,7 +75,7 @@ fn sample(
         let mut words = printed.split_whitespace();
         if matches!(words.next(), Some("begin" | "end")) {
             let down = numbers(words)?;
-            moments.push(Moment::now(*gateway, load.control(), down)?);
+            moments.push(Moment::now(gateway, load.control(), down)?);
         }
         Ok(())
     })?;
@@ -91,7 +95,7 @@ fn sample(
 }
 
 impl Moment {
-    fn now(gateway: Gateway, server: &Control, down: Vec<u64>) -> Result<Self> {
+    fn now(gateway: &Gateway, server: &Control, down: Vec<u64>) -> Result<Self> {
         Ok(Self {
             at: Instant::now(),
             up: server.counts().context("what has arrived at the server")?,

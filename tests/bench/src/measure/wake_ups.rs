@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Against, Column};
+use super::{Against, Better, Column};
 use crate::contender::Contender;
 
 const IDLE: Duration = Duration::from_secs(20);
@@ -13,6 +13,7 @@ const IDLE: Duration = Duration::from_secs(20);
 pub(super) const COLUMNS: &[Column] = &[Column {
     title: "wake-ups in 20 s",
     key: "wake_ups_in_20_s",
+    better: Better::Less,
     against: Against::Peer,
 }];
 

@@ -142,6 +142,20 @@ impl Contender {
         printed.map(drop)
     }
 
+    /// Starts a command behind the gateway that goes on while others run, and waits until it has printed this word.
+    pub(crate) fn start_beside(&mut self, line: &str, word: &str) -> Result<()> {
+        let start = format!(
+            "exec 9< <(ulimit -n $(ulimit -Hn); exec {line}); beside=$!; read -r word rest <&9 && [ \"$word\" = {word} ]"
+        );
+        self.run(&start).map(drop)
+    }
+
+    /// Ends it.
+    pub(crate) fn end_beside(&mut self) -> Result<()> {
+        let end = "kill $beside; exec 9<&-; while kill -0 $beside 2>/dev/null; do sleep 0.05; done";
+        self.run(end).map(drop)
+    }
+
     /// The gateway's processes.
     pub(crate) fn gateway(&self) -> Gateway {
         if self.daemons.is_empty() {

@@ -4,6 +4,7 @@
 //! has arrived.
 
 mod ask;
+mod awake;
 mod bulk;
 mod connect;
 mod control;
@@ -12,15 +13,20 @@ mod pump;
 mod server;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use socket2::{Domain, Socket, Type};
 use tidegate_lab::{Background, Lab, address};
 
 use crate::measure::Direction;
 
+pub(crate) use ask::Protocol;
+pub(crate) use awake::Awake;
+pub(crate) use connect::Closer;
 pub(crate) use control::{Control, numbers};
 
 /// Name of the copy that a lab runs, which is also the name of its processes.
@@ -28,10 +34,15 @@ pub(crate) const NAME: &str = "bench-load";
 
 /// Takes a connection and closes it. The server closes first, so that the client keeps no port in TIME-WAIT.
 const CLOSE_PORT: u16 = 5_301;
-/// Sends back what comes.
+/// Sends back what comes, and closes when nothing more does.
 const ECHO_PORT: u16 = 5_302;
 /// Carries as much as it can.
 const BULK_PORT: u16 = 5_303;
+
+/// The same as [`ECHO_PORT`], many times: a client that closes first keeps a port for each connection to one of them.
+const END_PORTS: Range<u16> = 5_310..5_342;
+/// New connections that may wait: more than clients ever make at a time.
+const BACKLOG: i32 = 4_096;
 
 /// Flows that are opened at a time: so that no queue of new connections overflows.
 const OPENERS: u32 = 16;
@@ -51,6 +62,7 @@ pub(crate) fn play(
         Some("connect") => connect::connect(arguments),
         Some("ask") => ask::ask(arguments),
         Some("hold") => hold::hold(arguments),
+        Some("spin") => awake::spin(),
         other => Err(anyhow!("there is no part {other:?}")),
     })
 }
@@ -84,6 +96,11 @@ impl Load {
         &self.control
     }
 
+    /// Keeps the processors awake until it is dropped.
+    pub(crate) fn keep_awake(&self) -> Result<Awake> {
+        Awake::keep(&self.program)
+    }
+
     /// The command line of a client that loads these streams, and prints what each has received when the window begins
     /// and when it ends.
     pub(crate) fn bulk(&self, streams: u32, direction: Direction, seconds: u32) -> String {
@@ -91,14 +108,15 @@ impl Load {
         self.line(&format!("bulk {to} {direction} {streams} {seconds}"))
     }
 
-    /// The command line of a client: prints connections and the seconds that they took.
-    pub(crate) fn connect(&self, parallel: u32, seconds: u32) -> String {
-        self.line(&format!("connect {} {parallel} {seconds}", at(CLOSE_PORT)))
+    /// The command line of a client: prints connections, the seconds that they took, and those of the slowest.
+    pub(crate) fn connect(&self, closer: Closer, parallel: u32, seconds: u32) -> String {
+        let to = address::SERVER_V4;
+        self.line(&format!("connect {to} {closer} {parallel} {seconds}"))
     }
 
     /// The command line of a client: prints the median and the 99th percentile of answers' times, in microseconds.
-    pub(crate) fn ask(&self, seconds: u32) -> String {
-        self.line(&format!("ask {} {seconds}", at(ECHO_PORT)))
+    pub(crate) fn ask(&self, protocol: Protocol, seconds: u32) -> String {
+        self.line(&format!("ask {} {protocol} {seconds}", at(ECHO_PORT)))
     }
 
     /// The command line of a client that prints `ready` once it holds `flows` that have each moved `bytes` both ways.
@@ -124,9 +142,16 @@ fn next<T: std::str::FromStr>(arguments: &mut impl Iterator<Item = String>) -> R
     }
 }
 
-fn listen(port: u16) -> Result<std::net::TcpListener> {
-    let any = SocketAddr::from(([0, 0, 0, 0], port));
-    std::net::TcpListener::bind(any).with_context(|| format!("cannot listen on port {port}"))
+fn listen(port: u16) -> Result<TcpListener> {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listen = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&any.into())?;
+        socket.listen(BACKLOG)?;
+        std::io::Result::Ok(socket.into())
+    };
+    listen().with_context(|| format!("cannot listen on port {port}"))
 }
 
 fn exchange(stream: &mut TcpStream, bytes: usize) -> Result<()> {

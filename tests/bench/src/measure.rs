@@ -14,6 +14,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 
 use crate::contender::Contender;
+use crate::load::{Closer, Protocol};
 use crate::options::Options;
 
 /// Measurements with the same columns.
@@ -60,8 +61,8 @@ pub(crate) enum Against {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cell {
     Throughput { streams: u32, direction: Direction },
-    Connections { parallel: u32 },
-    Latency,
+    Connections { parallel: u32, closer: Closer },
+    Latency { protocol: Protocol, beside: Beside },
     Memory { flows: u32, moved: u32 },
     WakeUps,
 }
@@ -73,6 +74,14 @@ pub(crate) enum Direction {
     Down,
     /// Each stream is loaded both ways at once.
     Both,
+}
+
+/// What else goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Beside {
+    Nothing,
+    /// One stream down, as fast as it can.
+    Stream,
 }
 
 impl Direction {
@@ -163,10 +172,8 @@ impl Group {
                 });
                 all.collect()
             }
-            Self::Connections => connections::PARALLEL
-                .map(|parallel| Cell::Connections { parallel })
-                .to_vec(),
-            Self::Latency => vec![Cell::Latency],
+            Self::Connections => connections::cells(),
+            Self::Latency => latency::cells(),
             Self::Memory => memory::cells(options.extent),
             Self::WakeUps => vec![Cell::WakeUps],
         }
@@ -178,7 +185,7 @@ impl Cell {
         match self {
             Self::Throughput { .. } => Group::Throughput,
             Self::Connections { .. } => Group::Connections,
-            Self::Latency => Group::Latency,
+            Self::Latency { .. } => Group::Latency,
             Self::Memory { .. } => Group::Memory,
             Self::WakeUps => Group::WakeUps,
         }
@@ -190,8 +197,10 @@ impl Cell {
             Self::Throughput { streams, direction } => {
                 throughput::measure(contender, streams, direction, seconds)
             }
-            Self::Connections { parallel } => connections::measure(contender, parallel),
-            Self::Latency => latency::measure(contender),
+            Self::Connections { parallel, closer } => {
+                connections::measure(contender, parallel, closer)
+            }
+            Self::Latency { protocol, beside } => latency::measure(contender, protocol, beside),
             Self::Memory { flows, moved } => memory::measure(contender, flows, moved),
             Self::WakeUps => wake_ups::measure(contender),
         }
@@ -204,8 +213,15 @@ impl fmt::Display for Cell {
             Self::Throughput { streams, direction } => {
                 write!(f, "{streams} {direction}")
             }
-            Self::Connections { parallel } => write!(f, "{parallel} parallel"),
-            Self::Latency => f.write_str("64 bytes"),
+            Self::Connections { parallel, closer } => match closer {
+                Closer::Server => write!(f, "{parallel}, server closes"),
+                Closer::Client => write!(f, "{parallel}, client closes"),
+                Closer::ServerOfOnePort => write!(f, "{parallel}, one port"),
+            },
+            Self::Latency { protocol, beside } => match beside {
+                Beside::Nothing => write!(f, "{protocol}"),
+                Beside::Stream => write!(f, "{protocol} and a stream"),
+            },
             Self::Memory { flows, moved } => write!(f, "{flows} idle, {moved} B"),
             Self::WakeUps => f.write_str("20 s"),
         }

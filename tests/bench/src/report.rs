@@ -189,7 +189,8 @@ fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::measure::Direction;
+    use crate::load::Protocol;
+    use crate::measure::{Beside, Direction};
 
     /// A way by its name, and its figures.
     pub(crate) fn reported(cell: Cell, figures: &[(&str, Vec<f64>)]) -> Report {
@@ -248,7 +249,10 @@ pub(crate) mod tests {
     #[test]
     fn what_a_gateway_adds_is_compared_with_what_the_peer_adds() {
         let report = reported(
-            Cell::Latency,
+            Cell::Latency {
+                protocol: Protocol::Tcp,
+                beside: Beside::Nothing,
+            },
             &[
                 ("link", vec![20.0, 100.0]),
                 ("host", vec![25.0, 100.0]),

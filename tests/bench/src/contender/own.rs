@@ -3,8 +3,22 @@
 use anyhow::Result;
 use tidegate_lab::Lab;
 
-use super::{Client, Kind, Way, pin};
+use super::{Client, Kind, Way};
 use crate::session::{LOOP, Session};
+
+/// Rules that every flow is tried against, by its program and its address; none of them matches.
+const POLICY: &str = r#"
+[[rule]]
+name = "another program"
+app = "/opt/another/**"
+action = "block"
+
+[[rule]]
+name = "another network"
+to = ["192.0.2.0/24", "2001:db8:2::/48"]
+port = ["tcp/443", "udp/443"]
+action = "block"
+"#;
 
 pub(super) const LINK: Way = Way {
     name: "link",
@@ -23,8 +37,8 @@ pub(super) const EXEC: Way = Way {
     kind: Kind::Own,
     programs: &[],
     start: |lab| {
-        let session = Session::start(&mut lab.exec().command(&["bash", "-c", LOOP])?)?;
-        pin::behind(lab, &session)?;
+        let session =
+            Session::start(&mut lab.exec().config(POLICY)?.command(&["bash", "-c", LOOP])?)?;
         Ok(Client {
             session,
             daemons: Vec::new(),
@@ -37,9 +51,7 @@ pub(super) const HOST: Way = Way {
     kind: Kind::Own,
     programs: &[],
     start: |lab| {
-        let daemon = lab.tidegate("")?.into_process();
-        // Our own routes have no metrics, so programs' connections would take the machine's default.
-        pin::routes(lab, "tide0", "5100")?;
+        let daemon = lab.tidegate(POLICY)?.into_process();
         Ok(Client {
             session: on_host(lab)?,
             daemons: vec![daemon],

@@ -1,5 +1,7 @@
 //! Other programs that do a similar job, each with the settings that made it fastest here.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use tidegate_lab::{Background, Lab, User, address, wait_until};
 
@@ -7,8 +9,6 @@ use super::own::on_host;
 use super::program::Version;
 use super::{Client, Kind, Program, Way, pin};
 use crate::session::{LOOP, Session};
-
-use std::time::Duration;
 
 /// How long a peer may take to capture.
 const START: Duration = Duration::from_secs(10);
@@ -85,7 +85,8 @@ fn sing_box(lab: &Lab, stack: &str) -> Result<Client> {
             "type": "tun",
             "interface_name": "sing0",
             "address": ["172.18.0.1/30"],
-            "mtu": 1_500,
+            // Its default of 9,000 makes it half as fast with one stream, the link's 1,500 a fifth.
+            "mtu": 65_535,
             "auto_route": true,
             "stack": stack,
         }],

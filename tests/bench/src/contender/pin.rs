@@ -1,7 +1,7 @@
 //! Pins the congestion control of connections that programs make into a gateway's device.
 //!
 //! Some systems default to BBR, which halves and blurs every figure on a link like this. A route says what its connections
-//! use; the lab's own do, a gateway's do not.
+//! use: the lab's own do, and Tidegate's; a peer's do not.
 
 use anyhow::{Context, Result, ensure};
 use tidegate_lab::Lab;

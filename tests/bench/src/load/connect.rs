@@ -1,30 +1,134 @@
 //! A client that makes new connections as often as it can.
 
-use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::str::FromStr;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use socket2::{Domain, Socket, Type};
 
-use super::{in_parallel, next};
+use super::{CLOSE_PORT, END_PORTS, in_parallel, next};
 
-/// Arguments: address, parallel connections, seconds. Prints how many there were, and the seconds that they took.
+/// The port of a client that has only this one.
+const OWN_PORT: u16 = 5_400;
+/// The kernel's own servers drop a SYN whose timestamp, in milliseconds, is that of the last packet of the connection before.
+const NEXT_TIMESTAMP: Duration = Duration::from_millis(2);
+/// What takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who ends a connection first, and so keeps its ports in TIME-WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Closer {
+    /// The client keeps no port, and may have any number of connections.
+    Server,
+    /// Each connection keeps a port of the client's for a minute, so the server has many.
+    Client,
+    /// The server closes, and the client connects from the same port again: RFC 6191 lets it.
+    ServerOfOnePort,
+}
+
+const NAMES: [(&str, Closer); 3] = [
+    ("server", Closer::Server),
+    ("client", Closer::Client),
+    ("one-port", Closer::ServerOfOnePort),
+];
+
+impl fmt::Display for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = NAMES.into_iter().find(|(_, closer)| closer == self);
+        f.write_str(known.map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Closer {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = NAMES.into_iter().find(|(known, _)| *known == name);
+        let known = known.ok_or_else(|| anyhow!("nobody closes who is called {name}"))?;
+        Ok(known.1)
+    }
+}
+
+/// Arguments: address, who closes, parallel connections, seconds. Prints how many connections there were, the seconds that
+/// they took, and those of the slowest.
 pub(super) fn connect(mut arguments: impl Iterator<Item = String>) -> Result<()> {
-    let to: SocketAddr = next(&mut arguments)?;
+    let to: Ipv4Addr = next(&mut arguments)?;
+    let closer: Closer = next(&mut arguments)?;
     let parallel: u32 = next(&mut arguments)?;
     let duration = Duration::from_secs(next(&mut arguments)?);
     let begin = Instant::now();
     let made = in_parallel(parallel, move |_| {
-        let mut made = 0_u32;
+        let (mut made, mut slowest) = (0_u32, Duration::ZERO);
         while begin.elapsed() < duration {
-            let mut stream = TcpStream::connect(to).context("cannot connect")?;
-            let read = stream.read(&mut [0]).context("cannot read")?;
-            ensure!(read == 0, "the server was to close");
+            if closer == Closer::ServerOfOnePort {
+                thread::sleep(NEXT_TIMESTAMP);
+            }
+            let connecting = Instant::now();
+            one(to, closer, made)?;
+            slowest = slowest.max(connecting.elapsed());
             made += 1;
         }
-        Ok(made)
+        Ok((made, slowest))
     })?;
-    let total: u32 = made.iter().sum();
-    println!("{total} {}", begin.elapsed().as_secs_f64());
+    let took = begin.elapsed();
+    let total: u32 = made.iter().map(|(made, _)| made).sum();
+    let slowest = made.iter().map(|(_, slowest)| *slowest).max();
+    println!(
+        "{total} {} {}",
+        took.as_secs_f64(),
+        slowest.unwrap_or_default().as_secs_f64()
+    );
     Ok(())
+}
+
+/// A whole connection, both ends of which are closed when this returns.
+fn one(to: Ipv4Addr, closer: Closer, number: u32) -> Result<()> {
+    let mut stream = match closer {
+        Closer::Server => connected(to, CLOSE_PORT),
+        Closer::ServerOfOnePort => from_own_port(to),
+        Closer::Client => {
+            let ports = u32::from(END_PORTS.end - END_PORTS.start);
+            let offset = u16::try_from(number % ports).unwrap_or_default();
+            connected(to, END_PORTS.start + offset)
+        }
+    }
+    .context("cannot connect")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    if closer == Closer::Client {
+        stream.shutdown(Shutdown::Write).context("cannot close")?;
+    }
+    let read = stream
+        .read(&mut [0])
+        .context("the other end does not close")?;
+    ensure!(read == 0, "the server was to close");
+    Ok(())
+}
+
+fn connected(to: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::from((to, port)), PATIENCE)
+}
+
+fn from_own_port(to: Ipv4Addr) -> io::Result<TcpStream> {
+    let begin = Instant::now();
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, OWN_PORT)).into())?;
+        let to = SocketAddr::from((to, CLOSE_PORT));
+        match socket.connect_timeout(&to.into(), PATIENCE) {
+            Ok(()) => return Ok(socket.into()),
+            // Until the last connection's end has been acknowledged its port is taken.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrNotAvailable
+                    && begin.elapsed() < PATIENCE =>
+            {
+                thread::yield_now();
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

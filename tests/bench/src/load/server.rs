@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::thread;
 
 use anyhow::{Context, Result};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{BULK_PORT, CLOSE_PORT, ECHO_PORT, bulk, control, listen};
+use super::{BULK_PORT, CLOSE_PORT, ECHO_PORT, END_PORTS, bulk, control, listen};
 
 /// Threads that accept and close: more than a client keeps busy on two processors.
 const CLOSERS: usize = 4;
-const LISTENER: Token = Token(usize::MAX);
 const CHUNK: usize = 64 << 10;
 
 pub(super) fn serve() -> Result<()> {
@@ -25,7 +24,13 @@ pub(super) fn serve() -> Result<()> {
     let carrying = bulk::Server::new(listen(BULK_PORT)?)?;
     control::listen(carrying.arrived().clone())?;
     thread::spawn(move || end_with(carrying.serve()));
-    let echoing = listen(ECHO_PORT)?;
+    let echoing = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, ECHO_PORT))?;
+    thread::spawn(move || end_with(echo_datagrams(&echoing)));
+    let echoing: Result<Vec<_>> = std::iter::once(ECHO_PORT)
+        .chain(END_PORTS)
+        .map(listen)
+        .collect();
+    let echoing = echoing?;
     println!("ready");
     echo(echoing)
 }
@@ -43,28 +48,42 @@ fn close(listener: &TcpListener) {
     listener.incoming().for_each(drop);
 }
 
+fn echo_datagrams(socket: &UdpSocket) -> Result<()> {
+    let mut datagram = [0; CHUNK];
+    loop {
+        let (length, from) = socket.recv_from(&mut datagram).context("cannot receive")?;
+        // An answer that cannot be sent is one that is lost.
+        drop(socket.send_to(&datagram[..length], from));
+    }
+}
+
 /// Serves any number of flows on one thread: ten thousand of them idle must cost nothing.
-fn echo(listener: TcpListener) -> Result<()> {
-    listener.set_nonblocking(true)?;
-    let mut listener = mio::net::TcpListener::from_std(listener);
+fn echo(listeners: Vec<TcpListener>) -> Result<()> {
     let mut poll = Poll::new()?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut waiting = Vec::new();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        let token = Token(waiting.len());
+        poll.registry()
+            .register(&mut listener, token, Interest::READABLE)?;
+        waiting.push(listener);
+    }
     let mut flows: HashMap<usize, Flow> = HashMap::new();
-    let mut next = 0;
+    let mut next = waiting.len();
     let mut events = Events::with_capacity(1_024);
     loop {
         poll.poll(&mut events, None).context("cannot wait")?;
         for event in &events {
             let Token(id) = event.token();
-            if event.token() != LISTENER {
+            let Some(listener) = waiting.get(id) else {
                 if let Some(flow) = flows.get_mut(&id)
                     && flow.turn().is_err()
                 {
                     flows.remove(&id);
                 }
                 continue;
-            }
+            };
             while let Ok((mut stream, _)) = listener.accept() {
                 stream.set_nodelay(true)?;
                 let interest = Interest::READABLE | Interest::WRITABLE;

@@ -1,11 +1,16 @@
-//! How long an answer takes: one small question at a time on one connection.
+//! How long an answer takes: one small question at a time, alone on processors that are awake, or beside a stream
+//! that takes all it can.
 
 use anyhow::Result;
 
-use super::{Against, Better, Column};
+use super::throughput::end_streams;
+use super::{Against, Beside, Better, Cell, Column, Direction};
 use crate::contender::Contender;
+use crate::load::Protocol;
 
 const SECONDS: u32 = 1;
+/// Longer than the questions: the stream is ended before.
+const STREAM_SECONDS: u32 = 60;
 
 pub(super) const COLUMNS: &[Column] = &[
     Column {
@@ -22,8 +27,33 @@ pub(super) const COLUMNS: &[Column] = &[
     },
 ];
 
-pub(super) fn measure(contender: &mut Contender) -> Result<Vec<f64>> {
-    let line = contender.load().ask(SECONDS);
-    let [median, tail] = contender.figures(&line)?;
-    Ok(vec![median, tail])
+pub(super) fn cells() -> Vec<Cell> {
+    let besides = [Beside::Nothing, Beside::Stream].into_iter();
+    let cells = besides.flat_map(|beside| {
+        let protocols = [Protocol::Tcp, Protocol::Udp];
+        protocols.map(|protocol| Cell::Latency { protocol, beside })
+    });
+    cells.collect()
+}
+
+pub(super) fn measure(
+    contender: &mut Contender,
+    protocol: Protocol,
+    beside: Beside,
+) -> Result<Vec<f64>> {
+    let questions = contender.load().ask(protocol, SECONDS);
+    match beside {
+        Beside::Nothing => {
+            let _awake = contender.load().keep_awake()?;
+            Ok(contender.figures::<2>(&questions)?.to_vec())
+        }
+        Beside::Stream => {
+            let stream = contender.load().bulk(1, Direction::Down, STREAM_SECONDS);
+            contender.start_beside(&stream, "begin")?;
+            let figures = contender.figures::<2>(&questions);
+            contender.end_beside()?;
+            end_streams(contender)?;
+            Ok(figures?.to_vec())
+        }
+    }
 }

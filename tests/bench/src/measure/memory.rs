@@ -3,6 +3,9 @@
 //! A flow moves a few bytes both ways before it idles, or as much as a page load: what its buffers hold on to after that
 //! is part of what it costs. The kernel's memory for sockets is not in it.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{Against, Better, Cell, Column};
@@ -12,6 +15,8 @@ use crate::options::Extent;
 /// Bytes that a flow moves each way before it idles.
 const FEW: u32 = 64;
 const MANY: u32 = 64 << 10;
+/// Until the flows have gone.
+const SETTLE: Duration = Duration::from_secs(1);
 
 pub(super) const COLUMNS: &[Column] = &[
     Column {
@@ -51,14 +56,10 @@ pub(super) fn cells(extent: Extent) -> Vec<Cell> {
 pub(super) fn measure(contender: &mut Contender, flows: u32, moved: u32) -> Result<Vec<f64>> {
     let before = contender.gateway().resident_bytes()?;
     let line = contender.load().hold(flows, moved);
-    // The client goes on while the shell answers us.
-    contender.run(&format!(
-        "exec 9< <(ulimit -n $(ulimit -Hn); exec {line}); holder=$!; read -r word <&9 && [ \"$word\" = ready ]"
-    ))?;
+    contender.start_beside(&line, "ready")?;
     let after = contender.gateway().resident_bytes()?;
-    contender.run(
-        "kill $holder; exec 9<&-; while kill -0 $holder 2>/dev/null; do sleep 0.05; done; sleep 1",
-    )?;
+    contender.end_beside()?;
+    thread::sleep(SETTLE);
     Ok(vec![
         before / 1e6,
         (after - before) / 1e3 / f64::from(flows),

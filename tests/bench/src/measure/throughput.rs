@@ -1,5 +1,6 @@
 //! Throughput, what it cost, and how evenly the streams shared it.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -58,9 +59,15 @@ pub(super) fn measure(
     seconds: u32,
 ) -> Result<Vec<f64>> {
     let sample = sample(contender, streams, direction, seconds);
-    contender.load().control().forget()?;
-    std::thread::sleep(SETTLE);
+    end_streams(contender)?;
     sample
+}
+
+/// Ends what streams have left, so that the next measurement has the machine for itself.
+pub(super) fn end_streams(contender: &Contender) -> Result<()> {
+    contender.load().control().forget()?;
+    thread::sleep(SETTLE);
+    Ok(())
 }
 
 fn sample(

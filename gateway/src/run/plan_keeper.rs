@@ -15,7 +15,7 @@ use tidegate_platform::host::{HostNetwork, Journal, UndoError};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
-    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, diff,
+    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink, diff,
     overtaken, present, wanted,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct PlanKeeper {
     options: CaptureOptions,
     /// Rules of other programs that stood ahead of ours.
     overtaken: Vec<String>,
+    /// The ways out that the plan was last made for.
+    uplinks: [Option<Uplink>; 2],
 }
 
 /// The TCP ports of services whose clients the policy judges.
@@ -61,6 +63,7 @@ impl PlanKeeper {
             journal: Some(journal),
             options,
             overtaken: Vec::new(),
+            uplinks: [None, None],
         })
     }
 
@@ -91,6 +94,8 @@ impl PlanKeeper {
                 self.overtaken.push(rule);
             }
         }
+        let uplinks = [facts.uplink_v4.clone(), facts.uplink_v6.clone()];
+        let known = std::mem::replace(&mut self.uplinks, uplinks);
         let wanted = wanted(facts, &self.options)?;
         let changes = diff(&present(facts), &wanted);
         if changes.is_empty() {
@@ -101,7 +106,11 @@ impl PlanKeeper {
             .as_mut()
             .context("everything was taken back already")?;
         self.network.apply(&changes, journal)?;
-        Ok(Checked::Restored)
+        Ok(if known == self.uplinks {
+            Checked::Restored
+        } else {
+            Checked::Followed
+        })
     }
 
     /// Takes everything back. Returns what could not be.
@@ -200,6 +209,7 @@ impl PlanKeeper {
     fn check(&mut self, problems: &mut Problems, shared: &Shared) -> Checked {
         let outcome = self.facts().and_then(|facts| {
             let checked = self.bring_about(&facts);
+            problems.offline = facts.uplink_v4.is_none() && facts.uplink_v6.is_none();
             shared.update_capture(|capture| {
                 capture.uplinks = super::uplinks(&facts);
                 capture.overtaken.clone_from(&self.overtaken);
@@ -208,10 +218,14 @@ impl PlanKeeper {
         });
         match outcome {
             Ok(checked) => {
-                if checked == Checked::Restored {
-                    tracing::info!(
+                match checked {
+                    Checked::Whole => {}
+                    Checked::Followed => {
+                        tracing::info!(uplinks = ?self.uplinks, "the host's way out has changed, and our routes with it");
+                    }
+                    Checked::Restored => tracing::info!(
                         "the host's rules and routes differed from the plan and were restored"
-                    );
+                    ),
                 }
                 problems.failed = None;
                 checked
@@ -233,6 +247,8 @@ struct Problems {
     contested: bool,
     /// Why the last check did not bring it about.
     failed: Option<String>,
+    /// There is no way out in either family.
+    offline: bool,
 }
 
 impl Problems {
@@ -241,7 +257,14 @@ impl Problems {
             "another program keeps removing our routing rules: what it routes is not captured; stop one of the two"
                 .to_owned()
         });
-        contested.into_iter().chain(self.failed.clone()).collect()
+        let offline = self.offline.then(|| {
+            "the host has no default route in either family: programs reach nobody until it has one".to_owned()
+        });
+        contested
+            .into_iter()
+            .chain(self.failed.clone())
+            .chain(offline)
+            .collect()
     }
 
     fn tell(&self, shared: &Shared) {
@@ -282,6 +305,7 @@ mod tests {
         let mut problems = Problems {
             contested: true,
             failed: Some("no route".to_owned()),
+            offline: false,
         };
         assert_eq!(problems.in_words().len(), 2);
         problems.failed = None;

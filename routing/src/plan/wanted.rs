@@ -49,7 +49,8 @@ pub(super) const STAYS_OUT_V6: [IpNet; 2] = [
 /// What host capture takes on this host. Our own entries among the facts are not obstacles; they decide only where the
 /// block of rules stands ([`block_base`]).
 ///
-/// A family of which the facts hold no rule is one that the kernel lacks: nothing is planned for it.
+/// A family of which the facts hold no rule is one that the kernel lacks: nothing is planned for it. One without an uplink is
+/// refused until it has one again; so is a host without any, whose link is down for now.
 ///
 /// # Errors
 ///
@@ -84,9 +85,6 @@ pub fn tun_mtu(facts: &HostFacts, options: &CaptureOptions) -> u32 {
 fn refuse_clashes(facts: &HostFacts, options: &CaptureOptions) -> Result<(), PlanError> {
     if facts.rules.is_empty() {
         return Err(PlanError::NoRules);
-    }
-    if uplinks(facts).next().is_none() {
-        return Err(PlanError::NoUplink);
     }
     if let Some(uplink) = uplinks(facts).find(|uplink| uplink.device == options.tun) {
         return Err(PlanError::UplinkIsTun {

@@ -614,13 +614,19 @@ fn a_family_that_the_kernel_lacks_is_left_alone() {
 }
 
 #[test]
-fn a_host_without_a_way_out_and_interfaces_that_make_a_circle_are_refused() {
+fn a_host_without_a_way_out_reaches_nobody_until_it_has_one() {
     let offline = HostFacts {
         uplink_v4: None,
         uplink_v6: None,
         ..host()
     };
-    assert_eq!(wanted(&offline, &options()), Err(PlanError::NoUplink));
+    let plan = wanted(&offline, &options()).expect("a plan");
+    let unreachable = |route: &Route| route.kind == RouteKind::Unreachable;
+    assert!(plan.routes.len() == 2 && plan.routes.iter().all(unreachable));
+}
+
+#[test]
+fn interfaces_that_make_a_circle_are_refused() {
     let no_rules = HostFacts {
         rules: Vec::new(),
         ..host()

@@ -33,7 +33,7 @@ use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
-use crate::{senders, stack, terminal};
+use crate::{network_watch, senders, stack, terminal};
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
 const PUBLIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -169,6 +169,7 @@ fn start_worker(
         linger: LAST_WORDS,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
+    network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;
     shared.on_change(move || handle.tell(worker::Message::Changed));
     let end = shared.end_with("the worker");
     Ok(thread::Builder::new()

@@ -12,6 +12,8 @@ pub mod control;
 #[cfg(capture)]
 pub mod exec;
 #[cfg(capture)]
+pub mod network_watch;
+#[cfg(capture)]
 pub mod probe;
 pub mod record;
 pub mod reload;

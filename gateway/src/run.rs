@@ -35,7 +35,7 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::shared::{CaptureKind, CaptureStatus, EbpfStatus, Ending, Shared, UplinkStatus};
 use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig};
-use crate::{senders, signals, stack, terminal};
+use crate::{network_watch, senders, signals, stack, terminal};
 
 use plan_keeper::PlanKeeper;
 
@@ -248,6 +248,7 @@ fn start_worker(
         linger: Duration::ZERO,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
+    network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;
     shared.on_change(move || handle.tell(Message::Changed));
     let end = shared.end_with("the worker");
     Ok(thread::Builder::new()

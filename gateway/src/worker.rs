@@ -12,6 +12,7 @@ mod ending;
 mod entry;
 mod identify;
 mod inbox;
+mod network;
 mod tcp;
 mod udp;
 mod unknown;
@@ -107,6 +108,8 @@ pub struct Worker {
     strangers: Strangers,
     probe: Arc<Probe>,
     linger: Duration,
+    /// Until when upstream connections are asked whether they still stand.
+    probing_until: Option<Instant>,
 }
 
 /// Whose an upstream socket is.
@@ -149,6 +152,7 @@ impl Worker {
             strangers: config.strangers,
             probe: config.probe,
             linger: config.linger,
+            probing_until: None,
         };
         Ok((worker, handle))
     }
@@ -198,6 +202,7 @@ impl Worker {
         let now = Instant::now();
         self.receive(now, packet)?;
         self.retry(now);
+        self.end_probing(now);
         self.stack.handle_timeout(now);
         self.take_events();
         self.receive_datagrams(now);
@@ -225,7 +230,8 @@ impl Worker {
         }
         let stack = self.stack.poll_timeout().map(|(at, _)| at);
         let retry = self.retries.peek().map(|Reverse((at, _))| *at);
-        let next = [stack, retry].into_iter().flatten().min()?;
+        let next = [stack, retry, self.probing_until];
+        let next = next.into_iter().flatten().min()?;
         // mio rounds up to whole milliseconds, so a deadline that is closer does not spin.
         Some(next.saturating_duration_since(now))
     }

@@ -39,6 +39,7 @@ mod routing_messages;
 mod socket_list;
 #[cfg(target_os = "linux")]
 pub mod sockets;
+pub mod suspend;
 mod sys;
 pub mod tun;
 pub mod users;

@@ -1,6 +1,8 @@
-//! One network interface: up or down, its MTU and queue, and that it makes no addresses of its own.
+//! Network interfaces: up or down, their MTU and queue, that one makes no addresses of its own; and which addresses all have.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -56,6 +58,14 @@ pub fn index(name: &str) -> Result<u32, LinkError> {
         Ok(index) => Ok(index.into()),
         Err(_) => Err(LinkError::Missing(name.to_owned())),
     }
+}
+
+/// Every address that an interface of this host has now, on Linux in the calling thread's network namespace.
+///
+/// # Errors
+/// The system's.
+pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+    crate::sys::interface_addresses::all()
 }
 
 /// Configures the link `name`, on Linux in the calling thread's network namespace and in one request.

@@ -3,11 +3,14 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod bpf;
 #[cfg(target_os = "macos")]
+pub(crate) mod clock;
+#[cfg(target_os = "macos")]
 pub(crate) mod debugging;
 pub(crate) mod descriptor;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
 pub(crate) mod interface;
+pub(crate) mod interface_addresses;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
 #[cfg(target_os = "macos")]

@@ -1,6 +1,7 @@
 //! What other threads tell a worker, and how they wake it.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,10 +14,14 @@ use tidegate_platform::apps::{Owners, Unattributed};
 use super::Worker;
 
 /// A word from another thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Message {
     /// The look-up thread has searched for this flow's program.
     Owners(FlowId, Result<Owners, Unattributed>),
+    /// The host no longer has these addresses.
+    AddressesGone(Arc<[IpAddr]>),
+    /// The machine was suspended, and is awake again.
+    Slept,
     /// [`Shared`](crate::shared::Shared) has changed: another policy, or the end.
     Changed,
 }
@@ -57,6 +62,8 @@ impl Worker {
         while let Ok(message) = self.inbox.receiver.try_recv() {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
+                Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
+                Message::Slept => self.probe_upstreams(now),
                 Message::Changed if self.shared.lifecycle.is_stopping() => {
                     return ControlFlow::Break(());
                 }

@@ -72,6 +72,18 @@ impl TcpPath {
             .as_ref()
             .is_some_and(|upstream| upstream.connected && !upstream.write_finished)
     }
+
+    /// The upstream connection's socket.
+    pub(super) fn socket(&self) -> Option<SockRef<'_>> {
+        self.socket
+            .as_ref()
+            .map(|upstream| SockRef::from(&upstream.stream))
+    }
+
+    /// Closes the socket; says what it was registered as.
+    pub(super) fn hang_up(&mut self) -> Option<usize> {
+        self.socket.take().map(|upstream| upstream.source)
+    }
 }
 
 /// What one turn left.

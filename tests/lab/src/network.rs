@@ -4,6 +4,7 @@
 //!  host up0 ── down0 router core0 ── up0 server
 //! ```
 //!
+//! The host may have a second uplink to the same router: [`Lab::second_uplink`].
 //! The link of the server may be a bad one: [`Lab::impaired`].
 //!
 //! The host's uplink is a private network, the server's has addresses kept for documentation, so a rule may call the one
@@ -30,6 +31,14 @@ pub mod address {
     pub const ROUTER_V4: &str = "192.168.77.1";
     /// The router, on the host's own network.
     pub const ROUTER_V6: &str = "2001:db8:77::1";
+    /// The host on its second uplink; see [`Lab::second_uplink`](crate::Lab::second_uplink).
+    pub const SECOND_HOST_V4: &str = "192.168.78.2";
+    /// The host on its second uplink.
+    pub const SECOND_HOST_V6: &str = "2001:db8:78::2";
+    /// The router on the host's second uplink.
+    pub const SECOND_ROUTER_V4: &str = "192.168.78.1";
+    /// The router on the host's second uplink.
+    pub const SECOND_ROUTER_V6: &str = "2001:db8:78::1";
     /// The server.
     pub const SERVER_V4: &str = "203.0.113.10";
     /// The server.
@@ -108,6 +117,14 @@ impl Lab {
         lab.forward()?;
         link((&lab.router, "down0"), (&lab.host, "up0"))?;
         Ok(lab)
+    }
+
+    /// Gives the host a second link to the router, `up1`, with addresses and without a default route.
+    pub fn second_uplink(&self) -> Result<()> {
+        use address::*;
+        link((&self.router, "down1"), (&self.host, "up1"))?;
+        addresses(&self.host, "up1", &[SECOND_HOST_V4, SECOND_HOST_V6])?;
+        addresses(&self.router, "down1", &[SECOND_ROUTER_V4, SECOND_ROUTER_V6])
     }
 
     /// Lets no larger packet than this through the router, which says so to its sender; the machines' own links are wider.

@@ -22,7 +22,9 @@ use tidegate_platform::host::UndoError;
 use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::privileges;
 use tidegate_platform::tun::{Tun, TunConfig};
-use tidegate_routing::plan::{CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu};
+use tidegate_routing::plan::{
+    CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu, uplink_mtu,
+};
 use tidegate_routing::target::Translation;
 
 use crate::cli::RunArgs;
@@ -34,7 +36,7 @@ use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::shared::{CaptureKind, CaptureStatus, EbpfStatus, Ending, Shared, UplinkStatus};
-use crate::worker::{Identify, Message, Strangers, Worker, WorkerConfig};
+use crate::worker::{Handle, Identify, Message, Strangers, Worker, WorkerConfig};
 use crate::{network_watch, senders, signals, stack, terminal};
 
 use plan_keeper::PlanKeeper;
@@ -78,7 +80,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         ..limits(&tun, &facts)?
     };
     let identify = identify(&tun, senders)?;
-    let worker = start_worker(
+    let (worker, handle) = start_worker(
         tun,
         limits,
         identify,
@@ -106,7 +108,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         HostGroup,
     )?;
     let _watch = ConfigWatch::start(reloader).map_err(|error| tracing::warn!("{error}"));
-    let keeper = keeper.watch(Arc::clone(&shared))?;
+    let keeper = keeper.watch(Arc::clone(&shared), vec![handle])?;
     if let Some(length) = args.trial {
         shared.lifecycle.begin_trial(length);
     }
@@ -156,7 +158,7 @@ fn create_device(
     facts: &HostFacts,
     options: &CaptureOptions,
 ) -> anyhow::Result<Tun> {
-    let mtu = u16::try_from(tun_mtu(facts, options)).unwrap_or(LARGEST_MTU);
+    let mtu = packet_size(tun_mtu(facts, options));
     let tun = Tun::create(&TunConfig {
         mtu,
         ..TunConfig::named(capture.tun.clone())
@@ -197,15 +199,13 @@ fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
     .collect()
 }
 
+/// An MTU as far as a packet's length field goes.
+fn packet_size(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(LARGEST_MTU)
+}
+
 fn limits(tun: &Tun, facts: &HostFacts) -> anyhow::Result<StackConfig> {
-    let mtu = [&facts.uplink_v4, &facts.uplink_v6]
-        .into_iter()
-        .flatten()
-        .map(|uplink| uplink.mtu)
-        .min();
-    let mtu = mtu
-        .and_then(|mtu| u16::try_from(mtu).ok())
-        .unwrap_or(LARGEST_MTU);
+    let mtu = packet_size(uplink_mtu(facts).unwrap_or(u32::MAX));
     let ephemeral_ports = facts.ephemeral_ports.map(|ports| ports.first..=ports.last);
     Ok(stack::config(mtu, tun.caps(), ephemeral_ports)?)
 }
@@ -229,7 +229,7 @@ fn start_worker(
     existing: Existing,
     shared: &Arc<Shared>,
     probe: Arc<Probe>,
-) -> anyhow::Result<JoinHandle<io::Result<()>>> {
+) -> anyhow::Result<(JoinHandle<io::Result<()>>, Handle)> {
     stack::prepare_process();
     let bypass = Bypass::marked(MARK);
     let config = WorkerConfig {
@@ -249,14 +249,16 @@ fn start_worker(
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;
-    shared.on_change(move || handle.tell(Message::Changed));
+    let changed = handle.clone();
+    shared.on_change(move || changed.tell(Message::Changed));
     let end = shared.end_with("the worker");
-    Ok(thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("worker-0".to_owned())
         .spawn(move || {
             let _end = end;
             worker.run()
-        })?)
+        })?;
+    Ok((thread, handle))
 }
 
 fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {

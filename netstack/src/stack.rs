@@ -100,6 +100,13 @@ impl Stack {
         }
     }
 
+    /// The link's MTU has changed: datagrams and new TCP flows go by the new one. TCP flows that stand keep the segment size
+    /// that they have agreed upon.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.config.mtu = mtu;
+        self.link.mtu = self.config.link_mtu();
+    }
+
     /// The flow's key, while it lives.
     pub fn key(&self, flow: FlowId) -> Option<FlowKey> {
         self.table.get(flow).map(|flow| flow.key)

@@ -12,14 +12,17 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use serde_json::json;
 use tidegate_platform::host::{HostNetwork, Journal, UndoError};
+use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
     CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink, diff,
-    overtaken, present, wanted,
+    overtaken, present, tun_mtu, uplink_mtu, wanted,
 };
 
+use super::packet_size;
 use crate::shared::Shared;
+use crate::worker::{Handle, Message};
 
 /// Where the changes to the host are written down.
 pub const JOURNAL: &str = "/run/tidegate/journal";
@@ -39,6 +42,8 @@ pub(super) struct PlanKeeper {
     overtaken: Vec<String>,
     /// The ways out that the plan was last made for.
     uplinks: [Option<Uplink>; 2],
+    /// The uplink's MTU that device and workers were last told.
+    mtu: Option<u32>,
 }
 
 /// The TCP ports of services whose clients the policy judges.
@@ -64,6 +69,7 @@ impl PlanKeeper {
             options,
             overtaken: Vec::new(),
             uplinks: [None, None],
+            mtu: None,
         })
     }
 
@@ -113,6 +119,24 @@ impl PlanKeeper {
         })
     }
 
+    /// The device and the workers take packets as large as the uplink does. Without one all stays as it is.
+    fn follow_mtu(&mut self, facts: &HostFacts, workers: &[Handle]) {
+        let Some(mtu) = uplink_mtu(facts).filter(|mtu| self.mtu != Some(*mtu)) else {
+            return;
+        };
+        let settings = LinkSettings {
+            mtu: Some(packet_size(tun_mtu(facts, &self.options)).into()),
+            ..LinkSettings::default()
+        };
+        if let Err(error) = link::configure(&self.options.tun, &settings) {
+            return tracing::warn!(%error, mtu, "the device does not follow the uplink's MTU");
+        }
+        self.mtu = Some(mtu);
+        for worker in workers {
+            worker.tell(Message::Mtu(packet_size(mtu)));
+        }
+    }
+
     /// Takes everything back. Returns what could not be.
     pub(super) fn remove(mut self) -> Vec<UndoError> {
         self.take_back()
@@ -132,7 +156,11 @@ impl PlanKeeper {
     }
 
     /// Watches the host on a thread of its own until the end is asked for, then gives itself back.
-    pub(super) fn watch(mut self, shared: Arc<Shared>) -> io::Result<JoinHandle<Self>> {
+    pub(super) fn watch(
+        mut self,
+        shared: Arc<Shared>,
+        workers: Vec<Handle>,
+    ) -> io::Result<JoinHandle<Self>> {
         let mut monitor = NetworkMonitor::open()?;
         let mut poll = Poll::new()?;
         poll.registry().register(
@@ -156,7 +184,7 @@ impl PlanKeeper {
                 guard.handle_change(Instant::now());
                 let mut events = Events::with_capacity(8);
                 while !shared.lifecycle.is_stopping() {
-                    self.check_when_due(&mut guard, &mut problems, &shared);
+                    self.check_when_due(&mut guard, &mut problems, &shared, &workers);
                     let now = Instant::now();
                     let timeout = guard
                         .poll_timeout()
@@ -192,11 +220,17 @@ impl PlanKeeper {
         }
     }
 
-    fn check_when_due(&mut self, guard: &mut Guard, problems: &mut Problems, shared: &Shared) {
+    fn check_when_due(
+        &mut self,
+        guard: &mut Guard,
+        problems: &mut Problems,
+        shared: &Shared,
+        workers: &[Handle],
+    ) {
         while let Some(action) = guard.poll_action() {
             match action {
                 GuardAction::Check => {
-                    let checked = self.check(problems, shared);
+                    let checked = self.check(problems, shared, workers);
                     guard.handle_checked(Instant::now(), checked);
                 }
                 GuardAction::Contested { .. } => problems.contested = true,
@@ -206,9 +240,10 @@ impl PlanKeeper {
         }
     }
 
-    fn check(&mut self, problems: &mut Problems, shared: &Shared) -> Checked {
+    fn check(&mut self, problems: &mut Problems, shared: &Shared, workers: &[Handle]) -> Checked {
         let outcome = self.facts().and_then(|facts| {
             let checked = self.bring_about(&facts);
+            self.follow_mtu(&facts, workers);
             problems.offline = facts.uplink_v4.is_none() && facts.uplink_v6.is_none();
             shared.update_capture(|capture| {
                 capture.uplinks = super::uplinks(&facts);

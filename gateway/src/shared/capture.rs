@@ -105,7 +105,6 @@ impl CaptureKind {
                 "other network namespaces, containers among them",
                 "UDP that arrives unasked",
                 "multicast, limited broadcast, DHCP and IPv6 link-local",
-                "what the MTU of an uplink changes to while we run",
             ],
         }
     }

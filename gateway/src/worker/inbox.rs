@@ -20,6 +20,8 @@ pub enum Message {
     Owners(FlowId, Result<Owners, Unattributed>),
     /// The host no longer has these addresses.
     AddressesGone(Arc<[IpAddr]>),
+    /// The uplink takes packets of this size now.
+    Mtu(u16),
     /// The machine was suspended, and is awake again.
     Slept,
     /// [`Shared`](crate::shared::Shared) has changed: another policy, or the end.
@@ -63,6 +65,7 @@ impl Worker {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
                 Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
+                Message::Mtu(mtu) => self.follow_mtu(mtu),
                 Message::Slept => self.probe_upstreams(now),
                 Message::Changed if self.shared.lifecycle.is_stopping() => {
                     return ControlFlow::Break(());

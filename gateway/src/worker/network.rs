@@ -101,6 +101,14 @@ impl Worker {
         self.drive(now, flow);
     }
 
+    /// The uplink takes packets of this size now.
+    pub(super) fn follow_mtu(&mut self, uplink: u16) {
+        self.stack.set_mtu(uplink);
+        if let Strangers::Host { mtu, .. } = &mut self.strangers {
+            *mtu = uplink.into();
+        }
+    }
+
     /// The machine has slept: every connection upstream is asked whether it still stands.
     pub(super) fn probe_upstreams(&mut self, now: Instant) {
         self.probing_until = Some(now + PROBING);

@@ -71,13 +71,18 @@ pub fn wanted(facts: &HostFacts, options: &CaptureOptions) -> Result<HostPlan, P
     Ok(plan)
 }
 
+/// The smaller MTU of the uplinks in bytes; `None` while there is no uplink.
+#[must_use]
+pub fn uplink_mtu(facts: &HostFacts) -> Option<u32> {
+    uplinks(facts).map(|uplink| uplink.mtu).min()
+}
+
 /// The MTU of the TUN in bytes: the one asked for, or the smaller one of the uplinks; never below what IPv6 needs.
 #[must_use]
 pub fn tun_mtu(facts: &HostFacts, options: &CaptureOptions) -> u32 {
-    let smallest = uplinks(facts).map(|uplink| uplink.mtu).min();
     options
         .mtu
-        .or(smallest)
+        .or(uplink_mtu(facts))
         .unwrap_or(IPV6_MINIMUM_MTU)
         .max(IPV6_MINIMUM_MTU)
 }

@@ -83,7 +83,6 @@ fn a_gateway_that_is_well() {
                    other network namespaces, containers among them
                    UDP that arrives unasked
                    multicast, limited broadcast, DHCP and IPv6 link-local
-                   what the MTU of an uplink changes to while we run
         ");
 }
 

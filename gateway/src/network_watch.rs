@@ -41,7 +41,7 @@ pub fn start(workers: Vec<Handle>) -> io::Result<()> {
     let mut seen = Seen {
         monitor: NetworkMonitor::open()?,
         suspend: SuspendWatch::open()?,
-        addresses: link::addresses()?,
+        addresses: present()?,
     };
     let mut poll = Poll::new()?;
     let registry = poll.registry();
@@ -92,9 +92,13 @@ impl Seen {
     }
 
     fn addresses_gone(&mut self) -> io::Result<Vec<IpAddr>> {
-        let now = link::addresses()?;
+        let now = present()?;
         let gone = self.addresses.difference(&now).copied().collect();
         self.addresses = now;
         Ok(gone)
     }
+}
+
+fn present() -> io::Result<BTreeSet<IpAddr>> {
+    Ok(link::addresses()?.into_keys().collect())
 }

@@ -4,6 +4,7 @@
 //! the rules are journalled before they are made, and if the start probe does not cross the device all is undone.
 
 mod plan_keeper;
+mod way_out;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -184,10 +185,12 @@ fn status(capture: &Capture, facts: &HostFacts, ebpf: EbpfStatus) -> CaptureStat
 fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
     let of = |family, uplink: &Option<Uplink>| {
         let Uplink { device, source, .. } = uplink.clone()?;
+        let tunnel = way_out::beside(family, &device, source);
         Some(UplinkStatus {
             family,
             device,
             source,
+            tunnel,
         })
     };
     [

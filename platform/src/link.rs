@@ -1,6 +1,6 @@
 //! Network interfaces: up or down, their MTU and queue, that one makes no addresses of its own; and which addresses all have.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -60,11 +60,12 @@ pub fn index(name: &str) -> Result<u32, LinkError> {
     }
 }
 
-/// Every address that an interface of this host has now, on Linux in the calling thread's network namespace.
+/// Every address that an interface of this host has now, with the interface's name, on Linux in the calling thread's network
+/// namespace. Of several interfaces with one address it is the last.
 ///
 /// # Errors
 /// The system's.
-pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+pub fn addresses() -> io::Result<BTreeMap<IpAddr, String>> {
     crate::sys::interface_addresses::all()
 }
 

@@ -105,7 +105,13 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
             .source
             .map(|source| format!(" from {source}"))
             .unwrap_or_default();
-        format!("{family} leaves through {}{source}", uplink.device)
+        match &uplink.tunnel {
+            None => format!("{family} leaves through {}{source}", uplink.device),
+            Some(tunnel) => format!(
+                "{family} leaves through {tunnel}, another program's tunnel over {}",
+                uplink.device
+            ),
+        }
     });
     let ebpf = matches!(capture.ebpf, EbpfStatus::On)
         .then(|| "eBPF tells who sends a datagram and is gone at once".to_owned());

@@ -56,6 +56,9 @@ pub struct UplinkStatus {
     pub device: String,
     /// Source address that the kernel chooses there.
     pub source: Option<IpAddr>,
+    /// Interface of another program's VPN that our own packets to distant hosts leave through instead.
+    #[serde(default)]
+    pub tunnel: Option<String>,
 }
 
 impl CaptureStatus {

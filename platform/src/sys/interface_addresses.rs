@@ -1,6 +1,7 @@
 //! The addresses of all interfaces: getifaddrs(3).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
@@ -15,23 +16,27 @@ impl Drop for List {
     }
 }
 
-/// Every address of every interface.
+/// Every address, with the name of its interface.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn all() -> io::Result<BTreeSet<IpAddr>> {
+pub(crate) fn all() -> io::Result<BTreeMap<IpAddr, String>> {
     let mut first = ptr::null_mut();
     // SAFETY: the pointer is to a live pointer, which the call fills.
     if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let list = List(first);
-    let mut addresses = BTreeSet::new();
+    let mut addresses = BTreeMap::new();
     let mut next: *const libc::ifaddrs = list.0;
     // SAFETY: null or an entry of the list, which lives until `list` is dropped.
     while let Some(entry) = unsafe { next.as_ref() } {
         // SAFETY: the entry's address is null or a socket address of the family that it names.
-        addresses.extend(unsafe { ip(entry.ifa_addr) });
+        if let Some(address) = unsafe { ip(entry.ifa_addr) } {
+            // SAFETY: the name is a NUL-terminated string of the list.
+            let name = unsafe { CStr::from_ptr(entry.ifa_name) };
+            addresses.insert(address, name.to_string_lossy().into_owned());
+        }
         next = entry.ifa_next;
     }
     Ok(addresses)
@@ -74,10 +79,14 @@ mod tests {
             }
             let present = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
             let addresses = all().unwrap();
-            assert!(present.iter().all(|address| addresses.contains(address)));
+            assert!(
+                present
+                    .iter()
+                    .all(|address| addresses.get(address).is_some_and(|name| name == "eth0"))
+            );
             ip("address del 192.0.2.1/24 dev eth0");
             let addresses = all().unwrap();
-            assert!(!addresses.contains(&present[0]) && addresses.contains(&present[1]));
+            assert!(!addresses.contains_key(&present[0]) && addresses.contains_key(&present[1]));
         });
     }
 }

@@ -22,6 +22,7 @@ fn status(kind: CaptureKind) -> Status {
             family: Family::V4,
             device: "eth0".to_owned(),
             source: Some([192, 0, 2, 7].into()),
+            tunnel: (kind == CaptureKind::Host).then(|| "wg0".to_owned()),
         }],
         ebpf: match kind {
             CaptureKind::Host => EbpfStatus::On,
@@ -67,7 +68,7 @@ fn a_gateway_that_is_well() {
         health     good
         running    tidegate 0.1.0, process 4711, for 2 h 13 min
         capture    the whole host, through tide0
-                   IPv4 leaves through eth0 from 192.0.2.7
+                   IPv4 leaves through wg0, another program's tunnel over eth0
                    eBPF tells who sends a datagram and is gone at once
         policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
                    generation 2, in force since 1970-01-01T00:33:20.000Z

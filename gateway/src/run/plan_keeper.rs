@@ -16,8 +16,8 @@ use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
-    CaptureOptions, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink, diff,
-    overtaken, present, tun_mtu, uplink_mtu, wanted,
+    CaptureOptions, Change, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink,
+    diff, overtaken, present, tun_mtu, uplink_mtu, wanted,
 };
 
 use super::packet_size;
@@ -111,8 +111,11 @@ impl PlanKeeper {
             .journal
             .as_mut()
             .context("everything was taken back already")?;
+        let is_new = changes
+            .iter()
+            .all(|change| is_first_setting(change, journal));
         self.network.apply(&changes, journal)?;
-        Ok(if known == self.uplinks {
+        Ok(if known == self.uplinks && !is_new {
             Checked::Restored
         } else {
             Checked::Followed
@@ -273,6 +276,19 @@ impl PlanKeeper {
             }
         }
     }
+}
+
+/// Whether this sets what was never set before: an interface has come.
+fn is_first_setting(change: &Change, journal: &Journal) -> bool {
+    let setting = |change: &Change| match change {
+        Change::Set { path, .. } => Some(path.clone()),
+        Change::AddRoute(_)
+        | Change::RemoveRoute(_)
+        | Change::AddRule(_)
+        | Change::RemoveRule(_) => None,
+    };
+    let path = setting(change);
+    path.is_some() && !journal.changes().iter().any(|known| setting(known) == path)
 }
 
 /// What keeps the plan from standing.

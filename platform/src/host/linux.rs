@@ -49,19 +49,11 @@ impl Network {
             uplinks::read(&mut self.route, &links, Family::V4).map_err(in_table("IPv4 uplink"))?;
         let uplink_v6 =
             uplinks::read(&mut self.route, &links, Family::V6).map_err(in_table("IPv6 uplink"))?;
-        let mut reverse_path_filters: Vec<(String, u8)> = Vec::new();
-        let uplinks = [&uplink_v4, &uplink_v6]
-            .into_iter()
-            .flatten()
-            .map(|uplink| uplink.device.as_str());
-        for interface in uplinks.chain(["all"]) {
-            let known = reverse_path_filters
-                .iter()
-                .any(|(name, _)| name == interface);
-            if let Some(filter) = settings::reverse_path_filter(interface).filter(|_| !known) {
-                reverse_path_filters.push((interface.to_owned(), filter));
-            }
-        }
+        let reverse_path_filters = links
+            .names()
+            .chain(["all"])
+            .filter_map(|name| Some((name.to_owned(), settings::reverse_path_filter(name)?)))
+            .collect();
         Ok(HostFacts {
             rules: self.rules().map_err(in_table("rules"))?,
             our_routes: self.our_routes(&links).map_err(in_table("routes"))?,

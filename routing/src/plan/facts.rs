@@ -16,7 +16,7 @@ pub struct HostFacts {
     pub rules: Vec<Rule>,
     /// Every route of [`TABLE`](super::TABLE), and whatever carries [`PROTOCOL`](super::PROTOCOL).
     pub our_routes: Vec<Route>,
-    /// `rp_filter` of the uplinks and of `all`, by interface name.
+    /// `rp_filter` of every interface and of `all`, by interface name.
     pub reverse_path_filters: Vec<(String, u8)>,
     /// `ip_local_port_range`.
     pub ephemeral_ports: Option<PortRange>,

@@ -72,7 +72,7 @@ pub enum GuardAction {
 pub enum Checked {
     /// Everything was as wanted.
     Whole,
-    /// The host's way out has changed, and the plan with it: nobody had undone anything.
+    /// The host itself has changed, its way out or its interfaces, and the plan with it: nobody had undone anything.
     Followed,
     /// Something differed and was restored (or that was tried).
     Restored,

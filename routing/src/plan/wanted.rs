@@ -270,7 +270,8 @@ fn routes(family: Family, facts: &HostFacts, options: &CaptureOptions) -> Vec<Ro
 }
 
 /// Reverse path filters to loosen. A strict one asks by which way this host would answer: by the TUN, so it would drop
-/// every reply to our own sockets. The kernel takes the larger of the interface's value and that of `all`.
+/// every reply to our own sockets, whichever interface it comes in by: an uplink, a VPN's, one of a second network. The
+/// kernel takes the larger of the interface's value and that of `all`.
 fn settings(facts: &HostFacts, options: &CaptureOptions) -> Vec<Setting> {
     let of_all = facts
         .reverse_path_filters

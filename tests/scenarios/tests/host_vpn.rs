@@ -107,51 +107,63 @@ fn rules_without_a_preference_carry_what_we_send_and_go_as_they_came() -> Result
     in_every_order(&WITHOUT_PREFERENCE)
 }
 
+/// By a strict filter answers would have to come in where captured traffic goes out: at our own device.
+#[test]
+fn strict_reverse_path_filters_let_the_answers_to_what_we_send_in() -> Result<()> {
+    for begun in [When::BeforeUs, When::AfterUs] {
+        let lab = Lab::new()?;
+        lab.host.sysctl("net.ipv4.conf.up0.rp_filter", "1")?;
+        lab.host.sysctl("net.ipv4.conf.default.rp_filter", "1")?;
+        in_order(&lab, &OPENVPN, begun, When::BeforeUs)?;
+        in_order(&lab, &OPENVPN, begun, When::AfterUs)?;
+    }
+    Ok(())
+}
+
 fn in_every_order(vpn: &Vpn) -> Result<()> {
     for begun in [When::BeforeUs, When::AfterUs] {
         for ended in [When::BeforeUs, When::AfterUs] {
-            in_order(vpn, begun, ended)
+            in_order(&Lab::new()?, vpn, begun, ended)
                 .with_context(|| format!("begun {begun:?}, ended {ended:?}"))?;
         }
     }
     Ok(())
 }
 
-fn in_order(vpn: &Vpn, begun: When, ended: When) -> Result<()> {
-    let lab = Lab::new()?;
+fn in_order(lab: &Lab, vpn: &Vpn, begun: When, ended: When) -> Result<()> {
     let _web = service::Http::start(&lab.server, 80)?;
     let untouched = lab.host.network_state()?;
     let (mut tunnel, mut tidegate) = match begun {
         When::BeforeUs => {
-            let tunnel = Tunnel::begin(&lab, vpn)?;
-            ensure_seen_from(&lab, INSIDE)?;
+            let tunnel = Tunnel::begin(lab, vpn)?;
+            ensure_seen_from(lab, INSIDE)?;
             let tidegate = lab.tidegate("")?;
             (tunnel, tidegate)
         }
         When::AfterUs => {
             let tidegate = lab.tidegate("")?;
-            ensure_carried(&lab, &tidegate, OUTSIDE)?;
-            (Tunnel::begin(&lab, vpn)?, tidegate)
+            ensure_carried(lab, &tidegate, OUTSIDE)?;
+            (Tunnel::begin(lab, vpn)?, tidegate)
         }
     };
-    ensure_carried(&lab, &tidegate, INSIDE).context("both are there")?;
+    ensure_carried(lab, &tidegate, INSIDE).context("both are there")?;
     wait_until("status names the VPN", SOON, || named(&tidegate))
         .with_context(|| format!("{:?}", tidegate.status()))?;
     ensure_no_loop(&tidegate)?;
     match ended {
         When::BeforeUs => {
-            tunnel.end(&lab)?;
-            ensure_carried(&lab, &tidegate, OUTSIDE).context("the VPN has gone")?;
+            tunnel.end(lab)?;
+            ensure_carried(lab, &tidegate, OUTSIDE).context("the VPN has gone")?;
             wait_until("status no longer names the VPN", SOON, || !named(&tidegate))?;
             ensure!(tidegate.process().stop()? == 0);
         }
         When::AfterUs => {
             ensure!(tidegate.process().stop()? == 0);
-            ensure_seen_from(&lab, INSIDE).context("we have gone")?;
-            tunnel.end(&lab)?;
+            ensure_seen_from(lab, INSIDE).context("we have gone")?;
+            tunnel.end(lab)?;
         }
     }
-    ensure_seen_from(&lab, OUTSIDE).context("both have gone")?;
+    ensure_seen_from(lab, OUTSIDE).context("both have gone")?;
     untouched.ensure_equals(&lab.host.network_state()?)
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Link {
     /// Set up, and the driver says that it has a carrier.
     pub(super) running: bool,
     pub(super) nature: Nature,
+    /// A port of a bridge, a bond or the like: packets come in by that one.
+    pub(super) is_port: bool,
 }
 
 /// What an interface sends through.
@@ -55,6 +57,12 @@ impl Links {
         Some(&self.by_index(index)?.name)
     }
 
+    /// The interfaces that packets for this host may come in by.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let entrances = self.0.values().filter(|link| !link.is_port);
+        entrances.map(|link| link.name.as_str())
+    }
+
     pub(super) fn index(&self, name: &str) -> Option<u32> {
         self.0
             .iter()
@@ -68,6 +76,7 @@ impl Links {
             mtu: 1500,
             running: true,
             nature: Nature::Physical,
+            is_port: false,
         };
         Self(
             names
@@ -92,6 +101,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
             .unwrap_or_default(),
         running: message.header.flags.contains(up),
         nature: nature(message),
+        is_port: attribute!(message.attributes, LinkAttribute::Controller)
+            .is_some_and(|controller| *controller != 0),
     })
 }
 

@@ -180,6 +180,7 @@ mod tests {
             mtu: 1500,
             running,
             nature,
+            is_port: false,
         }
     }
 

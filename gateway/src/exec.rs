@@ -154,7 +154,7 @@ fn start_worker(
         .pop()
         .context("no socket to ask for the command's sockets")?;
     // Our own sockets are in another network namespace than the command's.
-    let senders = senders::attach(ebpf, diag.as_fd(), 0);
+    let senders = senders::attach(ebpf, diag.as_fd(), 0, None);
     let (senders, ebpf) = senders::usable(senders);
     shared.update_capture(|capture| capture.ebpf = ebpf.clone());
     let tables = PathBuf::from(format!("/proc/{}/net", contained.command.pid()));

@@ -7,6 +7,7 @@ mod plan_keeper;
 mod way_out;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -60,11 +61,16 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
     let control = ControlSocket::bind(control, &HostGroup)?;
+    let facts = keeper.facts()?;
     // Takes privileges that are not kept.
-    let senders = senders::attach(config.capture.ebpf, DiagSocket::open()?.as_fd(), MARK.value);
+    let senders = senders::attach(
+        config.capture.ebpf,
+        DiagSocket::open()?.as_fd(),
+        MARK.value,
+        ephemeral_ports(&facts),
+    );
     // Privileges belong to threads: before the first one starts.
     drop_privileges();
-    let facts = keeper.facts()?;
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
     let (senders, ebpf) = senders::usable(senders);
@@ -209,13 +215,21 @@ fn packet_size(mtu: u32) -> u16 {
 
 fn limits(tun: &Tun, facts: &HostFacts) -> anyhow::Result<StackConfig> {
     let mtu = packet_size(uplink_mtu(facts).unwrap_or(u32::MAX));
-    let ephemeral_ports = facts.ephemeral_ports.map(|ports| ports.first..=ports.last);
-    Ok(stack::config(mtu, tun.caps(), ephemeral_ports)?)
+    Ok(stack::config(mtu, tun.caps(), ephemeral_ports(facts))?)
+}
+
+/// The ports that clients get.
+fn ephemeral_ports(facts: &HostFacts) -> Option<RangeInclusive<u16>> {
+    let ports = facts.ephemeral_ports?;
+    Some(ports.first..=ports.last)
 }
 
 fn identify(tun: &Tun, senders: Option<Senders>) -> anyhow::Result<Identify> {
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;
+    if let Some(senders) = &senders {
+        senders.leave_out_device(device)?;
+    }
     let finder = AppFinder::new(
         DiagSocket::open()?,
         device,

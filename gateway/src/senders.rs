@@ -1,6 +1,7 @@
 //! Having the kernel note who sends datagrams, where it is wanted and allowed. Without it the gateway works as well, but for a
 //! program that sends one and is gone at once.
 
+use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 
 use tidegate_platform::apps::{Senders, SendersError};
@@ -9,14 +10,16 @@ use crate::config::Ebpf;
 use crate::shared::EbpfStatus;
 
 /// Attaches what notes them, while the privileges are there that it takes. `network` is any socket of the network namespace
-/// whose senders are wanted; sockets that carry a bit of `without_mark` are left out. `None` where it is turned off.
+/// whose senders are wanted; sockets that carry a bit of `without_mark` are left out. Which of them answer on the ports
+/// `answering` is noted too. `None` where it is turned off.
 pub fn attach(
     wish: Ebpf,
     network: BorrowedFd<'_>,
     without_mark: u32,
+    answering: Option<RangeInclusive<u16>>,
 ) -> Option<Result<Senders, SendersError>> {
     match wish {
-        Ebpf::Auto => Some(Senders::attach(network, without_mark)),
+        Ebpf::Auto => Some(Senders::attach(network, without_mark, answering)),
         Ebpf::Off => None,
     }
 }

@@ -32,6 +32,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use tidegate_netstack::{
     CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
+    UnknownClass,
 };
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::tun::Tun;
@@ -246,8 +247,7 @@ impl Worker {
                     add(&self.gauges.packets_in, 1);
                     add(&self.gauges.bytes_in, count(len));
                     let packet = buffer.get(..len).unwrap_or_default();
-                    let input = self.stack.handle_packet(now, packet, offload);
-                    self.act(now, input, offload);
+                    self.take(now, packet, offload);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.tun_readable = false
@@ -264,8 +264,9 @@ impl Worker {
         Ok(())
     }
 
-    fn act(&mut self, now: Instant, input: Input<'_>, offload: Offload) {
-        match input {
+    /// Takes a packet that came out of the device, or was put together from such.
+    fn take(&mut self, now: Instant, packet: &[u8], offload: Offload) {
+        match self.stack.handle_packet(now, packet, offload) {
             // The stack counts what it drops.
             Input::Handled | Input::Dropped(_) => {}
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
@@ -280,16 +281,25 @@ impl Worker {
             }
             Input::Udp {
                 flow,
-                is,
+                is: FlowIs::New,
                 payload,
                 segment,
                 ..
-            } => {
-                if is == FlowIs::New {
-                    self.begin(now, flow, Path::udp());
+            } => match self.answers_unasked(flow) {
+                Some(key) => {
+                    self.stranger(now, UnknownClass::ServiceDatagram, key, packet, offload)
                 }
-                self.datagram_from_program(flow, payload, segment);
-            }
+                None => {
+                    self.begin(now, flow, Path::udp());
+                    self.datagram_from_program(flow, payload, segment);
+                }
+            },
+            Input::Udp {
+                flow,
+                payload,
+                segment,
+                ..
+            } => self.datagram_from_program(flow, payload, segment),
             Input::Echo {
                 flow,
                 is,
@@ -302,10 +312,7 @@ impl Worker {
                 }
                 self.echo_from_program(flow, sequence, payload, hop_limit);
             }
-            Input::Reassembled(packet) => {
-                let input = self.stack.handle_packet(now, &packet, Offload::default());
-                self.act(now, input, Offload::default());
-            }
+            Input::Reassembled(packet) => self.take(now, &packet, Offload::default()),
             Input::Pass { flow, packet } => self.pass_on(flow, packet, offload),
             Input::Unknown { class, key, packet } => {
                 self.stranger(now, class, key, packet, offload)

@@ -16,7 +16,7 @@
 mod copies;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
+use etherparse::PacketBuilder;
 use rustix::thread::UnshareFlags;
 use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
-use tidegate_platform::link::{LinkSettings, configure};
+use tidegate_platform::link::{LinkSettings, configure, index};
 use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::App;
 
-const TESTS: [(&str, fn()); 4] = [
+const TESTS: [(&str, fn()); 5] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
     (
         "of_two_that_share_a_port_in_turn_both_are_named",
@@ -39,6 +40,10 @@ const TESTS: [(&str, fn()); 4] = [
     ),
     ("of_a_connected_socket_who_connected_it_is_named", lend),
     ("marked_sockets_and_other_networks_leave_no_note", leave_out),
+    (
+        "what_answers_a_peer_that_spoke_first_is_told_from_the_rest",
+        answer,
+    ),
 ];
 const COPIES: u16 = 300;
 const AT_A_TIME: u16 = 20;
@@ -46,6 +51,8 @@ const AT_A_TIME: u16 = 20;
 const FIRST_PORT: u16 = 20_000;
 /// Sockets with this mark are not noted.
 const MARK: u32 = 0x2000_0000;
+/// Ports on which arriving datagrams are noted.
+const ANSWERING: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 const REMOTE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 
@@ -159,7 +166,8 @@ fn silent_network() -> File {
 
 fn attach() -> Senders {
     let network = DiagSocket::open().unwrap();
-    Senders::attach(network.as_fd(), MARK).unwrap_or_else(|error| panic!("{error}"))
+    Senders::attach(network.as_fd(), MARK, Some(ANSWERING))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Local and remote address of a datagram, if it is one of ours.
@@ -330,9 +338,86 @@ fn lend() {
     assert_eq!(paths, [std::env::current_exe().unwrap()]);
 }
 
+/// Puts a datagram into the device, as if it came from there.
+fn arrive(device: &mut File, from: SocketAddr, port: u16) {
+    let mut packet = Vec::new();
+    let local = (
+        Ipv4Addr::new(192, 0, 2, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+    );
+    let (sender, hops) = (from.port(), 64);
+    let written = match from.ip() {
+        IpAddr::V4(from) => PacketBuilder::ipv4(from.octets(), local.0.octets(), hops)
+            .udp(sender, port)
+            .write(&mut packet, b"x"),
+        IpAddr::V6(from) => PacketBuilder::ipv6(from.octets(), local.1.octets(), hops)
+            .udp(sender, port)
+            .write(&mut packet, b"x"),
+    };
+    written.unwrap();
+    device.write_all(&packet).unwrap();
+}
+
+fn answer() {
+    const PORT: u16 = 51_820;
+    const OTHER_PORT: u16 = 20_000;
+    let mut device = silent_network();
+    let senders = attach();
+    let peer = |number: u16, ip: IpAddr| SocketAddr::new(ip, FIRST_PORT + number);
+    let bound = |port: u16| {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        socket
+    };
+    // Whether what the socket sends to this peer is an answer.
+    let is_answer = |device: &mut File, socket: &UdpSocket, peer: SocketAddr| {
+        let to = match peer.ip() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), peer.port()),
+            IpAddr::V6(ip) => (ip, peer.port()),
+        };
+        socket.send_to(b"x", to).unwrap();
+        let (local, remote) = next(device);
+        assert_eq!(remote, peer);
+        senders.is_answer(local, remote)
+    };
+    let receive = |socket: &UdpSocket| socket.recv_from(&mut [0; 10]).unwrap();
+
+    let (service, other) = (bound(PORT), bound(OTHER_PORT));
+    for ip in [REMOTE_V4.into(), REMOTE_V6.into()] {
+        arrive(&mut device, peer(0, ip), PORT);
+        receive(&service);
+        assert!(is_answer(&mut device, &service, peer(0, ip)), "{ip}");
+        assert!(!is_answer(&mut device, &service, peer(1, ip)), "{ip}");
+        arrive(&mut device, peer(0, ip), OTHER_PORT);
+        receive(&other);
+        assert!(!is_answer(&mut device, &other, peer(0, ip)), "{ip}");
+    }
+
+    // What has its port next was not spoken to.
+    drop(service);
+    let next_one = bound(PORT);
+    assert!(!is_answer(
+        &mut device,
+        &next_one,
+        peer(0, REMOTE_V4.into())
+    ));
+
+    // What the device brings, from now on, was asked for.
+    senders.leave_out_device(index("silent0").unwrap()).unwrap();
+    arrive(&mut device, peer(2, REMOTE_V4.into()), PORT);
+    receive(&next_one);
+    assert!(!is_answer(
+        &mut device,
+        &next_one,
+        peer(2, REMOTE_V4.into())
+    ));
+}
+
 /// What a send costs with and without notes: run by hand, `senders cost`.
 fn cost() {
-    let device = silent_network();
+    let mut device = silent_network();
     let link = "link set silent0 txqueuelen 1";
     let set = Command::new("ip").args(link.split(' ')).status().unwrap();
     assert!(set.success());
@@ -343,7 +428,13 @@ fn cost() {
             "round {round}: {without:?} and with notes {:?}",
             time_sends()
         );
+        let (noted, marked) = (
+            time_arrivals(&mut device, 0),
+            time_arrivals(&mut device, MARK),
+        );
+        println!("an arrival: {noted}, at a socket with the mark {marked}");
         drop(senders);
+        println!("and without notes: {}", time_arrivals(&mut device, 0));
     }
     drop(device);
 }
@@ -365,6 +456,19 @@ fn time_sends() -> [u128; 3] {
         time(&mut || drop(connected.send(b"x"))),
         time(&mut || drop(socket().send_to(b"x", remote))),
     ]
+}
+
+/// Nanoseconds for a datagram that arrives by the device, at a socket with this mark.
+fn time_arrivals(device: &mut File, mark: u32) -> u128 {
+    const ARRIVALS: u32 = 100_000;
+    let socket = UdpSocket::bind("0.0.0.0:51820").unwrap();
+    socket2::SockRef::from(&socket).set_mark(mark).unwrap();
+    let begun = Instant::now();
+    for number in 0..ARRIVALS {
+        let port = FIRST_PORT + u16::try_from(number % 4).unwrap();
+        arrive(device, (REMOTE_V4, port).into(), 51_820);
+    }
+    begun.elapsed().as_nanos() / u128::from(ARRIVALS)
 }
 
 fn leave_out() {

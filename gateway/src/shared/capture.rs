@@ -77,14 +77,15 @@ impl CaptureStatus {
     /// What this capture does not see, one sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
         let spots = self.kind.blind_spots().iter().map(|&spot| spot.to_owned());
-        spots.chain(self.ebpf.blind_spot()).collect()
+        let missed = self.kind.blind_without_ebpf().iter();
+        let missed = missed.filter_map(|missed| self.ebpf.blind_spot(missed));
+        spots.chain(missed).collect()
     }
 }
 
 impl EbpfStatus {
-    /// What is not seen because of it.
-    fn blind_spot(&self) -> Option<String> {
-        let missed = "which program sent a datagram and closed its socket at once";
+    /// What is `missed` because of it.
+    fn blind_spot(&self, missed: &str) -> Option<String> {
         match self {
             Self::On => None,
             Self::Off => Some(format!("{missed}, as eBPF is off")),
@@ -94,6 +95,18 @@ impl EbpfStatus {
 }
 
 impl CaptureKind {
+    /// What is not seen where eBPF is off or refused.
+    fn blind_without_ebpf(self) -> &'static [&'static str] {
+        const GONE: &str = "which program sent a datagram and closed its socket at once";
+        match self {
+            Self::Exec => &[GONE],
+            Self::Host => &[
+                GONE,
+                "that a peer spoke first to a UDP service that started later on a port of ip_local_port_range (its answers leave from another port)",
+            ],
+        }
+    }
+
     fn blind_spots(self) -> &'static [&'static str] {
         match self {
             Self::Exec => &[

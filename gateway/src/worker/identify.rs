@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol};
 use tidegate_platform::apps::{
-    AppFinder, Owners, Processes, Sender as Noted, Senders, SocketInfo, Unattributed,
+    AppFinder, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState, Unattributed,
 };
 use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
 use tidegate_routing::flow::{Found, State};
@@ -114,6 +114,24 @@ impl Identify {
         (key.protocol == Protocol::Udp)
             .then(|| senders.sender(key.local.0, key.remote.0))
             .flatten()
+    }
+
+    /// Whether a datagram of no flow yet, which has just come out of the device, is a service's answer although its port is
+    /// one that clients get: its peer has spoken to the socket before. Sockets of the kernel's own (WireGuard, VXLAN) wait on
+    /// a fixed port, and call no function that the notes are made in.
+    pub(super) fn is_answer(&mut self, key: &FlowKey) -> bool {
+        let (local, remote) = (key.local.0, key.remote.0);
+        let Some(senders) = self.senders.as_deref() else {
+            return false;
+        };
+        if senders.is_answer(local, remote) {
+            return true;
+        }
+        if senders.knows(local, remote) {
+            return false;
+        }
+        let socket = self.socket(key, Direction::Out).ok().flatten();
+        socket.is_some_and(|socket| socket.uid == 0 && socket.state == SocketState::Unconnected)
     }
 
     fn socket(

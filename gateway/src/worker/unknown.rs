@@ -83,6 +83,16 @@ impl Worker {
         }
     }
 
+    /// The addresses of a new flow, if its datagram is a service's answer from a port that clients get too. Inside an exec
+    /// capture there are no services.
+    pub(super) fn answers_unasked(&mut self, flow: FlowId) -> Option<FlowKey> {
+        if matches!(self.strangers, Strangers::Refuse) {
+            return None;
+        }
+        let key = self.stack.key(flow)?;
+        self.identify.is_answer(&key).then_some(key)
+    }
+
     fn refuse_stranger(&mut self, now: Instant, class: UnknownClass, packet: &[u8]) {
         match class {
             UnknownClass::Reset | UnknownClass::EchoReplyOrError => {}

@@ -3,7 +3,8 @@
 //! A program that does `sendto`, `close` and `exit` lives shorter than it takes to ask for its socket. So two small programs
 //! run inside the kernel, attached to the root of the control groups. One runs in `connect` and `sendto`, within the process
 //! that calls: it notes which process gave which socket an address ([`addressed`]). The other runs for each datagram that
-//! leaves: it notes which socket sent it ([`egress`]). Both only watch. What they note, an executable's path with it, stands
+//! leaves: it notes which socket sent it ([`egress`]). Where services are to be known, a third runs for each that a socket is
+//! given: it notes to whom a peer has spoken unasked ([`arrivals`]). All only watch. What they note, an executable's path with it, stands
 //! in tables of fixed size, of which what was not used for long makes room. Everything ends with the last descriptor.
 //!
 //! This is an addition where the system allows it. It takes root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), cgroup v2, and a
@@ -15,6 +16,7 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -30,13 +32,16 @@ use crate::sys::bpf::{self, Hook, MapKind};
 use crate::users::Users;
 
 mod addressed;
+mod arrivals;
 mod cgroup_root;
 mod egress;
 mod offsets;
+mod packet;
 mod records;
 mod walk;
 
 use addressed::Scope;
+use arrivals::Arrivals;
 use offsets::Offsets;
 use records::{ImageKey, Send};
 
@@ -122,6 +127,7 @@ fn last_lines(log: &str) -> String {
 #[derive(Debug)]
 pub struct Senders {
     tuples: OwnedFd,
+    arrivals: Option<Arrivals>,
     processes: OwnedFd,
     paths: OwnedFd,
     users: Mutex<Users>,
@@ -153,11 +159,15 @@ impl Sender {
 
 impl Senders {
     /// Lets the kernel note who sends datagrams in the network namespace of `network`, any socket there. Sockets that carry
-    /// a bit of `without_mark` are left out.
+    /// a bit of `without_mark` are left out. On which of the ports `answering` datagrams arrive unasked is noted too.
     ///
     /// # Errors
     /// [`SendersError`]: what the system lacks or refuses.
-    pub fn attach(network: BorrowedFd<'_>, without_mark: u32) -> Result<Self, SendersError> {
+    pub fn attach(
+        network: BorrowedFd<'_>,
+        without_mark: u32,
+        answering: Option<RangeInclusive<u16>>,
+    ) -> Result<Self, SendersError> {
         let process_ids = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         if process_ids.to_str() != Some(FIRST_PID_NAMESPACE) {
             return Err(SendersError::OtherProcessIds);
@@ -168,10 +178,14 @@ impl Senders {
             network_cookie,
             without_mark,
         };
-        Self::with(scope, &root)
+        Self::with(scope, &root, answering)
     }
 
-    fn with(scope: Scope, root: &File) -> Result<Self, SendersError> {
+    fn with(
+        scope: Scope,
+        root: &File,
+        answering: Option<RangeInclusive<u16>>,
+    ) -> Result<Self, SendersError> {
         let map = |kind, key: usize, value: usize, entries| {
             bpf::create_map(kind, key, value, entries)
                 .map_err(|source| SendersError::Map { source })
@@ -191,6 +205,9 @@ impl Senders {
         )?;
         let paths = map(MapKind::LruHash, records::IMAGE, records::PATH, PATHS)?;
         let tuples = map(MapKind::LruHash, records::TUPLE, records::SENDS, TUPLES)?;
+        let arrivals = answering.map(|ports| Ok((Arrivals::create()?, ports)));
+        let arrivals = arrivals.transpose();
+        let arrivals = arrivals.map_err(|source| SendersError::Map { source })?;
         // After the first thing that takes privileges: the description is long.
         let offsets = Offsets::of_kernel().map_err(SendersError::Description)?;
         let addressed = addressed::program(
@@ -210,6 +227,10 @@ impl Senders {
             },
             scope.without_mark,
         );
+        let arriving = arrivals.as_ref().map(|(maps, ports)| {
+            let program = arrivals::program(&offsets, maps, scope, ports);
+            (Hook::Ingress, "ingress", program)
+        });
         let attached = [
             (Hook::Connect4, "connect4", &addressed),
             (Hook::Connect6, "connect6", &addressed),
@@ -218,12 +239,16 @@ impl Senders {
             // Last: it drops what it finds no sender for.
             (Hook::Egress, "egress", &egress),
         ];
+        let arriving = arriving.as_ref();
+        let arriving = arriving.map(|(hook, name, program)| (*hook, *name, program));
         let attached = attached
             .into_iter()
+            .chain(arriving)
             .map(|(hook, name, program)| attach(hook, name, program.as_deref(), root.as_fd()));
         Ok(Self {
             _attached: attached.collect::<Result<_, _>>()?,
             tuples,
+            arrivals: arrivals.map(|(maps, _)| maps),
             processes,
             paths,
             users: Mutex::default(),
@@ -257,6 +282,34 @@ impl Senders {
             last,
             before: before.filter(may_wait),
         })
+    }
+
+    /// What comes by this device is an answer to something that went out by it: it is not noted as unasked.
+    ///
+    /// # Errors
+    /// [`SendersError::Read`].
+    pub fn leave_out_device(&self, index: u32) -> Result<(), SendersError> {
+        let Some(arrivals) = &self.arrivals else {
+            return Ok(());
+        };
+        arrivals.leave_out(index).map_err(SendersError::Read)
+    }
+
+    /// Whether what was just sent from `local` to `remote` answers a peer that had spoken to the very same socket unasked.
+    /// Takes a system call, and a second if it does.
+    pub fn is_answer(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let tuple = records::tuple(local, remote);
+        let spoken_to = |arrivals: &Arrivals| arrivals.socket(&tuple).ok().flatten();
+        let Some(socket) = self.arrivals.as_ref().and_then(spoken_to) else {
+            return false;
+        };
+        let sent = self.sends(local, remote).ok().flatten();
+        sent.is_some_and(|(last, _)| last.cookie == socket)
+    }
+
+    /// Whether it is known who sent the last datagram from `local` to `remote`. Takes a system call.
+    pub fn knows(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.sends(local, remote).is_ok_and(|sends| sends.is_some())
     }
 
     /// Gives when what was asked about the time before had been sent.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 // Commands, in the order of `enum bpf_cmd` (linux/bpf.h).
 const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
 const PROG_LOAD: libc::c_long = 5;
 const LINK_CREATE: libc::c_long = 28;
 
@@ -41,6 +42,8 @@ impl MapKind {
 /// Where a program is called (`enum bpf_attach_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
+    /// A socket is about to receive a packet.
+    Ingress,
     /// A packet of a socket is about to leave.
     Egress,
     /// `connect` to an IPv4 address.
@@ -56,6 +59,7 @@ pub(crate) enum Hook {
 impl Hook {
     fn attach_type(self) -> u32 {
         match self {
+            Self::Ingress => 0,
             Self::Egress => 1,
             Self::Connect4 => 10,
             Self::Connect6 => 11,
@@ -66,7 +70,7 @@ impl Hook {
 
     fn program_type(self) -> u32 {
         match self {
-            Self::Egress => 8, // BPF_PROG_TYPE_CGROUP_SKB
+            Self::Ingress | Self::Egress => 8, // BPF_PROG_TYPE_CGROUP_SKB
             Self::Connect4 | Self::Connect6 | Self::SendMessage4 | Self::SendMessage6 => 18, // …_CGROUP_SOCK_ADDR
         }
     }
@@ -196,6 +200,22 @@ pub(crate) fn look_up(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Sets the value of `key`. Both must have the length that the map was made with.
+///
+/// # Errors
+/// `EPERM` without CAP_BPF where the kernel is older than 5.19, else the system's.
+pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut attributes = MapElement {
+        map_fd: map.as_raw_fd(),
+        padding: 0,
+        key: address(key),
+        value: address(value),
+        flags: 0,
+    };
+    // SAFETY: the key and the value are read within the map's sizes, which the caller gave to both slices.
+    unsafe { bpf(MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
 }
 
 /// Has the kernel verify and compile a program for a hook.

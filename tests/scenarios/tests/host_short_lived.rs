@@ -94,7 +94,7 @@ fn three_hundred_programs_that_are_gone_after_one_datagram_are_each_seen_under_t
 #[test]
 fn what_is_turned_off_is_not_in_the_kernel_and_said_to_be_missing() -> Result<()> {
     let lab = Lab::new()?;
-    for (config, state, attached) in [("", "on", 5), ("[capture]\nebpf = \"off\"\n", "off", 0)] {
+    for (config, state, attached) in [("", "on", 6), ("[capture]\nebpf = \"off\"\n", "off", 0)] {
         let tidegate = lab.tidegate(config)?;
         let status = tidegate.status()?;
         ensure!(status["capture"]["ebpf"]["state"] == state, "{status}");

@@ -7,23 +7,17 @@ use std::os::fd::BorrowedFd;
 
 use crate::bpf::assembler::Condition::{AnyBit, Equal, NotEqual};
 use crate::bpf::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R10};
-use crate::bpf::assembler::{Assembler, Helper, Label, Operation, Size};
+use crate::bpf::assembler::{Assembler, Helper, Label, Size};
 
+use super::packet::{self, HEADER_V4, HEADER_V6, PORTS};
 use super::records::{
     PROCESS, SEND, SEND_COOKIE, SEND_TIME, SEND_USER, SENDS, TUPLE_PORTS, TUPLE_REMOTE,
 };
 use super::walk::short;
 
-/// Members of `struct __sk_buff`.
+/// Member of `struct __sk_buff`.
 const CONTEXT_MARK: i16 = 8;
-const CONTEXT_PROTOCOL: i16 = 16;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPPROTO_UDP: i32 = 17;
-/// Length of an IPv4 header without options, of an IPv6 header, and of two ports.
-const HEADER_V4: i32 = 20;
-const HEADER_V6: i32 = 40;
-const PORTS: i32 = 4;
 
 // Places on the stack.
 const KEY: i16 = -40;
@@ -51,9 +45,9 @@ pub(super) fn program(maps: Maps<'_>, without_mark: u32) -> Option<Vec<u64>> {
     program.load(Size::U32, R1, R6, CONTEXT_MARK);
     program.set_wide(R2, without_mark.into());
     program.jump_if(AnyBit, R1, R2, out);
-    program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
-    program.jump_if(Equal, R1, i32::from(ETHERTYPE_IPV4.to_be()), ipv4);
-    program.jump_if(Equal, R1, i32::from(ETHERTYPE_IPV6.to_be()), ipv6);
+    program.load(Size::U32, R1, R6, packet::CONTEXT_PROTOCOL);
+    program.jump_if(Equal, R1, packet::ipv4(), ipv4);
+    program.jump_if(Equal, R1, packet::ipv6(), ipv6);
     program.jump(out);
     program.place(ipv4);
     key_v4(program, out);
@@ -70,50 +64,25 @@ pub(super) fn program(maps: Maps<'_>, without_mark: u32) -> Option<Vec<u64>> {
     std::mem::take(program).finish()
 }
 
-/// Copies bytes of the packet to the stack; `at` is a register or a number.
-fn load_packet(
-    program: &mut Assembler,
-    at: impl Into<crate::bpf::assembler::Operand>,
-    to: i16,
-    length: i32,
-    out: Label,
-) {
-    program.set(R2, at);
-    program.set(R1, R6);
-    program.stack_address(R3, to);
-    program.set(R4, length);
-    program.call(Helper::LoadPacketBytes);
-    program.jump_if(NotEqual, R0, 0, out);
-}
-
 fn key_v4(program: &mut Assembler, out: Label) {
-    load_packet(program, 0, HEADER, HEADER_V4, out);
+    packet::load(program, 0, HEADER, HEADER_V4, out);
     program.load(Size::U8, R1, R10, HEADER + 9);
     program.jump_if(NotEqual, R1, IPPROTO_UDP, out);
-    for (address, at) in [(0, HEADER + 12), (short(TUPLE_REMOTE), HEADER + 16)] {
-        program.store(Size::U64, R10, KEY + address, 0);
-        // ::ffff:0:0/96 (RFC 4291 section 2.5.5.2), the same in either byte order.
-        program.store(Size::U16, R10, KEY + address + 8, 0);
-        program.store(Size::U16, R10, KEY + address + 10, -1);
-        program.load(Size::U32, R1, R10, at);
-        program.store(Size::U32, R10, KEY + address + 12, R1);
-    }
-    // The header's length stands in the first byte, in words.
-    program.load(Size::U8, R7, R10, HEADER);
-    program.compute(Operation::And, R7, 15);
-    program.compute(Operation::ShiftLeft, R7, 2);
-    load_packet(program, R7, KEY + short(TUPLE_PORTS), PORTS, out);
+    packet::mapped(program, KEY, HEADER + 12);
+    packet::mapped(program, KEY + short(TUPLE_REMOTE), HEADER + 16);
+    packet::header_length(program, R7, HEADER);
+    packet::load(program, R7, KEY + short(TUPLE_PORTS), PORTS, out);
 }
 
 fn key_v6(program: &mut Assembler, out: Label) {
-    load_packet(program, 0, HEADER, HEADER_V6, out);
+    packet::load(program, 0, HEADER, HEADER_V6, out);
     program.load(Size::U8, R1, R10, HEADER + 6);
     program.jump_if(NotEqual, R1, IPPROTO_UDP, out);
     for at in [0, 8, 16, 24] {
         program.load(Size::U64, R1, R10, HEADER + 8 + at);
         program.store(Size::U64, R10, KEY + at, R1);
     }
-    load_packet(program, HEADER_V6, KEY + short(TUPLE_PORTS), PORTS, out);
+    packet::load(program, HEADER_V6, KEY + short(TUPLE_PORTS), PORTS, out);
 }
 
 fn note(program: &mut Assembler, maps: Maps<'_>, out: Label) {

@@ -29,6 +29,9 @@ pub(super) struct Offsets {
     pub(super) group_node: i16,
     pub(super) node_parent: i16,
     pub(super) node_name: i16,
+    pub(super) buffer_socket: i16,
+    pub(super) socket_network: i16,
+    pub(super) network_cookie: i16,
 }
 
 impl Offsets {
@@ -62,6 +65,9 @@ impl Offsets {
             // Renamed in Linux 6.15.
             node_parent: of("kernfs_node", "__parent").or_else(|_| of("kernfs_node", "parent"))?,
             node_name: of("kernfs_node", "name")?,
+            buffer_socket: of("sk_buff", "sk")?,
+            socket_network: of("sock", "__sk_common")? + of("sock_common", "skc_net")?,
+            network_cookie: of("net", "net_cookie")?,
         })
     }
 }

@@ -27,6 +27,9 @@ pub(super) const SEND_USER: usize = 48;
 /// The last send, and the last one before it that came from another socket or process.
 pub(super) const SENDS: usize = 2 * SEND;
 
+/// What a peer spoke to unasked: the cookie of the socket.
+pub(super) const ARRIVAL: usize = 8;
+
 /// The longest name within a path or of a control group, its zero included.
 pub(super) const NAME: usize = 256;
 /// Names of this length together still leave room for one more.

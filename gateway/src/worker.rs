@@ -13,6 +13,7 @@ mod entry;
 mod identify;
 mod inbox;
 mod network;
+mod speaker;
 mod tcp;
 mod udp;
 mod unknown;
@@ -294,6 +295,9 @@ impl Worker {
                     self.datagram_from_program(flow, payload, segment);
                 }
             },
+            Input::Udp { flow, .. } if self.ends_with_its_speaker(now, flow) => {
+                self.take(now, packet, offload);
+            }
             Input::Udp {
                 flow,
                 payload,
@@ -313,6 +317,9 @@ impl Worker {
                 self.echo_from_program(flow, sequence, payload, hop_limit);
             }
             Input::Reassembled(packet) => self.take(now, &packet, Offload::default()),
+            Input::Pass { flow, .. } if self.ends_with_its_speaker(now, flow) => {
+                self.take(now, packet, offload);
+            }
             Input::Pass { flow, packet } => self.pass_on(flow, packet, offload),
             Input::Unknown { class, key, packet } => {
                 self.stranger(now, class, key, packet, offload)

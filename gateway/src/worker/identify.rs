@@ -21,6 +21,7 @@ use tidegate_routing::flow::{Found, State};
 
 use super::entry::{Judged, policy_protocol};
 use super::inbox::{Handle, Message};
+use super::speaker::{Speaker, Speaking};
 use super::{Entry, Worker};
 
 /// The way out of every flow that may pass.
@@ -79,9 +80,13 @@ impl Identify {
         key: &FlowKey,
         direction: Direction,
         handle: &Handle,
+        speaking: Option<&mut Speaking>,
     ) -> Known {
         let noted = self.noted(key);
         let socket = self.socket(key, direction);
+        if let Some(speaking) = speaking {
+            speaking.begins(Speaker::of(noted, socket.ok().flatten()));
+        }
         let complete = |owners| complete(self.senders.as_deref(), noted.as_ref(), owners);
         let socket = match socket {
             // The port is another's by now.
@@ -106,6 +111,14 @@ impl Identify {
             Ok(()) => Known::Later,
             Err(_) => Known::Now(Err(Unattributed::Failed)),
         }
+    }
+
+    /// Who sends in this UDP flow now.
+    pub(super) fn speaker(&mut self, key: &FlowKey) -> Option<Speaker> {
+        Speaker::of(self.noted(key), None).or_else(|| {
+            let socket = self.socket(key, Direction::Out).ok().flatten();
+            Speaker::of(None, socket)
+        })
     }
 
     /// Who sent the last datagram of this flow.
@@ -220,12 +233,13 @@ fn serve(inbox: &Receiver<Search>, processes: &Processes, senders: Option<&Sende
 
 impl Worker {
     pub(super) fn look_up(&mut self, now: Instant, flow: FlowId) {
-        let Some(entry) = self.flows.get(&flow) else {
+        let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
+        let speaking = entry.path.speaking();
         match self
             .identify
-            .find(flow, &entry.key, entry.direction, &self.handle)
+            .find(flow, &entry.key, entry.direction, &self.handle, speaking)
         {
             Known::Now(owners) => self.note_owners(now, flow, owners),
             Known::Later => {}

@@ -19,6 +19,7 @@ use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
+use super::speaker::Speaking;
 use super::{Source, Worker, count};
 
 /// Datagrams that wait for one flow's verdict.
@@ -39,6 +40,7 @@ pub(super) struct UdpPath {
     /// Datagrams sent: the next resolver is asked when one stays silent.
     sent: usize,
     answered: bool,
+    pub(super) speaking: Speaking,
 }
 
 struct Waiting {
@@ -87,6 +89,7 @@ impl Path {
             waiting: Vec::new(),
             sent: 0,
             answered: false,
+            speaking: Speaking::default(),
         })
     }
 }

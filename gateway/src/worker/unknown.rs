@@ -12,6 +12,7 @@ use tidegate_policy::Direction;
 use tidegate_routing::flow::State;
 
 use super::entry::{Entry, Judged, Path};
+use super::speaker::Speaking;
 use super::{Worker, count};
 use crate::config::Existing;
 
@@ -46,6 +47,8 @@ enum Way {
 /// A flow whose packets are re-emitted.
 pub(super) struct PassPath {
     waiting: Vec<(Vec<u8>, Offload)>,
+    /// Of a UDP flow.
+    pub(super) speaking: Speaking,
 }
 
 impl Worker {
@@ -123,6 +126,7 @@ impl Worker {
             Ok(flow) => {
                 let path = Path::Pass(PassPath {
                     waiting: vec![(packet.to_vec(), offload)],
+                    speaking: Speaking::default(),
                 });
                 let (direction, judged) = match way {
                     Way::One(direction) => (direction, Judged::OneWay),

@@ -50,9 +50,8 @@ const TUPLES: u32 = 8192;
 const SENDERS: u32 = 8192;
 const PROCESSES: u32 = 1024;
 const PATHS: u32 = 2048;
-/// How long a datagram may wait for its look-up while another program takes over its port. As long as an unanswered flow
-/// lives: whoever sends with the same addresses until then belongs to the same flow anyway.
-const RECENT: Duration = Duration::from_secs(30);
+/// How long a datagram may wait for its look-up while another program takes over its port.
+const RECENT: Duration = Duration::from_secs(5);
 /// Most look-ups that are remembered. When full, all are forgotten.
 const MOST_ANSWERS: usize = 4096;
 /// The first process-id namespace always has this name (`PROC_PID_INIT_INO`, linux/proc_ns.h).
@@ -148,6 +147,11 @@ impl Sender {
     /// Names the socket that sent last, as [`super::SocketInfo::cookie`].
     pub fn cookie(&self) -> u64 {
         self.last.cookie
+    }
+
+    /// Whether both were sent by one process under one executable.
+    pub fn is_of_same_process(&self, other: &Self) -> bool {
+        self.last.process == other.last.process
     }
 
     fn sends(&self) -> impl Iterator<Item = &Send> {

@@ -12,6 +12,7 @@ const SERVICE_PORT: u16 = 20_000;
 under_both_captures! {
     a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other,
     where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in,
+    who_takes_a_port_over_is_judged_by_its_own_name,
     a_source_route_leads_round_no_rule,
 }
 
@@ -97,6 +98,41 @@ fn where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in(
         let session = lab.captured(capture, config)?;
         let said = ask_from(&session, &green, address::SERVER_V4, SERVICE_PORT)?;
         ensure!(expected.contains(&said.as_str()), "{config}: {said}");
+    }
+    Ok(())
+}
+
+fn who_takes_a_port_over_is_judged_by_its_own_name(capture: Capture) -> Result<()> {
+    /// Within `ip_local_port_range`.
+    const PORT: u16 = 40_404;
+    let lab = Lab::new()?;
+    let servers = [address::SERVER_V4, address::SERVER_V6];
+    let echo = service::UdpEcho::start(&lab.server, &servers, ECHO)?;
+    let red = lab.program("/usr/bin/python3", "red")?;
+    let green = lab.program("/usr/bin/python3", "green")?;
+    let rule = "[[rule]]\nname = \"no\"\napp = \"**/red\"\naction = \"block\"\n";
+    let session = lab.captured(capture, rule)?;
+    for (turn, server) in servers.into_iter().enumerate() {
+        for port in [PORT, SERVICE_PORT] {
+            let said = ask_from(&session, &green, server, port)?;
+            ensure!(said == "echoed", "{server} from {port}: {said}");
+            let said = ask_from(&session, &red, server, port)?;
+            ensure!(
+                ["EACCES", "EHOSTUNREACH", "ECONNREFUSED"].contains(&said.as_str()),
+                "{server} from {port}: {said}"
+            );
+            let said = ask_from(&session, &green, server, port)?;
+            ensure!(said == "echoed", "{server} from {port}: {said}");
+        }
+        ensure!(echo.peers().len() == 4 * (turn + 1), "{:?}", echo.peers());
+    }
+    for flow in session.gateway().flows()? {
+        let expected = if flow["app"]["name"] == "red" {
+            "block"
+        } else {
+            "allow"
+        };
+        ensure!(flow["verdict"] == expected, "{flow}");
     }
     Ok(())
 }

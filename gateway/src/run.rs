@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_netstack::StackConfig;
-use tidegate_platform::apps::{AppFinder, DiagSocket, Processes, Senders};
+use tidegate_platform::apps::{AppFinder, DiagSocket, Processes, Senders, SendersError};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::emit::RawEmitter;
 use tidegate_platform::host::UndoError;
@@ -63,12 +63,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let control = ControlSocket::bind(control, &HostGroup)?;
     let facts = keeper.facts()?;
     // Takes privileges that are not kept.
-    let senders = senders::attach(
-        config.capture.ebpf,
-        DiagSocket::open()?.as_fd(),
-        MARK.value,
-        ephemeral_ports(&facts),
-    );
+    let senders = note_senders(&config.capture, &facts)?;
     // Privileges belong to threads: before the first one starts.
     drop_privileges();
     let tun = create_device(&config.capture, &facts, keeper.options())?;
@@ -141,6 +136,20 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn note_senders(
+    capture: &Capture,
+    facts: &HostFacts,
+) -> anyhow::Result<Option<Result<Senders, SendersError>>> {
+    let network = DiagSocket::open()?;
+    let answering = ephemeral_ports(facts);
+    Ok(senders::attach(
+        capture.ebpf,
+        network.as_fd(),
+        MARK.value,
+        answering,
+    ))
 }
 
 fn drop_privileges() {

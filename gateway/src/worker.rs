@@ -17,6 +17,7 @@ mod speaker;
 mod tcp;
 mod udp;
 mod unknown;
+mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -52,6 +53,7 @@ use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
 use self::udp::Associations;
+use self::waiting::Room;
 
 /// Packets taken from the device before upstream sockets get their turn.
 const BATCH: usize = 64;
@@ -96,6 +98,8 @@ pub struct Worker {
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
     dialing: Dialing,
     associations: Associations,
+    /// For packets that wait for a verdict.
+    room: Room,
     echo: EchoSockets,
     inbox: Inbox,
     handle: Handle,
@@ -141,6 +145,7 @@ impl Worker {
             dialing: Dialing::new(config.stack.max_half_open),
             stack: Stack::new(config.stack, Instant::now()),
             associations: Associations::default(),
+            room: Room::default(),
             echo: EchoSockets::default(),
             inbox,
             handle: handle.clone(),

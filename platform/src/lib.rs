@@ -15,6 +15,9 @@ mod bpf;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 mod congestion;
+#[cfg(target_os = "linux")]
+mod control_messages;
+pub mod datagrams;
 pub mod emit;
 pub mod error_queue;
 pub mod file_watch;

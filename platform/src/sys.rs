@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod bpf;
+pub(crate) mod datagram;
 #[cfg(target_os = "macos")]
 pub(crate) mod clock;
 #[cfg(target_os = "macos")]

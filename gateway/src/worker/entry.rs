@@ -202,9 +202,9 @@ impl Worker {
         }
         match entry.path {
             Path::Tcp(path) => self.release_tcp(path),
-            Path::Udp(path) => self.release_udp(flow, &path),
+            Path::Udp(path) => self.release_udp(flow, path),
             Path::Echo(path) => self.release_echo_socket(flow, &path),
-            Path::Pass(_) => {}
+            Path::Pass(path) => self.release_pass(path),
         }
     }
 

@@ -2,32 +2,34 @@
 //!
 //! A peer that the program has not sent to is not let in (RFC 4787 section 5, address- and port-dependent filtering).
 
+mod association;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use mio::net::UdpSocket;
 use mio::{Interest, Token};
 use rustc_hash::FxHashMap;
-use slab::Slab;
-use socket2::{Domain, Socket, Type};
 use tidegate_netstack::{DropReason, FlowId, LocalAddr, Refusal};
-use tidegate_platform::bypass::Bypass;
+use tidegate_platform::datagrams::{self, Arrived};
 use tidegate_platform::error_queue::{self, Fault, Report};
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
 use super::speaker::Speaking;
+use super::waiting::Waiting;
 use super::{Source, Worker, count};
+
+use association::{Association, AssociationKey, bind, unscoped};
+
+pub(super) use association::{AssociationId, Associations};
 
 /// Datagrams that wait for one flow's verdict.
 const WAITING: usize = 64;
 /// Datagrams taken from one socket before the next gets its turn.
 const BATCH: usize = 64;
-/// Receive buffer wanted of the kernel: bursts arrive while the thread serves others.
-const SOCKET_BUFFER: usize = 4 << 20;
 
 /// The upstream side of one UDP flow.
 pub(super) struct UdpPath {
@@ -36,48 +38,11 @@ pub(super) struct UdpPath {
     earlier: Option<AssociationId>,
     target: Option<SocketAddr>,
     /// Sent before the verdict.
-    waiting: Vec<Waiting>,
+    waiting: Waiting<Option<NonZeroU16>>,
     /// Datagrams sent: the next resolver is asked when one stays silent.
     sent: usize,
     answered: bool,
     pub(super) speaking: Speaking,
-}
-
-struct Waiting {
-    payload: Vec<u8>,
-    segment: Option<NonZeroU16>,
-}
-
-/// One upstream socket.
-pub(super) type AssociationId = usize;
-
-struct Association {
-    socket: UdpSocket,
-    source: usize,
-    key: AssociationKey,
-    /// The flow of each peer.
-    peers: FxHashMap<SocketAddr, FlowId>,
-    /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
-    members: usize,
-    queued: bool,
-    /// The kernel has reports about what was sent.
-    has_reports: bool,
-}
-
-/// Programs see one mapping per local address; a resolver of the other family needs a socket of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct AssociationKey {
-    local: LocalAddr,
-    ipv6: bool,
-}
-
-/// All upstream UDP sockets of a worker.
-#[derive(Default)]
-pub(super) struct Associations {
-    all: Slab<Association>,
-    by_key: FxHashMap<AssociationKey, AssociationId>,
-    readable: Vec<AssociationId>,
-    buffer: Vec<u8>,
 }
 
 impl Path {
@@ -86,7 +51,7 @@ impl Path {
             association: None,
             earlier: None,
             target: None,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             sent: 0,
             answered: false,
             speaking: Speaking::default(),
@@ -98,30 +63,6 @@ impl UdpPath {
     /// Whether datagrams wait for the verdict.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
-    }
-}
-
-impl Associations {
-    pub(super) fn note_readable(&mut self, id: AssociationId) {
-        if let Some(association) = self.all.get_mut(id)
-            && !association.queued
-        {
-            association.queued = true;
-            self.readable.push(id);
-        }
-    }
-
-    /// The same, and there are reports about what was sent.
-    pub(super) fn note_reported(&mut self, id: AssociationId) {
-        if let Some(association) = self.all.get_mut(id) {
-            association.has_reports = true;
-        }
-        self.note_readable(id);
-    }
-
-    /// Whether a socket waits to be read.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.readable.is_empty()
     }
 }
 
@@ -142,12 +83,7 @@ impl Worker {
         if entry.life.state() == State::Open {
             return self.send_datagrams(flow, payload, segment);
         }
-        if path.waiting.len() < WAITING {
-            path.waiting.push(Waiting {
-                payload: payload.to_vec(),
-                segment,
-            });
-        } else {
+        if !path.waiting.push(&mut self.room, WAITING, payload, segment) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
     }
@@ -229,7 +165,7 @@ impl Worker {
         let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
-        for Waiting { payload, segment } in std::mem::take(&mut path.waiting) {
+        for (payload, segment) in path.waiting.take(&mut self.room) {
             self.send_datagrams(flow, &payload, segment);
         }
     }
@@ -254,21 +190,9 @@ impl Worker {
         let Some(association) = self.associations.all.get(id) else {
             return;
         };
-        let size = segment.map_or(payload.len().max(1), |size| usize::from(size.get()));
-        let mut datagrams = payload.chunks(size);
-        // An empty datagram is a datagram (RFC 768).
-        let empty = payload.is_empty().then_some(payload);
-        let mut failed = None;
-        for datagram in datagrams.by_ref().chain(empty) {
-            let send = || association.socket.send_to(datagram, target);
-            // The first error may be about an earlier datagram to another peer; the kernel forgets it as it tells it.
-            match send().or_else(|_| send()) {
-                Ok(_) => entry.record.add_bytes_up(count(datagram.len())),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if let Some(error) = failed {
-            self.not_sent(flow, &error);
+        match association.send(payload, segment, target) {
+            Ok(()) => entry.record.add_bytes_up(count(payload.len())),
+            Err(error) => self.not_sent(flow, &error),
         }
     }
 
@@ -352,12 +276,12 @@ impl Worker {
                 self.associations.note_readable(id);
                 break;
             }
-            match association.socket.recv_from(&mut buffer) {
-                Ok((len, peer)) => {
-                    let flow = association.peers.get(&unscoped(peer)).copied();
+            match datagrams::receive(&association.socket, &mut buffer) {
+                Ok(Arrived { len, from, segment }) => {
+                    let flow = association.peers.get(&unscoped(from)).copied();
                     let payload = buffer.get(..len).unwrap_or_default();
                     match flow {
-                        Some(flow) => self.datagram_to_program(now, flow, payload),
+                        Some(flow) => self.datagrams_to_program(now, flow, payload, segment),
                         None => self
                             .shared
                             .counters
@@ -372,7 +296,14 @@ impl Worker {
         self.associations.buffer = buffer;
     }
 
-    fn datagram_to_program(&mut self, now: Instant, flow: FlowId, payload: &[u8]) {
+    /// One datagram, or a run of them.
+    fn datagrams_to_program(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        payload: &[u8],
+        segment: Option<NonZeroU16>,
+    ) {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
@@ -380,6 +311,20 @@ impl Worker {
             path.answered = true;
         }
         entry.record.add_bytes_down(count(payload.len()));
+        let Some(segment) = segment else {
+            return self.datagram_to_program(now, flow, payload);
+        };
+        if self.tun.caps().uso
+            && let Ok(head) = self.stack.udp_head(now, flow, payload, Some(segment))
+        {
+            return self.write(&[head.as_ref(), payload], head.offload);
+        }
+        for datagram in payload.chunks(segment.get().into()) {
+            self.datagram_to_program(now, flow, datagram);
+        }
+    }
+
+    fn datagram_to_program(&mut self, now: Instant, flow: FlowId, payload: &[u8]) {
         match self.stack.udp_head(now, flow, payload, None) {
             Ok(head) => self.write(&[head.as_ref(), payload], head.offload),
             Err(DropReason::TooLarge) => {
@@ -391,7 +336,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn release_udp(&mut self, flow: FlowId, path: &UdpPath) {
+    pub(super) fn release_udp(&mut self, flow: FlowId, mut path: UdpPath) {
+        path.waiting.take(&mut self.room);
         for id in [path.association, path.earlier].into_iter().flatten() {
             self.leave_association(flow, id, path.target);
         }
@@ -416,28 +362,4 @@ impl Worker {
             self.sources.try_remove(association.source);
         }
     }
-}
-
-fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket> {
-    let any: IpAddr = match target {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::DGRAM,
-        Some(socket2::Protocol::UDP),
-    )?;
-    socket.set_nonblocking(true)?;
-    bypass.apply(&socket)?;
-    // The kernel gives what it can; less only means more loss in a burst.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    socket.bind(&SocketAddr::new(any, 0).into())?;
-    error_queue::enable(&socket)?;
-    Ok(UdpSocket::from_std(socket.into()))
-}
-
-/// The address as flows are keyed by it: without flow label and scope.
-fn unscoped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port())
 }

@@ -13,6 +13,7 @@ use tidegate_routing::flow::State;
 
 use super::entry::{Entry, Judged, Path};
 use super::speaker::Speaking;
+use super::waiting::Waiting;
 use super::{Worker, count};
 use crate::config::Existing;
 
@@ -46,7 +47,7 @@ enum Way {
 
 /// A flow whose packets are re-emitted.
 pub(super) struct PassPath {
-    waiting: Vec<(Vec<u8>, Offload)>,
+    waiting: Waiting<Offload>,
     /// Of a UDP flow.
     pub(super) speaking: Speaking,
 }
@@ -125,7 +126,7 @@ impl Worker {
         match self.stack.pass(now, key) {
             Ok(flow) => {
                 let path = Path::Pass(PassPath {
-                    waiting: vec![(packet.to_vec(), offload)],
+                    waiting: Waiting::default(),
                     speaking: Speaking::default(),
                 });
                 let (direction, judged) = match way {
@@ -137,6 +138,7 @@ impl Worker {
                     ..self.entry(key, direction, path)
                 };
                 self.flows.insert(flow, entry);
+                self.pass_on(flow, packet, offload);
                 self.drive(now, flow);
             }
             Err(reason) => tracing::trace!(reason = reason.name(), "no room for a passed flow"),
@@ -154,9 +156,7 @@ impl Worker {
         if entry.life.state() == State::Open {
             entry.record.add_bytes_up(count(packet.len()));
             self.emit(packet, offload);
-        } else if path.waiting.len() < WAITING {
-            path.waiting.push((packet.to_vec(), offload));
-        } else {
+        } else if !path.waiting.push(&mut self.room, WAITING, packet, offload) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
     }
@@ -170,7 +170,7 @@ impl Worker {
         let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
-        for (packet, offload) in std::mem::take(&mut path.waiting) {
+        for (packet, offload) in path.waiting.take(&mut self.room) {
             self.pass_on(flow, &packet, offload);
         }
     }
@@ -180,7 +180,7 @@ impl Worker {
         let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
-        let waiting = std::mem::take(&mut path.waiting);
+        let waiting = path.waiting.take(&mut self.room);
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
         {
@@ -191,6 +191,10 @@ impl Worker {
         }
         // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
         self.stack.refuse(now, flow, refusal);
+    }
+
+    pub(super) fn release_pass(&mut self, mut path: PassPath) {
+        path.waiting.take(&mut self.room);
     }
 
     fn emit(&mut self, packet: &[u8], offload: Offload) {

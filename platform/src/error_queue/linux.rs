@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use socket2::{SockAddr, SockRef};
 
 use super::{Fault, Report};
+use crate::control_messages;
 use crate::sys::error_queue;
 
 /// Length of `struct sock_extended_err`; the address of who reported follows it.
@@ -46,25 +47,13 @@ pub(super) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     }
 }
 
-/// The data of the control message that carries the error, among others. Each has a header (length with header, level,
-/// type) and ends at a multiple of the size of a pointer.
-pub(super) fn extended_error(mut control: &[u8]) -> Option<&[u8]> {
-    const WORD: usize = size_of::<usize>();
-    const HEADER: usize = WORD + 8;
-    loop {
-        let length = usize::from_ne_bytes(control.get(..WORD)?.try_into().ok()?);
-        let level = i32::from_ne_bytes(control.get(WORD..WORD + 4)?.try_into().ok()?);
-        let kind = i32::from_ne_bytes(control.get(WORD + 4..HEADER)?.try_into().ok()?);
-        let data = control.get(HEADER..length)?;
-        let wanted = [
-            (libc::IPPROTO_IP, libc::IP_RECVERR),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-        ];
-        if wanted.contains(&(level, kind)) {
-            return Some(data);
-        }
-        control = control.get(length.checked_next_multiple_of(WORD)?..)?;
-    }
+/// The data of the control message that carries the error, among others.
+pub(super) fn extended_error(control: &[u8]) -> Option<&[u8]> {
+    let kinds = [
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    ];
+    control_messages::find(control, &kinds)
 }
 
 /// `struct sock_extended_err` (error number, origin, ICMP type, ICMP code, padding, MTU, unused), then a socket address.

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 
+use super::datagram;
+
 /// Room for one report: the extended error, the address of who sent it, and headers.
 const CONTROL: usize = 256;
 /// Room for as much of what was sent as an ICMP error has to quote (RFC 792).
@@ -67,14 +69,7 @@ pub(crate) fn take(
     };
     let control_length = message.control_len();
     Ok(Some(Message {
-        control: zeroed_before(&control, control_length),
-        sent: zeroed_before(&sent, length),
+        control: datagram::zeroed(control.get(..control_length).unwrap_or_default()).to_vec(),
+        sent: datagram::zeroed(sent.get(..length).unwrap_or_default()).to_vec(),
     }))
-}
-
-/// The first bytes of a buffer that was made of zeros.
-fn zeroed_before(buffer: &[MaybeUninit<u8>], length: usize) -> Vec<u8> {
-    let bytes = buffer.iter().take(length);
-    // SAFETY: both callers gave every byte of the buffer a value, and the system only writes others over them.
-    bytes.map(|byte| unsafe { byte.assume_init() }).collect()
 }

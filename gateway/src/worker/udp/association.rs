@@ -1,0 +1,127 @@
+//! Upstream UDP sockets: one for each local address, whatever it talks to.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+
+use mio::net::UdpSocket;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use socket2::{Domain, Socket, Type};
+use tidegate_netstack::{FlowId, LocalAddr};
+use tidegate_platform::bypass::Bypass;
+use tidegate_platform::{datagrams, error_queue};
+
+/// Buffers wanted of the kernel: bursts arrive while the thread serves others.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// One upstream socket.
+pub(in crate::worker) type AssociationId = usize;
+
+pub(super) struct Association {
+    pub(super) socket: UdpSocket,
+    pub(super) source: usize,
+    pub(super) key: AssociationKey,
+    /// The flow of each peer.
+    pub(super) peers: FxHashMap<SocketAddr, FlowId>,
+    /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
+    pub(super) members: usize,
+    pub(super) queued: bool,
+    /// The kernel has reports about what was sent.
+    pub(super) has_reports: bool,
+}
+
+/// Programs see one mapping per local address; a resolver of the other family needs a socket of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AssociationKey {
+    pub(super) local: LocalAddr,
+    pub(super) ipv6: bool,
+}
+
+/// All upstream UDP sockets of a worker.
+#[derive(Default)]
+pub(in crate::worker) struct Associations {
+    pub(super) all: Slab<Association>,
+    pub(super) by_key: FxHashMap<AssociationKey, AssociationId>,
+    pub(super) readable: Vec<AssociationId>,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Associations {
+    pub(in crate::worker) fn note_readable(&mut self, id: AssociationId) {
+        if let Some(association) = self.all.get_mut(id)
+            && !association.queued
+        {
+            association.queued = true;
+            self.readable.push(id);
+        }
+    }
+
+    /// The same, and there are reports about what was sent.
+    pub(in crate::worker) fn note_reported(&mut self, id: AssociationId) {
+        if let Some(association) = self.all.get_mut(id) {
+            association.has_reports = true;
+        }
+        self.note_readable(id);
+    }
+
+    /// Whether a socket waits to be read.
+    pub(in crate::worker) fn is_ready(&self) -> bool {
+        !self.readable.is_empty()
+    }
+}
+
+impl Association {
+    /// Sends a datagram, or those of a run, to one peer.
+    pub(super) fn send(
+        &self,
+        payload: &[u8],
+        segment: Option<NonZeroU16>,
+        target: SocketAddr,
+    ) -> io::Result<()> {
+        let Some(segment) = segment else {
+            return self.send_one(payload, target);
+        };
+        // What the kernel does not take whole (a path too narrow for it, a device that cannot sum) goes one by one.
+        datagrams::send_run(&self.socket, payload, segment, target).or_else(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            let datagrams = payload.chunks(segment.get().into());
+            // One that fails does not keep the next ones back.
+            let sent = datagrams.map(|datagram| self.send_one(datagram, target));
+            sent.fold(Ok(()), Result::and)
+        })
+    }
+
+    /// An empty datagram is a datagram (RFC 768).
+    fn send_one(&self, datagram: &[u8], target: SocketAddr) -> io::Result<()> {
+        let send = || self.socket.send_to(datagram, target);
+        // The first error may be about an earlier datagram to another peer; the kernel forgets it as it tells it.
+        send().or_else(|_| send()).map(drop)
+    }
+}
+
+pub(super) fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket> {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = Socket::new(
+        Domain::for_address(target),
+        Type::DGRAM,
+        Some(socket2::Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    bypass.apply(&socket)?;
+    datagrams::enlarge_buffers(&socket, SOCKET_BUFFER);
+    datagrams::receive_runs(&socket);
+    socket.bind(&SocketAddr::new(any, 0).into())?;
+    error_queue::enable(&socket)?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// The address as flows are keyed by it: without flow label and scope.
+pub(super) fn unscoped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}

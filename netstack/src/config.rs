@@ -53,7 +53,7 @@ impl StackConfig {
 
 impl Default for StackConfig {
     /// An Ethernet-sized link without offload, 65,536 flows, 1 GiB of TCP buffers of which a flow gets up to 1 MiB each way, a
-    /// device that holds 8 MiB. `seed` is 0:
+    /// device that holds 16 MiB. `seed` is 0:
     /// set it, or sequence numbers can be guessed.
     fn default() -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Default for StackConfig {
             max_flows: 65_536,
             max_half_open: 4_096,
             buffer_budget: 1 << 30,
-            device_queue: 8 << 20,
+            device_queue: 16 << 20,
             send_buffer: 1 << 20,
             receive_window: 1 << 20,
             congestion: CongestionControl::None,

@@ -2,9 +2,9 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod bpf;
-pub(crate) mod datagram;
 #[cfg(target_os = "macos")]
 pub(crate) mod clock;
+pub(crate) mod datagram;
 #[cfg(target_os = "macos")]
 pub(crate) mod debugging;
 pub(crate) mod descriptor;

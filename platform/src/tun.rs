@@ -49,7 +49,7 @@ impl TunConfig {
         Self {
             name: name.into(),
             mtu: 1500,
-            queue_length: 4000,
+            queue_length: 8000,
             offload: OffloadWish::default(),
         }
     }

@@ -205,5 +205,9 @@ print(call.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b'\\
         let algorithm = session.python(&program)?.success()?;
         ensure!(algorithm == "cubic" || algorithm == "reno", "{algorithm}");
     }
+    if capture == Capture::Exec {
+        let segments = session.bash("cat /proc/sys/net/ipv4/tcp_min_tso_segs")?;
+        ensure!(segments.success()? == "44");
+    }
     Ok(())
 }

@@ -210,6 +210,7 @@ impl Engine {
 
     /// Everything before `ack` arrived.
     fn advance(&mut self, now: Instant, ack: u32, pool: &mut Pool) {
+        self.count_as_busy(now, pool);
         let flight = self.flight().len();
         let fin_acked = self.finish == Finish::Sent && ack == self.snd_nxt;
         let acked = ack.wrapping_sub(self.snd_una);

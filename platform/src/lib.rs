@@ -2,7 +2,8 @@
 //!
 //! One facade file per concern; `linux.rs` and `macos.rs` beside it hold the same names with the same arguments and
 //! errors. A concern that one system lacks is absent there, not stubbed: macOS has no network namespaces, so nothing of
-//! `namespaces`, and no means to destroy another program's socket, so nothing of `sockets`. FFI lives in `sys`.
+//! `namespaces`, no means to destroy another program's socket, so nothing of `sockets`, and no rules that a socket could
+//! go round, so nothing of `uplink_tap`. FFI lives in `sys`.
 //!
 //! Messages of either system are read and written by pure functions over bytes, which every system tests.
 //!
@@ -45,4 +46,6 @@ pub mod sockets;
 pub mod suspend;
 mod sys;
 pub mod tun;
+#[cfg(target_os = "linux")]
+pub mod uplink_tap;
 pub mod users;

@@ -14,6 +14,8 @@ pub(crate) mod interface;
 pub(crate) mod interface_addresses;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
+#[cfg(target_os = "linux")]
+pub(crate) mod packet_socket;
 #[cfg(target_os = "macos")]
 pub(crate) mod process;
 pub(crate) mod resource;

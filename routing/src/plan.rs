@@ -47,7 +47,7 @@ pub use self::route::{Route, RouteKind, Setting};
 pub use self::rule::{Family, Mark, PortRange, Rule, RuleAction, Selector};
 pub use self::service::{SERVICE_LIMIT, Service, Services, services};
 pub use self::split::split;
-pub use self::wanted::{tun_mtu, uplink_mtu, wanted};
+pub use self::wanted::{native_ways, tun_mtu, uplink_devices, uplink_mtu, wanted};
 
 /// First preference of our rules, unless another program's rules stand ahead of it (see [`block_base`]).
 pub const FIRST_PREFERENCE: u32 = 5100;

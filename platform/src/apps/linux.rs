@@ -15,6 +15,7 @@ mod descriptors;
 mod diag;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
+mod packet_writers;
 mod process;
 mod processes;
 mod search;
@@ -26,6 +27,8 @@ pub use processes::Processes;
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
 const IPPROTO_ICMP: u16 = 1;
 const IPPROTO_ICMPV6: u16 = 58;
+/// Sends any protocol.
+const IPPROTO_RAW: u16 = 255;
 
 /// Finds the programs behind flows of one network namespace. Each thread has its own; they share [`Processes`].
 #[derive(Debug)]
@@ -143,7 +146,6 @@ impl AppFinder {
         local: IpAddr,
         remote: IpAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
-        const IPPROTO_RAW: u16 = 255; // sends any protocol
         let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
         sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
         sockets.retain(|row| row_matches(row, local, remote));

@@ -77,6 +77,19 @@ pub fn uplink_mtu(facts: &HostFacts) -> Option<u32> {
     uplinks(facts).map(|uplink| uplink.mtu).min()
 }
 
+/// The rules of a plan by which packets leave natively on purpose, whoever sent them: what stays out, and the services that
+/// answer natively. What leaves an uplink by none of these, and without our mark, went round the capture: sockets bound to
+/// a device and other programs' marks are let go too, but to be reported.
+#[must_use]
+pub fn native_ways(plan: &HostPlan) -> Vec<Rule> {
+    let on_purpose = |rule: &&Rule| {
+        matches!(rule.action, RuleAction::Goto(_))
+            && rule.selector.mark.is_none()
+            && rule.selector.output.is_none()
+    };
+    plan.rules.iter().filter(on_purpose).cloned().collect()
+}
+
 /// The MTU of the TUN in bytes: the one asked for, or the smaller one of the uplinks; never below what IPv6 needs.
 #[must_use]
 pub fn tun_mtu(facts: &HostFacts, options: &CaptureOptions) -> u32 {
@@ -299,7 +312,9 @@ fn uplinks(facts: &HostFacts) -> impl Iterator<Item = &Uplink> {
     facts.uplink_v4.iter().chain(&facts.uplink_v6)
 }
 
-fn uplink_devices(facts: &HostFacts) -> Vec<String> {
+/// Names of the devices that the uplinks are.
+#[must_use]
+pub fn uplink_devices(facts: &HostFacts) -> Vec<String> {
     let mut devices: Vec<String> = uplinks(facts).map(|uplink| uplink.device.clone()).collect();
     devices.sort();
     devices.dedup();

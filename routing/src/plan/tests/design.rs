@@ -1,6 +1,8 @@
 //! Each sentence of DESIGN.md section 3.1 as a test.
 
-use super::super::{BoundSockets, Fail, PlanError, SERVICE_LIMIT, Service, services, tun_mtu};
+use super::super::{
+    BoundSockets, Fail, PlanError, SERVICE_LIMIT, Service, native_ways, services, tun_mtu,
+};
 use super::*;
 
 /// Where a packet goes once the plan is applied.
@@ -79,6 +81,21 @@ fn our_own_marked_sockets_leave_by_the_rules_that_come_after_ours() {
             assert_eq!(outcome(&host(), &strict, &own), by_main());
         }
     }
+}
+
+#[test]
+fn what_leaves_on_purpose_is_neither_marked_nor_bound() {
+    let plan = wanted(&host(), &options()).unwrap();
+    let ways = native_ways(&plan);
+    let let_go = plan
+        .rules
+        .iter()
+        .filter(|rule| matches!(rule.action, RuleAction::Goto(_)));
+    let (reported, on_purpose): (Vec<_>, Vec<_>) =
+        let_go.partition(|rule| rule.selector.mark.is_some() || rule.selector.output.is_some());
+    assert!(!reported.is_empty());
+    assert_eq!(ways.iter().collect::<Vec<_>>(), on_purpose);
+    assert!(ways.iter().any(|rule| rule.selector.source_ports.is_some()));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn start_worker(
         stack: stack::config(MTU, tun.caps(), None)?,
         translation: translation(args, resolvers),
         bypass: Bypass::none(),
-        identify: Identify::start(finder, processes, senders)?,
+        identify: Identify::start(finder, processes, senders.map(Arc::new))?,
         strangers: Strangers::Refuse,
         probe: Arc::default(),
         linger: LAST_WORDS,

@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 #[cfg(capture)]
 pub mod exec;
+pub mod leaks;
 #[cfg(capture)]
 pub mod network_watch;
 #[cfg(capture)]

@@ -114,18 +114,19 @@ pub enum NameSource {
     Dns,
 }
 
-mod protocol_text {
+/// A protocol as records write it.
+pub(crate) mod protocol_text {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use tidegate_policy::Protocol;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         protocol: &Protocol,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(protocol)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Protocol, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -3,6 +3,7 @@
 //! The order of the start keeps the host working at every step: the worker serves the device before any rule leads there,
 //! the rules are journalled before they are made, and if the start probe does not cross the device all is undone.
 
+mod leak_meter;
 mod plan_keeper;
 mod way_out;
 
@@ -41,6 +42,7 @@ use crate::shared::{CaptureKind, CaptureStatus, EbpfStatus, Ending, Shared, Upli
 use crate::worker::{Handle, Identify, Message, Strangers, Worker, WorkerConfig};
 use crate::{network_watch, senders, signals, stack, terminal};
 
+use leak_meter::LeakMeter;
 use plan_keeper::PlanKeeper;
 
 pub use plan_keeper::{JOURNAL, recover};
@@ -69,6 +71,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let tun = create_device(&config.capture, &facts, keeper.options())?;
 
     let (senders, ebpf) = senders::usable(senders);
+    let senders = senders.map(Arc::new);
     let status = status(&config.capture, &facts, ebpf);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
@@ -81,7 +84,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         service_ports: keeper.datagram_ports()?,
         ..limits(&tun, &facts)?
     };
-    let identify = identify(&tun, senders)?;
+    let identify = identify(&tun, senders.clone())?;
     let (worker, handle) = start_worker(
         tun,
         limits,
@@ -91,6 +94,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         Arc::clone(&probe),
     )?;
 
+    let foreign_marks = config.capture.foreign_marks;
+    keeper.measure_with(LeakMeter::start(&shared, senders, foreign_marks)?);
     let installed = keeper.install().and_then(|()| prove(&probe, &facts));
     if let Err(error) = installed {
         let left = keeper.remove();
@@ -233,7 +238,7 @@ fn ephemeral_ports(facts: &HostFacts) -> Option<RangeInclusive<u16>> {
     Some(ports.first..=ports.last)
 }
 
-fn identify(tun: &Tun, senders: Option<Senders>) -> anyhow::Result<Identify> {
+fn identify(tun: &Tun, senders: Option<Arc<Senders>>) -> anyhow::Result<Identify> {
     let processes = Arc::new(Processes::default());
     let device = link::index(tun.name())?;
     if let Some(senders) = &senders {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tidegate_policy::Policy;
 
+use crate::leaks::Leaks;
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
 pub use capture::{CaptureKind, CaptureStatus, EbpfStatus, UplinkStatus};
@@ -27,6 +28,8 @@ pub struct Shared {
     pub flows: FlowLog,
     /// Figures.
     pub counters: Counters,
+    /// What goes past the capture.
+    pub leaks: Leaks,
     /// How packets reach us, and whether that is well.
     pub capture: ArcSwap<CaptureStatus>,
     /// When and why the gateway ends.
@@ -73,6 +76,7 @@ impl Shared {
             policy: ArcSwap::from_pointee(active),
             flows: FlowLog::new(limits),
             counters: Counters::default(),
+            leaks: Leaks::default(),
             capture: ArcSwap::from_pointee(capture),
             lifecycle: Lifecycle::default(),
             started,

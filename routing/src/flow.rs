@@ -38,6 +38,8 @@ pub enum State {
     Refused,
     /// Over: a record's last state. A [`Flow`] that has ended is dropped and never says so.
     Closed,
+    /// Seen on its way out past the capture, and never judged: the only state of such a record.
+    Uncaptured,
 }
 
 impl State {
@@ -51,6 +53,7 @@ impl State {
             Self::HalfClosed => "half-closed",
             Self::Refused => "refused",
             Self::Closed => "closed",
+            Self::Uncaptured => "uncaptured",
         }
     }
 }
@@ -216,7 +219,7 @@ impl Flow {
         self.action = match self.state {
             State::Judging | State::Dialing => Some(Action::Refuse(refusal)),
             State::Open | State::HalfClosed => Some(Action::Cut),
-            State::LookingUp | State::Refused | State::Closed => return,
+            State::LookingUp | State::Refused | State::Closed | State::Uncaptured => return,
         };
         self.state = State::Refused;
     }
@@ -227,7 +230,11 @@ impl Flow {
             State::Dialing | State::Open | State::HalfClosed => {
                 self.action = Some(Action::Judge);
             }
-            State::LookingUp | State::Judging | State::Refused | State::Closed => {}
+            State::LookingUp
+            | State::Judging
+            | State::Refused
+            | State::Closed
+            | State::Uncaptured => {}
         }
     }
 

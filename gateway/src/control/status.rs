@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_policy::Verdict;
 
+use crate::leaks::LeakRecord;
 use crate::record::Timestamp;
 use crate::shared::{CaptureStatus, CountersSnapshot, ReloadFailure, Shared};
 
@@ -24,6 +25,12 @@ pub struct Status {
     pub capture: CaptureStatus,
     /// What this capture does not see.
     pub not_seen: Vec<String>,
+    /// Who goes past it.
+    #[serde(default)]
+    pub leaks: Vec<LeakRecord>,
+    /// Where that is not measured, and why.
+    #[serde(default)]
+    pub unmeasured: Vec<String>,
     /// The policy in force.
     pub policy: PolicyStatus,
     /// Seconds until a trial undoes everything, unless it is confirmed.
@@ -75,6 +82,8 @@ impl Status {
             health: if good { Health::Good } else { Health::Degraded },
             not_seen: capture.blind_spots(),
             capture,
+            leaks: shared.leaks.records(),
+            unmeasured: shared.leaks.unmeasured(),
             policy: PolicyStatus {
                 generation: active.generation,
                 since: active.since,

@@ -127,6 +127,11 @@ impl LiveFlow {
         self.end(State::Refused, reason.into());
     }
 
+    /// The flow goes past the capture, by this way: nothing more will be known of it.
+    pub fn leave_uncaptured(&self, way: impl Into<Cow<'static, str>>) {
+        self.end(State::Uncaptured, way.into());
+    }
+
     fn end(&self, state: State, reason: Cow<'static, str>) {
         {
             let mut known = self.known();

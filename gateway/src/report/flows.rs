@@ -126,7 +126,10 @@ pub(super) fn verdict(verdict: Option<Verdict>) -> Cell {
 
 /// How far it has come, and why it ended.
 fn state(record: &FlowRecord) -> String {
-    let ended = matches!(record.state, State::Closed | State::Refused);
+    let ended = matches!(
+        record.state,
+        State::Closed | State::Refused | State::Uncaptured
+    );
     match &record.reason {
         Some(reason) if ended => format!("{}: {}", record.state, printable(reason)),
         Some(_) | None => record.state.to_string(),

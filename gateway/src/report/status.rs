@@ -11,6 +11,8 @@ use crate::record::Timestamp;
 use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, EbpfStatus, WorkerSnapshot};
 use crate::terminal::printable_lines;
 
+mod leaks;
+
 /// Columns before the text of each line.
 const INDENT: usize = 11;
 
@@ -25,6 +27,7 @@ fn text_at(status: &Status, now: Timestamp) -> String {
     page.section("running", [running(status, now)]);
     page.section("capture", capture(&status.capture));
     page.section("ahead", overtaken(&status.capture));
+    page.section("leaks", leaks::lines(status, now));
     page.section("policy", policy(&status.policy));
     page.section("flows", flows(status.flows_live, &status.counters));
     page.section("packets", packets(&status.counters));

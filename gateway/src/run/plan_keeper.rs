@@ -17,10 +17,11 @@ use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
     CaptureOptions, Change, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink,
-    diff, overtaken, present, tun_mtu, uplink_mtu, wanted,
+    diff, native_ways, overtaken, present, tun_mtu, uplink_devices, uplink_mtu, wanted,
 };
 
 use super::packet_size;
+use super::leak_meter::{LeakMeter, Targets};
 use crate::shared::Shared;
 use crate::worker::{Handle, Message};
 
@@ -44,6 +45,8 @@ pub(super) struct PlanKeeper {
     uplinks: [Option<Uplink>; 2],
     /// The uplink's MTU that device and workers were last told.
     mtu: Option<u32>,
+    /// Looks for what leaves past the plan.
+    meter: Option<LeakMeter>,
 }
 
 /// The TCP ports of services whose clients the policy judges.
@@ -70,7 +73,13 @@ impl PlanKeeper {
             overtaken: Vec::new(),
             uplinks: [None, None],
             mtu: None,
+            meter: None,
         })
+    }
+
+    /// Tells this meter where to look from now on: at the uplinks, once the plan stands.
+    pub(super) fn measure_with(&mut self, meter: LeakMeter) {
+        self.meter = Some(meter);
     }
 
     pub(super) fn options(&self) -> &CaptureOptions {
@@ -104,6 +113,12 @@ impl PlanKeeper {
         let known = std::mem::replace(&mut self.uplinks, uplinks);
         let wanted = wanted(facts, &self.options)?;
         let changes = diff(&present(facts), &wanted);
+        if let Some(meter) = &self.meter {
+            meter.look_at(Targets {
+                devices: uplink_devices(facts),
+                native: native_ways(&wanted),
+            });
+        }
         if changes.is_empty() {
             return Ok(Checked::Whole);
         }

@@ -115,9 +115,9 @@ impl CaptureKind {
             ],
             Self::Host => &[
                 "loopback",
-                "sockets bound to a physical device (SO_BINDTODEVICE)",
-                "packets with another program's mark, unless capture.strict_marks is set",
-                "AF_PACKET sockets",
+                "what sockets bound to a physical device send (SO_BINDTODEVICE): not judged, shown as leaks",
+                "packets with another program's mark, unless capture.strict_marks is set: likewise",
+                "AF_PACKET sockets: likewise, but for PACKET_QDISC_BYPASS and AF_XDP",
                 "other network namespaces, containers among them",
                 "UDP that arrives unasked",
                 "multicast, limited broadcast, DHCP and IPv6 link-local",

@@ -23,6 +23,9 @@ pub struct Counters {
     pub dial_failures: Reasons,
     /// Packets thrown away outside the stacks of the workers, by reason.
     pub packets_dropped: Reasons,
+    /// Flows that went past the capture, by way.
+    pub uncaptured: Reasons,
+    unexamined: AtomicU64,
     workers: Mutex<Vec<Arc<WorkerGauges>>>,
 }
 
@@ -69,6 +72,11 @@ impl Counters {
         .fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many packets went past the capture and were not looked at.
+    pub fn count_unexamined(&self, packets: u64) {
+        self.unexamined.fetch_add(packets, Ordering::Relaxed);
+    }
+
     /// Gauges for one more worker.
     pub fn add_worker(&self) -> Arc<WorkerGauges> {
         let gauges = Arc::new(WorkerGauges::default());
@@ -99,6 +107,8 @@ impl Counters {
             packets_dropped,
             unattributed: self.unattributed.snapshot(),
             dial_failures: self.dial_failures.snapshot(),
+            uncaptured: self.uncaptured.snapshot(),
+            packets_unexamined: self.unexamined.load(Ordering::Relaxed),
             workers,
         }
     }
@@ -163,6 +173,12 @@ pub struct CountersSnapshot {
     pub unattributed: BTreeMap<String, u64>,
     /// Upstream connections that failed, by kind.
     pub dial_failures: BTreeMap<String, u64>,
+    /// Flows that went past the capture, by way.
+    #[serde(default)]
+    pub uncaptured: BTreeMap<String, u64>,
+    /// Packets that went past the capture, too many to look at each.
+    #[serde(default)]
+    pub packets_unexamined: u64,
     /// The figures of each worker.
     pub workers: Vec<WorkerSnapshot>,
 }

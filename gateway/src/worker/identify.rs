@@ -59,10 +59,9 @@ impl Identify {
     pub fn start(
         finder: AppFinder,
         processes: Arc<Processes>,
-        senders: Option<Senders>,
+        senders: Option<Arc<Senders>>,
     ) -> io::Result<Self> {
         let (searches, inbox) = channel();
-        let senders = senders.map(Arc::new);
         let for_thread = senders.clone();
         thread::Builder::new()
             .name("look-up".to_owned())

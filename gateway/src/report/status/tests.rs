@@ -1,8 +1,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
-use tidegate_policy::Verdict;
+use tidegate_policy::{Protocol, Verdict};
 
 use super::*;
+use crate::leaks::{LeakRecord, Way};
+use crate::record::AppRecord;
 use crate::shared::{ReloadFailure, UplinkStatus};
 
 fn at(seconds: u64) -> Timestamp {
@@ -37,6 +39,8 @@ fn status(kind: CaptureKind) -> Status {
         health: Health::Good,
         not_seen: capture.blind_spots(),
         capture,
+        leaks: Vec::new(),
+        unmeasured: Vec::new(),
         policy: PolicyStatus {
             generation: 2,
             since: at(2_000),
@@ -78,9 +82,9 @@ fn a_gateway_that_is_well() {
                    thrown away: 7 (malformed 7)
         workers    0: 3 flows, 1 half-open, 2 in TIME-WAIT, 262 kB of buffers
         not seen   loopback
-                   sockets bound to a physical device (SO_BINDTODEVICE)
-                   packets with another program's mark, unless capture.strict_marks is set
-                   AF_PACKET sockets
+                   what sockets bound to a physical device send (SO_BINDTODEVICE): not judged, shown as leaks
+                   packets with another program's mark, unless capture.strict_marks is set: likewise
+                   AF_PACKET sockets: likewise, but for PACKET_QDISC_BYPASS and AF_XDP
                    other network namespaces, containers among them
                    UDP that arrives unasked
                    multicast, limited broadcast, DHCP and IPv6 link-local
@@ -123,4 +127,45 @@ fn a_gateway_that_is_not_says_what_and_what_next() {
                    path-named UNIX sockets let in with --socket
                    which program sent a datagram and closed its socket at once, as eBPF cannot be used: it takes root
         "#);
+}
+
+#[test]
+fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
+    let mut status = status(CaptureKind::Host);
+    let app = AppRecord {
+        path: "/usr/bin/sync".into(),
+        name: "sync".to_owned(),
+        pid: 815,
+        uid: 1000,
+        command_line: Vec::new(),
+        unit: None,
+        container: None,
+    };
+    let leak = |way, owner: Result<AppRecord, &str>| LeakRecord {
+        way,
+        device: "eth0".to_owned(),
+        unattributed: owner.as_ref().err().map(|&reason| reason.to_owned()),
+        app: owner.ok(),
+        flows: 2,
+        first: at(1_000),
+        last: at(8_000),
+        protocol: Protocol::Udp,
+        remote: ([192, 0, 2, 9], 53).into(),
+    };
+    status.leaks = vec![
+        leak(Way::ForeignMark(0xca6c), Err("no process holds the socket")),
+        leak(Way::BoundToDevice, Ok(app)),
+    ];
+    status.unmeasured = vec!["wlan0: no such device".to_owned()];
+    status.counters.uncaptured = [("bound to a device".to_owned(), 2)].into();
+    status.counters.packets_unexamined = 1_234;
+    let text = text_at(&status, at(9_000));
+    let (from, to) = (text.find("leaks").unwrap(), text.find("policy").unwrap());
+    insta::assert_snapshot!(&text[from..to], @r"
+        leaks      flows past the capture: 2 (bound to a device 2)
+                   sync (process 815, user 1000): 2 flows through eth0, bound to a device; the last udp to 192.0.2.9:53, 16 min 40 s ago
+                   unknown (no process holds the socket): 2 flows through eth0, mark 0xca6c (wg-quick); the last udp to 192.0.2.9:53, 16 min 40 s ago
+                   1,234 packets were not looked at
+                   not measured on wlan0: no such device
+        ");
 }

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tidegate_platform::apps::{AppFinder, Senders};
 use tidegate_platform::link;
 use tidegate_platform::uplink_tap::{Departure, UplinkTap};
-use tidegate_routing::plan::{MARK, Rule};
+use tidegate_routing::plan::{HostFacts, HostPlan, MARK, Rule, native_ways, uplink_devices};
 
 use crate::config::ForeignMarks;
 use crate::shared::Shared;
@@ -44,6 +44,26 @@ pub(super) struct Targets {
     pub(super) devices: Vec<String>,
     /// The rules by which packets leave natively on purpose.
     pub(super) native: Vec<Rule>,
+}
+
+impl Targets {
+    /// The uplinks of the host, and what leaves by none of these plans.
+    pub(super) fn of(facts: &HostFacts, plans: &[&HostPlan]) -> Self {
+        // Wherever they stand, they let the same packets out.
+        let same = |one: &Rule, other: &Rule| {
+            (one.family, &one.selector) == (other.family, &other.selector)
+        };
+        let mut native: Vec<Rule> = Vec::new();
+        for rule in plans.iter().flat_map(|plan| native_ways(plan)) {
+            if !native.iter().any(|known| same(known, &rule)) {
+                native.push(rule);
+            }
+        }
+        Self {
+            devices: uplink_devices(facts),
+            native,
+        }
+    }
 }
 
 /// Tells the meter where to look.

@@ -16,12 +16,12 @@ use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_policy::Policy;
 use tidegate_routing::plan::{
-    CaptureOptions, Change, Checked, Guard, GuardAction, GuardLimits, HostFacts, PortRange, Uplink,
-    diff, native_ways, overtaken, present, tun_mtu, uplink_devices, uplink_mtu, wanted,
+    CaptureOptions, Change, Checked, Guard, GuardAction, GuardLimits, HostFacts, HostPlan,
+    PortRange, Uplink, diff, overtaken, present, tun_mtu, uplink_mtu, wanted,
 };
 
-use super::packet_size;
 use super::leak_meter::{LeakMeter, Targets};
+use super::packet_size;
 use crate::shared::Shared;
 use crate::worker::{Handle, Message};
 
@@ -112,15 +112,15 @@ impl PlanKeeper {
         let uplinks = [facts.uplink_v4.clone(), facts.uplink_v6.clone()];
         let known = std::mem::replace(&mut self.uplinks, uplinks);
         let wanted = wanted(facts, &self.options)?;
-        let changes = diff(&present(facts), &wanted);
-        if let Some(meter) = &self.meter {
-            meter.look_at(Targets {
-                devices: uplink_devices(facts),
-                native: native_ways(&wanted),
-            });
-        }
+        let present = present(facts);
+        let changes = diff(&present, &wanted);
         if changes.is_empty() {
+            self.measure(facts, &[&wanted]);
             return Ok(Checked::Whole);
+        }
+        if !present.rules.is_empty() {
+            // Meanwhile some packets leave by the old rules, and some by the new ones.
+            self.measure(facts, &[&present, &wanted]);
         }
         let journal = self
             .journal
@@ -130,11 +130,19 @@ impl PlanKeeper {
             .iter()
             .all(|change| is_first_setting(change, journal));
         self.network.apply(&changes, journal)?;
+        self.measure(facts, &[&wanted]);
         Ok(if known == self.uplinks && !is_new {
             Checked::Restored
         } else {
             Checked::Followed
         })
+    }
+
+    /// Has the meter look for what leaves by none of these plans.
+    fn measure(&self, facts: &HostFacts, plans: &[&HostPlan]) {
+        if let Some(meter) = &self.meter {
+            meter.look_at(Targets::of(facts, plans));
+        }
     }
 
     /// The device and the workers take packets as large as the uplink does. Without one all stays as it is.

@@ -245,7 +245,11 @@ import socket
 sender = socket.socket(type=socket.SOCK_DGRAM)
 sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 sender.sendto(b'x', ('224.0.0.251', 5353))
-sender.sendto(b'x', ('192.168.77.255', 137))
+for _ in range(50):
+    # Most of these sockets are gone before anybody asks for them.
+    with socket.socket(type=socket.SOCK_DGRAM) as announcer:
+        announcer.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        announcer.sendto(b'x', ('192.168.77.255', 137))
 six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 six.sendto(b'x', ('ff02::fb', 5353, 0, socket.if_nametoindex('up0')))
 client = socket.socket(type=socket.SOCK_DGRAM)

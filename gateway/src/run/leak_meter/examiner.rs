@@ -127,8 +127,8 @@ impl Examiner {
         let way = match (mark, &socket, &owners) {
             (Some(mark), _, _) if mark != 0 => Way::ForeignMark(mark),
             (_, Some(socket), _) if socket.device == Some(tap.index()) => Way::BoundToDevice,
-            // The kernel sends these by its table of local addresses, ahead of all rules.
-            (_, Some(_), _) if self.places.of(remote.ip()) == Place::Broadcast => return None,
+            // The kernel sends these by its table of local addresses, ahead of all rules; their socket may be gone.
+            _ if self.is_broadcast(departure) => return None,
             (_, Some(_), _) | (_, _, Ok(_)) => Way::PastTheRules,
             (_, None, Err(_)) if self.places.of(local.ip()) == Place::Here => Way::NoSocket,
             (_, None, Err(_)) => Way::ForeignSource,
@@ -148,6 +148,12 @@ impl Examiner {
             },
             owners,
         })
+    }
+
+    /// A network's own broadcast, sent under an address of this host.
+    fn is_broadcast(&mut self, departure: &Departure) -> bool {
+        self.places.of(departure.remote.ip()) == Place::Broadcast
+            && self.places.of(departure.local.ip()) == Place::Here
     }
 
     fn owners(

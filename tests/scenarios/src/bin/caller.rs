@@ -1,4 +1,5 @@
-//! `caller tcp|udp ADDRESS PORT`: sends the name it was started under, and is gone a moment later.
+//! `caller tcp ADDRESS PORT`, `caller udp ADDRESS PORT [OWN_PORT]`: sends the name it was started under, and is gone a moment
+//! later.
 //!
 //! Tests run it under hundreds of names and ask the gateway who it was.
 
@@ -12,8 +13,10 @@ fn main() -> Result<()> {
     let own = std::env::current_exe()?;
     let name = own.file_name().context("an executable without a name")?;
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [protocol, address, port] = words.as_slice() else {
-        bail!("usage: caller tcp|udp ADDRESS PORT");
+    let (protocol, address, port, own_port) = match words.as_slice() {
+        [protocol, address, port] => (protocol, address, port, 0),
+        [protocol, address, port, own] => (protocol, address, port, own.parse()?),
+        _ => bail!("usage: caller tcp|udp ADDRESS PORT [OWN_PORT]"),
     };
     let remote = SocketAddr::new(address.parse()?, port.parse()?);
     match protocol.as_str() {
@@ -23,7 +26,7 @@ fn main() -> Result<()> {
                 SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            UdpSocket::bind((any, 0))?.send_to(name.as_bytes(), remote)?;
+            UdpSocket::bind((any, own_port))?.send_to(name.as_bytes(), remote)?;
         }
         other => bail!("`{other}` is neither tcp nor udp"),
     }

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use socket2::{Domain, Socket, Type};
@@ -103,20 +104,30 @@ impl Load {
 
     /// The command line of a client that loads these streams, and prints what each has received when the window begins
     /// and when it ends.
-    pub(crate) fn bulk(&self, streams: u32, direction: Direction, seconds: u32) -> String {
+    pub(crate) fn bulk(&self, streams: u32, direction: Direction, duration: Duration) -> String {
         let to = at(BULK_PORT);
-        self.line(&format!("bulk {to} {direction} {streams} {seconds}"))
+        self.line(&format!(
+            "bulk {to} {direction} {streams} {}",
+            duration.as_secs_f64()
+        ))
     }
 
     /// The command line of a client: prints connections, the seconds that they took, and those of the slowest.
-    pub(crate) fn connect(&self, closer: Closer, parallel: u32, seconds: u32) -> String {
+    pub(crate) fn connect(&self, closer: Closer, parallel: u32, duration: Duration) -> String {
         let to = address::SERVER_V4;
-        self.line(&format!("connect {to} {closer} {parallel} {seconds}"))
+        self.line(&format!(
+            "connect {to} {closer} {parallel} {}",
+            duration.as_secs_f64()
+        ))
     }
 
     /// The command line of a client: prints the median and the 99th percentile of answers' times, in microseconds.
-    pub(crate) fn ask(&self, protocol: Protocol, seconds: u32) -> String {
-        self.line(&format!("ask {} {protocol} {seconds}", at(ECHO_PORT)))
+    pub(crate) fn ask(&self, protocol: Protocol, duration: Duration) -> String {
+        self.line(&format!(
+            "ask {} {protocol} {}",
+            at(ECHO_PORT),
+            duration.as_secs_f64()
+        ))
     }
 
     /// The command line of a client that prints `ready` once it holds `flows` that have each moved `bytes` both ways.
@@ -140,6 +151,12 @@ fn next<T: std::str::FromStr>(arguments: &mut impl Iterator<Item = String>) -> R
         Ok(value) => Ok(value),
         Err(_) => bail!("`{text}` is not what was expected"),
     }
+}
+
+/// The next argument, in seconds.
+fn next_duration(arguments: &mut impl Iterator<Item = String>) -> Result<Duration> {
+    let seconds: f64 = next(arguments)?;
+    Duration::try_from_secs_f64(seconds).with_context(|| format!("`{seconds}` are no seconds"))
 }
 
 fn listen(port: u16) -> Result<TcpListener> {

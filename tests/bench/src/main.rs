@@ -100,7 +100,7 @@ fn measure(
         return;
     }
     let sample = match contender {
-        Ok(running) => cell.measure(running, options.seconds),
+        Ok(running) => cell.measure(running, options.duration),
         Err(error) => return report.fail(way, cell, reason(error)),
     };
     match sample {

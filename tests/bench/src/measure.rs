@@ -10,6 +10,7 @@ mod wake_ups;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -191,16 +192,19 @@ impl Cell {
         }
     }
 
-    /// One figure for each column of the group.
-    pub(crate) fn measure(self, contender: &mut Contender, seconds: u32) -> Result<Vec<f64>> {
+    /// One figure for each column of the group. Throughput takes this long, the rest a second at most.
+    pub(crate) fn measure(self, contender: &mut Contender, long: Duration) -> Result<Vec<f64>> {
+        let short = long.min(Duration::from_secs(1));
         match self {
             Self::Throughput { streams, direction } => {
-                throughput::measure(contender, streams, direction, seconds)
+                throughput::measure(contender, streams, direction, long)
             }
             Self::Connections { parallel, closer } => {
-                connections::measure(contender, parallel, closer)
+                connections::measure(contender, parallel, closer, short)
             }
-            Self::Latency { protocol, beside } => latency::measure(contender, protocol, beside),
+            Self::Latency { protocol, beside } => {
+                latency::measure(contender, protocol, beside, short)
+            }
             Self::Memory { flows, moved } => memory::measure(contender, flows, moved),
             Self::WakeUps => wake_ups::measure(contender),
         }

@@ -1,6 +1,7 @@
 //! What the user may choose.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -9,8 +10,8 @@ use crate::measure::Group;
 /// How long and how often to measure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Seconds of each measurement of throughput.
-    pub(crate) seconds: u32,
+    /// How long throughput is measured; the rest for a second at most.
+    pub(crate) duration: Duration,
     /// How often everything is measured.
     pub(crate) rounds: u32,
     /// Numbers of parallel streams.
@@ -41,7 +42,7 @@ const USAGE: &str = "options: --seconds N, --rounds N, --streams N,N.., --conten
 impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
-            seconds: 2,
+            duration: Duration::from_secs(2),
             rounds: 5,
             streams: vec![1, 8],
             contenders: Vec::new(),
@@ -60,7 +61,7 @@ impl Options {
                 .with_context(|| format!("{option} needs a value; {USAGE}"))?;
             let several = || value.split(',');
             match option.as_str() {
-                "--seconds" => options.seconds = positive(&value)?,
+                "--seconds" => options.duration = seconds(&value)?,
                 "--rounds" => options.rounds = positive(&value)?,
                 "--streams" => options.streams = several().map(positive).collect::<Result<_>>()?,
                 "--contenders" => options.contenders = several().map(str::to_owned).collect(),
@@ -74,6 +75,15 @@ impl Options {
     }
 }
 
+/// Also parts of a second.
+fn seconds(text: &str) -> Result<Duration> {
+    let seconds = text.parse().ok().map(Duration::try_from_secs_f64);
+    match seconds {
+        Some(Ok(duration)) if !duration.is_zero() => Ok(duration),
+        _ => bail!("`{text}` is no number of seconds; {USAGE}"),
+    }
+}
+
 fn positive(text: &str) -> Result<u32> {
     match text.parse() {
         Ok(number @ 1..) => Ok(number),
@@ -83,6 +93,8 @@ fn positive(text: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Extent, Group, Options};
 
     fn parse(words: &str) -> anyhow::Result<Options> {
@@ -92,14 +104,14 @@ mod tests {
     #[test]
     fn every_option_is_taken() {
         let options = parse(
-            "--seconds 1 --full --rounds 2 --streams 1,64 --contenders link,exec \
+            "--seconds 0.5 --full --rounds 2 --streams 1,64 --contenders link,exec \
              --only latency,wake-ups --json out --from in",
         )
         .expect("good options");
         assert_eq!(
             options,
             Options {
-                seconds: 1,
+                duration: Duration::from_millis(500),
                 rounds: 2,
                 streams: vec![1, 64],
                 contenders: vec!["link".into(), "exec".into()],
@@ -116,6 +128,8 @@ mod tests {
         for words in [
             "--seconds",
             "--seconds 0",
+            "--seconds -1",
+            "--seconds inf",
             "--rounds many",
             "--streams 1,",
             "--only speed",

@@ -29,10 +29,10 @@ fn first(row: &Value, key: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_bare_link_carries_one_stream_and_many_each_way_and_shares_evenly() -> Result<()> {
-    let rows = rows("--contenders link --only throughput --streams 1,512 --seconds 1 --rounds 1")?;
+fn a_bare_link_carries_many_streams_each_way_and_shares_evenly() -> Result<()> {
+    let rows = rows("--contenders link --only throughput --streams 512 --seconds 0.3 --rounds 1")?;
     let cells: Vec<_> = rows.iter().map(|row| row["cell"].as_str()).collect();
-    let wanted = ["1 up", "1 down", "1 both", "512 up", "512 down", "512 both"];
+    let wanted = ["512 up", "512 down", "512 both"];
     assert_eq!(cells, wanted.map(Some));
     for row in &rows {
         // A busy machine shares less evenly; half of the streams, or a direction, without its share would be 0.5.
@@ -47,7 +47,7 @@ fn a_bare_link_carries_one_stream_and_many_each_way_and_shares_evenly() -> Resul
 
 #[test]
 fn a_bare_link_connects_and_answers_in_every_way() -> Result<()> {
-    let rows = rows("--contenders link --only connections,latency --rounds 1")?;
+    let rows = rows("--contenders link --only connections,latency --seconds 0.1 --rounds 1")?;
     ensure!(rows.len() == 7 + 4, "{rows:?}");
     for row in &rows {
         ensure!(row["failed"].is_null(), "{row}");

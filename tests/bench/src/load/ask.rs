@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{exchange, next};
+use super::{exchange, next, next_duration};
 
 /// What is asked and answered, in bytes.
 const QUESTION: usize = 64;
@@ -51,7 +51,7 @@ impl FromStr for Protocol {
 pub(super) fn ask(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let to: SocketAddr = next(&mut arguments)?;
     let protocol: Protocol = next(&mut arguments)?;
-    let duration = Duration::from_secs(next(&mut arguments)?);
+    let duration = next_duration(&mut arguments)?;
     let mut times = match protocol {
         Protocol::Tcp => {
             let mut stream = TcpStream::connect(to).context("cannot connect")?;

@@ -16,10 +16,11 @@ use socket2::SockRef;
 
 use super::control::Arrived;
 use super::pump::{Count, Job, Pump};
-use super::{OPENERS, in_parallel, next};
+use super::{OPENERS, in_parallel, next, next_duration};
 use crate::measure::Direction;
 
-/// From the load's start until the window's: windows open, and rings find their size.
+/// From the load's start until the window's: windows open, and rings find their size. A shorter window waits for its
+/// own length only.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Longest wait of the client's loop, which has a clock to look at.
 const TICK: Duration = Duration::from_millis(5);
@@ -32,7 +33,7 @@ pub(super) fn bulk(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let to: SocketAddr = next(&mut arguments)?;
     let direction: Direction = next(&mut arguments)?;
     let streams: u32 = next(&mut arguments)?;
-    let seconds = Duration::from_secs(next(&mut arguments)?);
+    let duration = next_duration(&mut arguments)?;
     let connected = in_parallel(OPENERS, move |opener| {
         let share = streams / OPENERS + u32::from(opener < streams % OPENERS);
         (0..share)
@@ -53,16 +54,17 @@ pub(super) fn bulk(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         stream.set_nonblocking(true)?;
         counts.push(pump.add(mio::net::TcpStream::from_std(stream), own)?);
     }
-    let begin = Instant::now() + WARM_UP;
-    carry_until(&mut pump, begin)?;
+    carry_for(&mut pump, WARM_UP.min(duration))?;
     print("begin", &counts);
-    carry_until(&mut pump, begin + seconds)?;
+    carry_for(&mut pump, duration)?;
     print("end", &counts);
     Ok(())
 }
 
-fn carry_until(pump: &mut Pump, end: Instant) -> Result<()> {
-    while Instant::now() < end {
+/// A turn of many streams may take longer than that.
+fn carry_for(pump: &mut Pump, duration: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < duration {
         let (_, broken) = pump.turn(Some(TICK))?;
         if let Some(error) = broken.into_iter().next() {
             return Err(error).context("a stream broke");

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
-use super::{CLOSE_PORT, END_PORTS, in_parallel, next};
+use super::{CLOSE_PORT, END_PORTS, in_parallel, next, next_duration};
 
 /// The port of a client that has only this one.
 const OWN_PORT: u16 = 5_400;
@@ -30,16 +30,17 @@ pub(crate) enum Closer {
     ServerOfOnePort,
 }
 
-const NAMES: [(&str, Closer); 3] = [
-    ("server", Closer::Server),
-    ("client", Closer::Client),
-    ("one-port", Closer::ServerOfOnePort),
-];
+impl Closer {
+    pub(crate) const ALL: [Self; 3] = [Self::Server, Self::Client, Self::ServerOfOnePort];
+}
 
 impl fmt::Display for Closer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = NAMES.into_iter().find(|(_, closer)| closer == self);
-        f.write_str(known.map_or("", |(name, _)| name))
+        f.write_str(match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::ServerOfOnePort => "one-port",
+        })
     }
 }
 
@@ -47,9 +48,10 @@ impl FromStr for Closer {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = NAMES.into_iter().find(|(known, _)| *known == name);
-        let known = known.ok_or_else(|| anyhow!("nobody closes who is called {name}"))?;
-        Ok(known.1)
+        let known = Self::ALL
+            .into_iter()
+            .find(|known| known.to_string() == name);
+        known.with_context(|| format!("nobody closes who is called {name}"))
     }
 }
 
@@ -59,7 +61,7 @@ pub(super) fn connect(mut arguments: impl Iterator<Item = String>) -> Result<()>
     let to: Ipv4Addr = next(&mut arguments)?;
     let closer: Closer = next(&mut arguments)?;
     let parallel: u32 = next(&mut arguments)?;
-    let duration = Duration::from_secs(next(&mut arguments)?);
+    let duration = next_duration(&mut arguments)?;
     let begin = Instant::now();
     let made = in_parallel(parallel, move |_| {
         let (mut made, mut slowest) = (0_u32, Duration::ZERO);

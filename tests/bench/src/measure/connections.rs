@@ -2,6 +2,8 @@
 //!
 //! One that waits for a lost packet takes a second.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{Against, Better, Cell, Column};
@@ -10,7 +12,6 @@ use crate::load::Closer;
 
 /// Connections that are made at a time.
 const PARALLEL: [u32; 3] = [1, 16, 256];
-const SECONDS: u32 = 1;
 
 pub(super) const COLUMNS: &[Column] = &[
     Column {
@@ -48,8 +49,9 @@ pub(super) fn measure(
     contender: &mut Contender,
     parallel: u32,
     closer: Closer,
+    duration: Duration,
 ) -> Result<Vec<f64>> {
-    let line = contender.load().connect(closer, parallel, SECONDS);
+    let line = contender.load().connect(closer, parallel, duration);
     let before = contender.gateway().cpu_seconds()?;
     let [made, seconds, slowest] = contender.figures(&line)?;
     let spent = contender.gateway().cpu_seconds()? - before;

@@ -1,6 +1,8 @@
 //! How long an answer takes: one small question at a time, alone on processors that are awake, or beside a stream
 //! that takes all it can.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::throughput::end_streams;
@@ -8,9 +10,8 @@ use super::{Against, Beside, Better, Cell, Column, Direction};
 use crate::contender::Contender;
 use crate::load::Protocol;
 
-const SECONDS: u32 = 1;
 /// Longer than the questions: the stream is ended before.
-const STREAM_SECONDS: u32 = 60;
+const STREAM: Duration = Duration::from_secs(60);
 
 pub(super) const COLUMNS: &[Column] = &[
     Column {
@@ -40,15 +41,16 @@ pub(super) fn measure(
     contender: &mut Contender,
     protocol: Protocol,
     beside: Beside,
+    duration: Duration,
 ) -> Result<Vec<f64>> {
-    let questions = contender.load().ask(protocol, SECONDS);
+    let questions = contender.load().ask(protocol, duration);
     match beside {
         Beside::Nothing => {
             let _awake = contender.load().keep_awake()?;
             Ok(contender.figures::<2>(&questions)?.to_vec())
         }
         Beside::Stream => {
-            let stream = contender.load().bulk(1, Direction::Down, STREAM_SECONDS);
+            let stream = contender.load().bulk(1, Direction::Down, STREAM);
             contender.start_beside(&stream, "begin")?;
             let figures = contender.figures::<2>(&questions);
             contender.end_beside()?;

@@ -56,9 +56,9 @@ pub(super) fn measure(
     contender: &mut Contender,
     streams: u32,
     direction: Direction,
-    seconds: u32,
+    duration: Duration,
 ) -> Result<Vec<f64>> {
-    let sample = sample(contender, streams, direction, seconds);
+    let sample = sample(contender, streams, direction, duration);
     end_streams(contender)?;
     sample
 }
@@ -74,9 +74,9 @@ fn sample(
     contender: &mut Contender,
     streams: u32,
     direction: Direction,
-    seconds: u32,
+    duration: Duration,
 ) -> Result<Vec<f64>> {
-    let line = contender.load().bulk(streams, direction, seconds);
+    let line = contender.load().bulk(streams, direction, duration);
     let mut moments = Vec::new();
     contender.watch(&line, |gateway, load, printed| {
         let mut words = printed.split_whitespace();

@@ -11,15 +11,15 @@ const GATEWAY: &str = "TIDEGATE";
 /// Names the commit that it was built of.
 const COMMIT: &str = "TIDEGATE_COMMIT";
 
-/// What is not known is left out.
-pub(crate) fn about(ways: &[Way], options: &str) -> BTreeMap<String, String> {
+/// What is not known is left out, and where the report went.
+pub(crate) fn about(ways: &[Way], options: &[String]) -> BTreeMap<String, String> {
     let mut about = BTreeMap::new();
     let mut know = |key: &str, value: Option<String>| {
         if let Some(value) = value.map(|value| value.trim().to_owned()) {
             about.insert(key.to_owned(), value);
         }
     };
-    know("options", Some(options.to_owned()));
+    know("options", Some(without_files(options)));
     know("date", said("date", &["--utc", "+%Y-%m-%d %H:%M"]));
     know(
         "kernel",
@@ -31,6 +31,18 @@ pub(crate) fn about(ways: &[Way], options: &str) -> BTreeMap<String, String> {
         know(program.name, Some(program.version()));
     }
     about
+}
+
+fn without_files(options: &[String]) -> String {
+    let mut words = Vec::new();
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match option.as_str() {
+            "--json" => drop(options.next()),
+            word => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 fn gateway() -> Option<String> {
@@ -58,4 +70,16 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_files;
+
+    #[test]
+    fn a_run_does_not_say_into_which_files_it_went() {
+        let options = "--rounds 2 --json here --full".split(' ');
+        let options: Vec<_> = options.map(str::to_owned).collect();
+        assert_eq!(without_files(&options), "--rounds 2 --full");
+    }
 }

@@ -20,47 +20,78 @@ mod report;
 mod session;
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
 use contender::{Contender, Way};
 use measure::Cell;
-use options::Options;
-use report::Report;
+use options::{Judgement, Options};
+use report::{Report, Verdict};
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
     if let Some(part) = load::play(&program, &mut arguments) {
-        return part;
+        return part.map(|()| ExitCode::SUCCESS);
     }
     let arguments: Vec<_> = arguments.collect();
     let options = Options::parse(arguments.iter().cloned())?;
-    let report = match &options.from {
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            let json = serde_json::from_str(&text);
-            json.map_err(anyhow::Error::from)
-                .and_then(|json| Report::from_json(&json))
-                .with_context(|| format!("{} is not a run's JSON", path.display()))?
-        }
-        None => run(&options, &arguments.join(" "))?,
+    let report = if options.from.is_empty() {
+        run(&options, &arguments)?
+    } else {
+        read(&options.from)?
     };
     print!("{}", report.table());
     if let Some(path) = &options.json {
-        fs::write(path, report.json().to_string())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, &report.json().to_string())?;
     }
     let failures = report.own_failures();
     ensure!(
         failures == 0,
         "{failures} cells failed where no peer is to blame"
     );
-    Ok(())
+    match options.judgement {
+        Judgement::None => Ok(ExitCode::SUCCESS),
+        Judgement::Floors => check(&report),
+    }
 }
 
-fn run(options: &Options, words: &str) -> Result<Report> {
+/// Fails where a floor is missed, and names each.
+fn check(report: &Report) -> Result<ExitCode> {
+    let Verdict { judged, missed } = report.verdict();
+    ensure!(judged > 0, "nothing was measured that has a floor");
+    for line in &missed {
+        eprintln!("{line}");
+    }
+    if missed.is_empty() {
+        eprintln!("all {judged} floors are met");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("{} of {judged} floors are missed", missed.len());
+    Ok(ExitCode::FAILURE)
+}
+
+/// Several runs count as one with the rounds of all.
+fn read(paths: &[PathBuf]) -> Result<Report> {
+    let mut report = Report::default();
+    for path in paths {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let json = serde_json::from_str(&text);
+        json.map_err(anyhow::Error::from)
+            .and_then(|json| report.add_json(&json))
+            .with_context(|| format!("{} is not a run's JSON", path.display()))?;
+    }
+    Ok(report)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn run(options: &Options, words: &[String]) -> Result<Report> {
     let ways = Way::chosen(&options.contenders)?;
     let mut report = Report {
         about: about::about(&ways, words),

@@ -18,7 +18,7 @@ use crate::contender::Contender;
 use crate::load::{Closer, Protocol};
 use crate::options::Options;
 
-/// Measurements with the same columns.
+/// Measurements with the same columns, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
     Throughput,
@@ -182,6 +182,26 @@ impl Group {
 }
 
 impl Cell {
+    /// The one that is displayed so. Only the numbers are read; the rest is compared with what each cell displays.
+    pub(crate) fn named(group: Group, label: &str) -> Result<Self> {
+        let numbers = label.split(|letter: char| !letter.is_ascii_digit());
+        let numbers: Vec<u32> = numbers.filter_map(|number| number.parse().ok()).collect();
+        let cells = match (group, numbers.as_slice()) {
+            (Group::Throughput, &[streams]) => Direction::ALL
+                .map(|direction| Self::Throughput { streams, direction })
+                .to_vec(),
+            (Group::Connections, &[parallel]) => Closer::ALL
+                .map(|closer| Self::Connections { parallel, closer })
+                .to_vec(),
+            (Group::Latency, _) => latency::cells(),
+            (Group::Memory, &[flows, moved]) => vec![Self::Memory { flows, moved }],
+            (Group::WakeUps, _) => vec![Self::WakeUps],
+            _ => Vec::new(),
+        };
+        let named = cells.into_iter().find(|cell| cell.to_string() == label);
+        named.with_context(|| format!("there is no cell `{label}` of {}", group.name()))
+    }
+
     pub(crate) fn group(self) -> Group {
         match self {
             Self::Throughput { .. } => Group::Throughput,
@@ -228,6 +248,33 @@ impl fmt::Display for Cell {
             },
             Self::Memory { flows, moved } => write!(f, "{flows} idle, {moved} B"),
             Self::WakeUps => f.write_str("20 s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Group};
+    use crate::options::Options;
+
+    #[test]
+    fn every_cell_is_found_by_what_it_displays() {
+        let options = "--full --streams 1,512".split(' ').map(str::to_owned);
+        let options = Options::parse(options).expect("good options");
+        for cell in Group::ALL
+            .into_iter()
+            .flat_map(|group| group.cells(&options))
+        {
+            let named = Cell::named(cell.group(), &cell.to_string());
+            assert_eq!(named.expect("its own name"), cell);
+        }
+        for (group, label) in [
+            (Group::Throughput, "8 sideways"),
+            (Group::Throughput, "up"),
+            (Group::Connections, "8 up"),
+            (Group::Memory, "1000 idle"),
+        ] {
+            assert!(Cell::named(group, label).is_err(), "{label}");
         }
     }
 }

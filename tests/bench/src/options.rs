@@ -23,8 +23,18 @@ pub(crate) struct Options {
     pub(crate) extent: Extent,
     /// Where all samples are written to.
     pub(crate) json: Option<PathBuf>,
-    /// Where they are read from, in place of measuring.
-    pub(crate) from: Option<PathBuf>,
+    /// Where samples are read from, in place of measuring; nowhere to measure.
+    pub(crate) from: Vec<PathBuf>,
+    pub(crate) judgement: Judgement,
+}
+
+/// What comes of a ratio that is too low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It is shown.
+    None,
+    /// The run fails.
+    Floors,
 }
 
 /// How much is measured.
@@ -36,8 +46,8 @@ pub(crate) enum Extent {
 }
 
 const USAGE: &str = "options: --seconds N, --rounds N, --streams N,N.., --contenders NAME,NAME.., \
-     --only MEASUREMENT,MEASUREMENT.., --full, --json FILE, \
-     --from FILE";
+     --only MEASUREMENT,MEASUREMENT.., --full, --check, --json FILE, \
+     --from FILE,FILE..";
 
 impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
@@ -49,29 +59,34 @@ impl Options {
             groups: Group::ALL.to_vec(),
             extent: Extent::Usual,
             json: None,
-            from: None,
+            from: Vec::new(),
+            judgement: Judgement::None,
         };
         while let Some(option) = arguments.next() {
-            if option == "--full" {
-                options.extent = Extent::Full;
-                continue;
-            }
-            let value = arguments
-                .next()
-                .with_context(|| format!("{option} needs a value; {USAGE}"))?;
-            let several = || value.split(',');
             match option.as_str() {
-                "--seconds" => options.duration = seconds(&value)?,
-                "--rounds" => options.rounds = positive(&value)?,
-                "--streams" => options.streams = several().map(positive).collect::<Result<_>>()?,
-                "--contenders" => options.contenders = several().map(str::to_owned).collect(),
-                "--only" => options.groups = several().map(Group::named).collect::<Result<_>>()?,
-                "--from" => options.from = Some(value.into()),
-                "--json" => options.json = Some(value.into()),
-                unknown => bail!("there is no option {unknown}; {USAGE}"),
+                "--full" => options.extent = Extent::Full,
+                "--check" => options.judgement = Judgement::Floors,
+                _ => options.take(&option, arguments.next())?,
             }
         }
         Ok(options)
+    }
+
+    /// One with a value.
+    fn take(&mut self, option: &str, value: Option<String>) -> Result<()> {
+        let value = value.with_context(|| format!("{option} needs a value; {USAGE}"))?;
+        let several = || value.split(',');
+        match option {
+            "--seconds" => self.duration = seconds(&value)?,
+            "--rounds" => self.rounds = positive(&value)?,
+            "--streams" => self.streams = several().map(positive).collect::<Result<_>>()?,
+            "--contenders" => self.contenders = several().map(str::to_owned).collect(),
+            "--only" => self.groups = several().map(Group::named).collect::<Result<_>>()?,
+            "--from" => self.from = several().map(PathBuf::from).collect(),
+            "--json" => self.json = Some(value.into()),
+            unknown => bail!("there is no option {unknown}; {USAGE}"),
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +110,7 @@ fn positive(text: &str) -> Result<u32> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Extent, Group, Options};
+    use super::{Extent, Group, Judgement, Options};
 
     fn parse(words: &str) -> anyhow::Result<Options> {
         Options::parse(words.split_whitespace().map(str::to_owned))
@@ -105,7 +120,7 @@ mod tests {
     fn every_option_is_taken() {
         let options = parse(
             "--seconds 0.5 --full --rounds 2 --streams 1,64 --contenders link,exec \
-             --only latency,wake-ups --json out --from in",
+             --only latency,wake-ups --json out --from in,more --check",
         )
         .expect("good options");
         assert_eq!(
@@ -118,7 +133,8 @@ mod tests {
                 groups: vec![Group::Latency, Group::WakeUps],
                 extent: Extent::Full,
                 json: Some("out".into()),
-                from: Some("in".into()),
+                from: vec!["in".into(), "more".into()],
+                judgement: Judgement::Floors,
             }
         );
     }

@@ -1,5 +1,6 @@
 //! What the samples say: medians, and ratios to the bare link and to the best peer of the same run.
 
+mod floors;
 mod json;
 mod text;
 
@@ -7,6 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::contender::{Kind, Way};
 use crate::measure::{Against, Better, Cell, Group};
+
+pub(crate) use floors::Verdict;
 
 /// All samples of a run, cell by cell, in the order in which they were first measured.
 #[derive(Debug, Default, PartialEq)]
@@ -19,8 +22,7 @@ pub(crate) struct Report {
 /// A cell, and how each contender did.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Measured {
-    pub(crate) group: Group,
-    pub(crate) cell: String,
+    pub(crate) cell: Cell,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -77,7 +79,7 @@ impl Report {
                 |(contender, why, _)| *contender == entry.contender && why == reason,
                 || (&entry.contender, reason, Vec::new()),
             );
-            cells.push(format!("{} {}", measured.group.name(), measured.cell));
+            cells.push(format!("{} {}", measured.group().name(), measured.cell));
         }
         let lines = failures.into_iter().map(|(contender, reason, cells)| {
             format!("{contender} failed ({}): {reason}", cells.join(", "))
@@ -93,13 +95,11 @@ impl Report {
     }
 
     fn entry(&mut self, way: Way, cell: Cell) -> &mut Entry {
-        let (group, label) = (cell.group(), cell.to_string());
         let measured = find_or_push(
             &mut self.cells,
-            |measured| measured.group == group && measured.cell == label,
+            |measured| measured.cell == cell,
             || Measured {
-                group,
-                cell: label.clone(),
+                cell,
                 entries: Vec::new(),
             },
         );
@@ -129,21 +129,27 @@ fn find_or_push<T>(
 }
 
 impl Measured {
+    pub(crate) fn group(&self) -> Group {
+        self.cell.group()
+    }
+
     /// A contender's figure beside the others'.
     pub(crate) fn ratios(&self, entry: &Entry, column: usize) -> Ratios {
-        let against = self.group.columns()[column].against;
+        let against = self.group().columns()[column].against;
         let value = entry.median(column);
         let link = value.zip(self.link(column));
         let link = link.filter(|_| entry.kind != Kind::Bound && against != Against::Peer);
-        let peer = value.zip(self.best_peer(column));
-        let peer = peer.filter(|_| entry.kind == Kind::Own);
+        let peer = self.best_peer(column).and_then(|peer| peer.median(column));
+        let peer = value.zip(peer).filter(|_| entry.kind == Kind::Own);
         Ratios {
             link: link.map(|(value, link)| value / link),
             peer: match against {
                 Against::LinkAndPeer | Against::Peer => peer.map(|(value, peer)| value / peer),
                 Against::AddedByPeer => link
                     .zip(peer)
-                    .map(|((_, link), (value, peer))| (value - link) / (peer - link)),
+                    .map(|((_, link), (value, peer))| added(value, link) / added(peer, link))
+                    // Neither adds anything.
+                    .map(|ratio| if ratio.is_nan() { 0.0 } else { ratio }),
             },
         }
     }
@@ -153,14 +159,21 @@ impl Measured {
         link?.median(column)
     }
 
-    fn best_peer(&self, column: usize) -> Option<f64> {
+    pub(crate) fn best_peer(&self, column: usize) -> Option<&Entry> {
         let peers = self.entries.iter().filter(|entry| entry.kind == Kind::Peer);
-        let medians = peers.filter_map(|peer| peer.median(column));
-        match self.group.columns()[column].better {
-            Better::More => medians.max_by(f64::total_cmp),
-            Better::Less => medians.min_by(f64::total_cmp),
-        }
+        let medians = peers.filter_map(|peer| Some((peer, peer.median(column)?)));
+        let order = |(_, one): &(&Entry, f64), (_, other): &(&Entry, f64)| one.total_cmp(other);
+        let best = match self.group().columns()[column].better {
+            Better::More => medians.max_by(order),
+            Better::Less => medians.min_by(order),
+        };
+        best.map(|(peer, _)| peer)
     }
+}
+
+/// What noise takes away is nothing added.
+fn added(value: f64, link: f64) -> f64 {
+    (value - link).max(0.0)
 }
 
 impl Entry {
@@ -260,6 +273,25 @@ pub(crate) mod tests {
             ],
         );
         assert_eq!(ratios(&report, "host", 0), (Some(1.25), Some(0.5)));
+    }
+
+    #[test]
+    fn a_peer_that_seems_to_add_nothing_is_not_beaten_by_noise() {
+        let cell = Cell::Latency {
+            protocol: Protocol::Udp,
+            beside: Beside::Stream,
+        };
+        let figures = |host| {
+            [
+                ("link", vec![20.0; 2]),
+                ("host", host),
+                ("pasta", vec![19.0; 2]),
+            ]
+        };
+        let slower = reported(cell, &figures(vec![25.0; 2]));
+        assert_eq!(ratios(&slower, "host", 0).1, Some(f64::INFINITY));
+        let quick = reported(cell, &figures(vec![20.0; 2]));
+        assert_eq!(ratios(&quick, "host", 0).1, Some(0.0));
     }
 
     #[test]

@@ -1,20 +1,28 @@
-//! The benchmark itself, in a run that is too short to say anything of speed. Needs root.
+//! The benchmark itself: runs that are too short to say anything of speed, which need root, and what it makes of runs.
 
-use std::process::Command;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+fn bench(options: &str) -> Result<Output> {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"));
+    Ok(bench.args(options.split_whitespace()).output()?)
+}
+
+/// A file of this test's own.
+fn file(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("tidegate-bench-{}-{name}", std::process::id()))
+}
 
 /// Runs the benchmark and gives its rows.
 fn rows(options: &str) -> Result<Vec<Value>> {
-    let file = std::env::temp_dir().join(format!("tidegate-bench-{}.json", std::process::id()));
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
-        .args(options.split_whitespace())
-        .arg("--json")
-        .arg(&file)
-        .output()?;
-    let text = std::fs::read_to_string(&file);
-    drop(std::fs::remove_file(&file));
+    let file = file("run.json");
+    let output = bench(&format!("{options} --json {}", file.display()))?;
+    let text = fs::read_to_string(&file);
+    drop(fs::remove_file(&file));
     ensure!(
         output.status.success(),
         "{}",
@@ -60,6 +68,49 @@ fn a_bare_link_connects_and_answers_in_every_way() -> Result<()> {
             // A SYN that is dropped comes again after a second.
             ensure!(first(row, "slowest_ms") < Some(900.0), "{row}");
         }
+    }
+    Ok(())
+}
+
+/// A run in which Tidegate carried as much.
+fn run_of(gbit_per_s: f64) -> Result<PathBuf> {
+    let row = |contender: &str, gbit_per_s: f64, cpu: f64| {
+        json!({
+            "measurement": "throughput",
+            "cell": "8 down",
+            "contender": contender,
+            "gbit_per_s": [gbit_per_s],
+            "gateway_cpu_s_per_gb": [cpu],
+            "all_cpu_s_per_gb": [1.0],
+            "jain": [1.0],
+        })
+    };
+    let rows = [
+        row("link", 40.0, 0.0),
+        row("host", gbit_per_s, 0.1),
+        row("pasta", 10.0, 0.5),
+    ];
+    let file = file(&format!("{gbit_per_s}.json"));
+    fs::write(&file, json!({ "about": {}, "rows": rows }).to_string())?;
+    Ok(file)
+}
+
+#[test]
+fn a_run_that_misses_a_floor_fails_and_names_the_cell() -> Result<()> {
+    for (gbit_per_s, status, says) in [
+        (20.0, 0, "all 3 floors are met"),
+        (
+            19.0,
+            1,
+            "throughput 8 down, host: Gbit/s 1.90 of pasta's, less than 2",
+        ),
+    ] {
+        let file = run_of(gbit_per_s)?;
+        let output = bench(&format!("--check --from {}", file.display()))?;
+        drop(fs::remove_file(&file));
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(status), "{said}");
+        ensure!(said.contains(says), "{said}");
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ impl Report {
         let mut table = String::new();
         let mut group = None;
         for measured in &self.cells {
-            if group.replace(measured.group) != Some(measured.group) {
-                table += &heading(measured.group);
+            if group.replace(measured.group()) != Some(measured.group()) {
+                table += &heading(measured.group());
             }
             table += &rows(measured);
         }
@@ -37,12 +37,12 @@ fn heading(group: Group) -> String {
 fn rows(measured: &Measured) -> String {
     let mut rows = String::new();
     for entry in &measured.entries {
-        rows += &format!("{:<20} {:<16}", measured.cell, entry.contender);
+        rows += &format!("{:<20} {:<16}", measured.cell.to_string(), entry.contender);
         if entry.failure.is_some() {
             rows += " failed\n";
             continue;
         }
-        for at in 0..measured.group.columns().len() {
+        for at in 0..measured.group().columns().len() {
             let Ratios { link, peer } = measured.ratios(entry, at);
             rows += &text(entry.median(at), 18);
             rows += &text(link, 7);

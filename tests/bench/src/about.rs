@@ -38,7 +38,7 @@ fn without_files(options: &[String]) -> String {
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match option.as_str() {
-            "--json" => drop(options.next()),
+            "--json" | "--plot" => drop(options.next()),
             word => words.push(word),
         }
     }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_run_does_not_say_into_which_files_it_went() {
-        let options = "--rounds 2 --json here --full".split(' ');
+        let options = "--rounds 2 --json here --plot there --full".split(' ');
         let options: Vec<_> = options.map(str::to_owned).collect();
         assert_eq!(without_files(&options), "--rounds 2 --full");
     }

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, ensure};
 
 use contender::{Contender, Way};
 use measure::Cell;
-use options::{Judgement, Options};
+use options::{Judgement, Options, Tables};
 use report::{Report, Verdict};
 
 fn main() -> Result<ExitCode> {
@@ -43,9 +43,15 @@ fn main() -> Result<ExitCode> {
     } else {
         read(&options.from)?
     };
-    print!("{}", report.table());
+    match options.tables {
+        Tables::Text => print!("{}", report.table()),
+        Tables::Markdown => print!("{}", report.markdown()),
+    }
     if let Some(path) = &options.json {
         write(path, &report.json().to_string())?;
+    }
+    if let Some(path) = &options.plot {
+        write(path, &report.plot())?;
     }
     let failures = report.own_failures();
     ensure!(

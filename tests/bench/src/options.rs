@@ -23,9 +23,20 @@ pub(crate) struct Options {
     pub(crate) extent: Extent,
     /// Where all samples are written to.
     pub(crate) json: Option<PathBuf>,
+    /// Where the plot is written to.
+    pub(crate) plot: Option<PathBuf>,
     /// Where samples are read from, in place of measuring; nowhere to measure.
     pub(crate) from: Vec<PathBuf>,
+    pub(crate) tables: Tables,
     pub(crate) judgement: Judgement,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    Text,
+    /// For `benchmarks.md`.
+    Markdown,
 }
 
 /// What comes of a ratio that is too low.
@@ -46,7 +57,7 @@ pub(crate) enum Extent {
 }
 
 const USAGE: &str = "options: --seconds N, --rounds N, --streams N,N.., --contenders NAME,NAME.., \
-     --only MEASUREMENT,MEASUREMENT.., --full, --check, --json FILE, \
+     --only MEASUREMENT,MEASUREMENT.., --full, --check, --json FILE, --plot FILE, --markdown, \
      --from FILE,FILE..";
 
 impl Options {
@@ -59,13 +70,16 @@ impl Options {
             groups: Group::ALL.to_vec(),
             extent: Extent::Usual,
             json: None,
+            plot: None,
             from: Vec::new(),
+            tables: Tables::Text,
             judgement: Judgement::None,
         };
         while let Some(option) = arguments.next() {
             match option.as_str() {
                 "--full" => options.extent = Extent::Full,
                 "--check" => options.judgement = Judgement::Floors,
+                "--markdown" => options.tables = Tables::Markdown,
                 _ => options.take(&option, arguments.next())?,
             }
         }
@@ -84,6 +98,7 @@ impl Options {
             "--only" => self.groups = several().map(Group::named).collect::<Result<_>>()?,
             "--from" => self.from = several().map(PathBuf::from).collect(),
             "--json" => self.json = Some(value.into()),
+            "--plot" => self.plot = Some(value.into()),
             unknown => bail!("there is no option {unknown}; {USAGE}"),
         }
         Ok(())
@@ -110,7 +125,7 @@ fn positive(text: &str) -> Result<u32> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Extent, Group, Judgement, Options};
+    use super::{Extent, Group, Judgement, Options, Tables};
 
     fn parse(words: &str) -> anyhow::Result<Options> {
         Options::parse(words.split_whitespace().map(str::to_owned))
@@ -120,7 +135,7 @@ mod tests {
     fn every_option_is_taken() {
         let options = parse(
             "--seconds 0.5 --full --rounds 2 --streams 1,64 --contenders link,exec \
-             --only latency,wake-ups --json out --from in,more --check",
+             --only latency,wake-ups --json out --plot plot --from in,more --markdown --check",
         )
         .expect("good options");
         assert_eq!(
@@ -133,7 +148,9 @@ mod tests {
                 groups: vec![Group::Latency, Group::WakeUps],
                 extent: Extent::Full,
                 json: Some("out".into()),
+                plot: Some("plot".into()),
                 from: vec!["in".into(), "more".into()],
+                tables: Tables::Markdown,
                 judgement: Judgement::Floors,
             }
         );

@@ -2,6 +2,8 @@
 
 mod floors;
 mod json;
+mod markdown;
+mod plot;
 mod text;
 
 use std::collections::BTreeMap;
@@ -114,6 +116,18 @@ impl Report {
             },
         )
     }
+}
+
+/// Who was measured in these cells, in the order of the run.
+fn contenders<'a>(cells: impl IntoIterator<Item = &'a Measured>) -> Vec<(&'a str, Kind)> {
+    let mut contenders = Vec::new();
+    for entry in cells.into_iter().flat_map(|measured| &measured.entries) {
+        let contender = (entry.contender.as_str(), entry.kind);
+        if !contenders.contains(&contender) {
+            contenders.push(contender);
+        }
+    }
+    contenders
 }
 
 fn find_or_push<T>(

@@ -114,3 +114,27 @@ fn a_run_that_misses_a_floor_fails_and_names_the_cell() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn several_runs_make_tables_and_a_plot() -> Result<()> {
+    let (one, other) = (run_of(10.0)?, run_of(14.0)?);
+    let plot = file("plot.svg");
+    let output = bench(&format!(
+        "--from {},{} --markdown --plot {}",
+        one.display(),
+        other.display(),
+        plot.display()
+    ));
+    let svg = fs::read_to_string(&plot);
+    for file in [one, other, plot] {
+        drop(fs::remove_file(file));
+    }
+    let said = String::from_utf8(output?.stdout)?;
+    ensure!(said.contains("Medians of 2 (throughput)"), "{said}");
+    ensure!(
+        said.contains("| 8 down | 40.0 | 12.0 | 10.0 | **0.30** | **1.20** |"),
+        "{said}"
+    );
+    ensure!(svg?.contains(">Throughput down</text>"));
+    Ok(())
+}

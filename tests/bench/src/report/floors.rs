@@ -79,6 +79,16 @@ impl Report {
 }
 
 impl Measured {
+    /// Whether this ratio, of one of Tidegate's figures, misses its floor.
+    pub(super) fn misses(&self, entry: &Entry, column: usize, to: To) -> bool {
+        let key = self.group().columns()[column].key;
+        let floors = floors(self.cell).into_iter();
+        entry.kind == Kind::Own
+            && floors
+                .filter(|floor| floor.key == key && floor.to == to)
+                .any(|floor| self.missed(entry, floor).is_some())
+    }
+
     /// In which way the entry misses the floor.
     fn missed(&self, entry: &Entry, floor: Floor) -> Option<String> {
         let columns = self.group().columns();

@@ -7,9 +7,12 @@
 //! the same id: once the process has ended, everything fails with `ESRCH` or `ENOENT`.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 
@@ -35,10 +38,23 @@ pub(super) struct Looked {
     pub(super) looked: usize,
 }
 
-/// The id that the last process or thread got.
+/// The id that the last process or thread got. Takes one system call.
 pub(super) fn last_process_id() -> io::Result<u32> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    let last = text.split_ascii_whitespace().nth(4);
+    /// Kept open: each read tells of the process-id namespace of who reads.
+    static TABLE: OnceLock<File> = OnceLock::new();
+    let table = match TABLE.get() {
+        Some(table) => table,
+        None => {
+            let opened = File::open("/proc/loadavg")?;
+            TABLE.get_or_init(|| opened)
+        }
+    };
+    let mut buffer = [0; 128];
+    let length = table.read_at(&mut buffer, 0)?;
+    let text = buffer
+        .get(..length)
+        .and_then(|text| str::from_utf8(text).ok());
+    let last = text.and_then(|text| text.split_ascii_whitespace().nth(4));
     last.and_then(|id| id.parse().ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }

@@ -42,7 +42,7 @@ pub use linux::{AppFinder, DiagSocket, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
-pub use senders::{Sender, Senders, SendersError};
+pub use senders::{Connector, Sender, Senders, SendersError};
 
 /// How far up ancestors are named.
 const MOST_PARENTS: usize = 16;
@@ -180,7 +180,7 @@ pub enum Coverage {
     Nearby,
     /// Until a limit: there may be more.
     Limited,
-    /// Nowhere: the socket is gone, and this is who the kernel noted when it sent.
+    /// Nowhere: this is who the kernel noted when it sent, or when it began the connection and held the socket alone.
     Noted,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache or
 //! among the likely processes, or else by the look-up thread while the flow is held: a search through all of `/proc` may
-//! take milliseconds. Where the kernel notes who sends datagrams, that counts too: the socket of a datagram may be closed, and
-//! its program gone, before anyone can ask.
+//! take milliseconds. Where the kernel notes who begins a connection and who sends datagrams, that counts too: a connection
+//! needs no search then, and the socket of a datagram may be closed, and its program gone, before anyone can ask.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol};
 use tidegate_platform::apps::{
-    AppFinder, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState, Unattributed,
+    AppFinder, Connector, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState,
+    Unattributed,
 };
 use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
 use tidegate_routing::flow::{Found, State};
@@ -81,25 +82,34 @@ impl Identify {
         handle: &Handle,
         speaking: Option<&mut Speaking>,
     ) -> Known {
-        let noted = self.noted(key);
+        let mut noted = self.noted(key);
         let socket = self.socket(key, direction);
         if let Some(speaking) = speaking {
             speaking.begins(Speaker::of(noted, socket.ok().flatten()));
         }
-        let complete = |owners| complete(self.senders.as_deref(), noted.as_ref(), owners);
+        let complete = |noted: &Option<Noted>, owners| {
+            complete(self.senders.as_deref(), noted.as_ref(), owners)
+        };
         let socket = match socket {
             // The port is another's by now.
             Ok(Some(socket)) if noted.is_some_and(|noted| noted.cookie() != socket.cookie) => {
-                return Known::Now(complete(Err(Unattributed::NoSocket)));
+                return Known::Now(complete(&noted, Err(Unattributed::NoSocket)));
             }
             Ok(Some(socket)) => socket,
-            Ok(None) => return Known::Now(complete(Err(Unattributed::NoSocket))),
-            Err(reason) => return Known::Now(complete(Err(reason))),
+            Ok(None) => return Known::Now(complete(&noted, Err(Unattributed::NoSocket))),
+            Err(reason) => return Known::Now(complete(&noted, Err(reason))),
         };
+        if let Some((senders, connector)) = self.connector(key, direction, &socket) {
+            let owners = self.finder.owners_noted(senders, &connector, &socket);
+            if let Some(owners) = owners {
+                return Known::Now(Ok(owners));
+            }
+            noted = Some(connector.sender());
+        }
         // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones.
         let likely = self.finder.owners_cached(&socket);
         if let Some(owners) = likely.or_else(|| self.finder.owners_nearby(&socket)) {
-            return Known::Now(complete(Ok(owners)));
+            return Known::Now(complete(&noted, Ok(owners)));
         }
         match self.searches.send(Search {
             flow,
@@ -118,6 +128,20 @@ impl Identify {
             let socket = self.socket(key, Direction::Out).ok().flatten();
             Speaker::of(None, socket)
         })
+    }
+
+    /// Who began this connection, if it is one that goes out.
+    fn connector(
+        &self,
+        key: &FlowKey,
+        direction: Direction,
+        socket: &SocketInfo,
+    ) -> Option<(&Senders, Connector)> {
+        let senders = self.senders.as_deref()?;
+        (key.protocol == Protocol::Tcp && direction == Direction::Out)
+            .then(|| senders.connector(socket))
+            .flatten()
+            .map(|connector| (senders, connector))
     }
 
     /// Who sent the last datagram of this flow.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tidegate_policy::Protocol;
 
+use super::cgroup::{self, Membership};
 use super::inet_table::{self, TableRow};
 use super::{DiagError, SocketInfo, SocketState, canonical};
 use crate::inet_diag;
@@ -20,6 +21,7 @@ mod process;
 mod processes;
 mod search;
 
+use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
 pub use processes::Processes;
@@ -29,6 +31,7 @@ const IPPROTO_ICMP: u16 = 1;
 const IPPROTO_ICMPV6: u16 = 58;
 /// Sends any protocol.
 const IPPROTO_RAW: u16 = 255;
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// Finds the programs behind flows of one network namespace. Each thread has its own; they share [`Processes`].
 #[derive(Debug)]
@@ -169,6 +172,17 @@ impl AppFinder {
         })?;
         Ok(inet_table::rows(&text).collect())
     }
+}
+
+/// The control groups of a process that was forked so many nanoseconds after boot, unless it has ended.
+pub(super) fn control_groups(pid: u32, started: u64) -> Option<Membership> {
+    let process = ProcessDirectory::open(pid).ok()?;
+    // `/proc` counts in ticks, a hundred each second on every machine.
+    if process.stat().ok()?.started != started / NANOSECONDS_PER_TICK {
+        return None;
+    }
+    let text = process.read(c"cgroup").ok()?;
+    Some(cgroup::parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Inodes of the sockets of this process.

@@ -1,10 +1,12 @@
 //! Who sent this datagram, when its socket and perhaps its process are gone: noted by the kernel at the moment of the send.
+//! And who began this TCP connection, without a search.
 //!
 //! A program that does `sendto`, `close` and `exit` lives shorter than it takes to ask for its socket. So two small programs
 //! run inside the kernel, attached to the root of the control groups. One runs in `connect` and `sendto`, within the process
 //! that calls: it notes which process gave which socket an address ([`addressed`]). The other runs for each datagram that
 //! leaves: it notes which socket sent it ([`egress`]). Where services are to be known, a third runs for each that a socket is
-//! given: it notes to whom a peer has spoken unasked ([`arrivals`]). All only watch. What they note, an executable's path with it, stands
+//! given: it notes to whom a peer has spoken unasked ([`arrivals`]). In TCP's `connect` it is also noted whether anybody else
+//! holds the socket ([`connected`], [`connections`]). All only watch. What they note, an executable's path with it, stands
 //! in tables of fixed size, of which what was not used for long makes room. Everything ends with the last descriptor.
 //!
 //! This is an addition where the system allows it. It takes root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), cgroup v2, and a
@@ -26,15 +28,17 @@ use rustc_hash::FxHashMap;
 use thiserror::Error;
 use tidegate_policy::App;
 
-use super::{Coverage, Owners, Unattributed, cgroup};
+use super::{Coverage, Owners, Unattributed};
 use crate::bpf::btf::BtfError;
 use crate::sys::bpf::{self, Hook, MapKind};
-use crate::users::Users;
 
 mod addressed;
 mod arrivals;
 mod cgroup_root;
+mod connected;
+mod connections;
 mod egress;
+mod noted_apps;
 mod offsets;
 mod packet;
 mod records;
@@ -42,12 +46,16 @@ mod walk;
 
 use addressed::Scope;
 use arrivals::Arrivals;
+pub use connections::Connector;
+use noted_apps::NotedApps;
 use offsets::Offsets;
-use records::{ImageKey, Send};
+use records::Send;
 
-/// Sizes of the tables. A flood of datagrams pushes older notes out: then what is asked for late is not known.
+/// Sizes of the tables. A flood of datagrams pushes older notes out, one of connections those of connections: then what is
+/// asked for late is not known.
 const TUPLES: u32 = 8192;
 const SENDERS: u32 = 8192;
+const CONNECTIONS: u32 = 8192;
 const PROCESSES: u32 = 1024;
 const PATHS: u32 = 2048;
 /// How long a datagram may wait for its look-up while another program takes over its port.
@@ -127,9 +135,8 @@ fn last_lines(log: &str) -> String {
 pub struct Senders {
     tuples: OwnedFd,
     arrivals: Option<Arrivals>,
-    processes: OwnedFd,
-    paths: OwnedFd,
-    users: Mutex<Users>,
+    connections: OwnedFd,
+    apps: NotedApps,
     /// For each tuple, when what was last asked about was sent: that datagram has been read, and no longer waits.
     answers: Mutex<FxHashMap<[u8; records::TUPLE], u64>>,
     _attached: Vec<OwnedFd>,
@@ -201,6 +208,7 @@ impl Senders {
             addressed::DESKS.unsigned_abs().into(),
         )?;
         let senders = map(MapKind::LruHash, 8, records::PROCESS, SENDERS)?;
+        let connections = map(MapKind::LruHash, 8, records::CONNECTION, CONNECTIONS)?;
         let processes = map(
             MapKind::LruHash,
             records::PROCESS,
@@ -219,6 +227,7 @@ impl Senders {
             addressed::Maps {
                 desks: desks.as_fd(),
                 senders: senders.as_fd(),
+                connections: connections.as_fd(),
                 processes: processes.as_fd(),
                 paths: paths.as_fd(),
             },
@@ -253,9 +262,8 @@ impl Senders {
             _attached: attached.collect::<Result<_, _>>()?,
             tuples,
             arrivals: arrivals.map(|(maps, _)| maps),
-            processes,
-            paths,
-            users: Mutex::default(),
+            connections,
+            apps: NotedApps::new(processes, paths),
             answers: Mutex::default(),
         })
     }
@@ -358,7 +366,7 @@ impl Senders {
                 .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
         };
         for send in sends {
-            let path = self.path(&records::image(&send.process));
+            let path = self.apps.path(&records::image(&send.process));
             let pid = records::process_id(&send.process);
             let is_known = owners
                 .apps
@@ -372,32 +380,7 @@ impl Senders {
     }
 
     fn app(&self, send: &Send) -> Option<App> {
-        let mut value = [0; records::DETAILS];
-        if !bpf::look_up(self.processes.as_fd(), &send.process, &mut value).ok()? {
-            return None;
-        }
-        let details = records::details(&value);
-        let path = self.path(&records::image(&send.process))?;
-        let parents = details.ancestors.iter().map(|image| self.path(image));
-        let membership = cgroup::parse(&details.control_group);
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(App {
-            name: super::file_name(&path),
-            path,
-            pid: records::process_id(&send.process),
-            uid: send.uid,
-            user: users.name(send.uid).map(str::to_owned),
-            command_line: super::command_line::split(&details.command_line),
-            parents: parents.collect::<Option<_>>()?,
-            unit: membership.unit,
-            container: membership.container,
-        })
-    }
-
-    fn path(&self, image: &ImageKey) -> Option<PathBuf> {
-        let mut value = [0; records::PATH];
-        let found = bpf::look_up(self.paths.as_fd(), image, &mut value).ok()?;
-        found.then(|| records::path(&value)).flatten()
+        self.apps.of(&send.process, send.uid)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,20 @@ impl Processes {
             let found = search::nearby(socket, seen, &self.recent(socket.uid));
             self.name(&found, socket)
         })
+    }
+
+    /// The programs of the processes with ids from `first` on that hold the socket. `None` if there are too many to look at.
+    pub(in crate::apps) fn holders_from(
+        &self,
+        socket: &SocketInfo,
+        first: NonZeroU32,
+    ) -> Option<Vec<App>> {
+        let holders = search::from(socket, first)?;
+        // Who has gone in the meantime is none.
+        let apps = holders
+            .iter()
+            .filter_map(|(process, descriptor)| self.app(process, *descriptor, socket).ok());
+        Some(apps.map(|(_, app)| app).collect())
     }
 
     /// The programs of those who were found, and a note of them and of what was seen by the way.

@@ -1,6 +1,7 @@
 //! The search for processes that hold a socket: a quick look at the likely ones, or a long one at all.
 
 use std::io;
+use std::num::NonZeroU32;
 
 use super::descriptors::{self, Looked, ProcessDirectory};
 use crate::apps::{Coverage, SocketInfo, Unattributed};
@@ -171,6 +172,22 @@ pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>, recent: &[(u32, u3
     }
     look_for_sharers(&mut found, socket.inode);
     found
+}
+
+/// Into the processes and threads that got ids from `first` on: each holder and its descriptor. `None` if these are too many,
+/// or may not be looked into.
+pub(super) fn from(socket: &SocketInfo, first: NonZeroU32) -> Option<Vec<(ProcessDirectory, u32)>> {
+    let newest = descriptors::last_process_id().ok()?;
+    // All ids may have been given out, so that it is the low ones' turn again.
+    let count = newest.checked_add(1)?.checked_sub(first.get())?;
+    let mut found = Found::nothing_yet(Coverage::Nearby);
+    if count > NEWEST_TO_FIND {
+        return None;
+    }
+    for id in first.get()..=newest {
+        look_at_thread(&mut found, id, socket.inode);
+    }
+    (!found.denied).then_some(found.holders)
 }
 
 /// Into the newest processes, for the first holder or for those with whom it shares, and into the parents of all holders.

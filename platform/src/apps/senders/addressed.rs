@@ -1,5 +1,5 @@
-//! The program that runs when a datagram socket is given an address: by `connect`, or by the address in `sendto`. It runs
-//! within that system call, so the current process is the one that made the flow.
+//! The program that runs when a socket is given an address: by `connect`, or by the address in `sendto`. It runs within that
+//! system call, so the current process is the one that made the flow.
 //!
 //! What costs (walking from the executable up to the root, for the process and its ancestors) is done once for each process
 //! and executable. After that a send takes two look-ups.
@@ -10,6 +10,7 @@ use crate::bpf::assembler::Condition::{AnyBit, Equal, Greater, NotEqual};
 use crate::bpf::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use crate::bpf::assembler::{Assembler, Helper, Label, Operation, Size};
 
+use super::connected;
 use super::offsets::Offsets;
 use super::records::{
     ARGUMENTS, DETAILS, DETAILS_ANCESTORS, DETAILS_ARGUMENTS, DETAILS_ARGUMENTS_LENGTH,
@@ -22,6 +23,7 @@ const CONTEXT_PROTOCOL: i16 = 36;
 const CONTEXT_SOCKET: i16 = 64;
 /// Member of `struct bpf_sock`.
 const SOCKET_MARK: i16 = 16;
+const IPPROTO_TCP: i32 = 6;
 const IPPROTO_UDP: i32 = 17;
 
 /// A program must not write where another that interrupts it writes too, so each takes a desk of its own: a word that tells
@@ -32,21 +34,22 @@ const DESK_DETAILS: usize = DESK_PATH + PATH;
 pub(super) const DESK: usize = DESK_DETAILS + DETAILS;
 
 // Places on the stack.
-const PROCESS_KEY: i16 = -32;
-const COOKIE: i16 = -40;
-const TASK: i16 = -48;
-const GENERATION: i16 = -56;
-const IMAGE_KEY: i16 = -80;
-const MEMORY: i16 = -88;
-const DESK_INDEX: i16 = -92;
-const LEADER: i16 = -104;
-const MEMORY_AFTER: i16 = -112;
-const WALK: Places = Places {
-    steps: -120,
-    first: -128,
-    second: -136,
-    sequence: -140,
-    sequence_after: -144,
+/// The process, and behind it what else is noted of a connection.
+pub(super) const PROCESS_KEY: i16 = -48;
+pub(super) const COOKIE: i16 = -56;
+pub(super) const TASK: i16 = -64;
+const GENERATION: i16 = -72;
+const IMAGE_KEY: i16 = -96;
+const MEMORY: i16 = -104;
+const DESK_INDEX: i16 = -108;
+const LEADER: i16 = -120;
+const MEMORY_AFTER: i16 = -128;
+pub(super) const WALK: Places = Places {
+    steps: -136,
+    first: -144,
+    second: -152,
+    sequence: -156,
+    sequence_after: -160,
 };
 
 /// The maps that it writes.
@@ -54,6 +57,7 @@ const WALK: Places = Places {
 pub(super) struct Maps<'a> {
     pub(super) desks: BorrowedFd<'a>,
     pub(super) senders: BorrowedFd<'a>,
+    pub(super) connections: BorrowedFd<'a>,
     pub(super) processes: BorrowedFd<'a>,
     pub(super) paths: BorrowedFd<'a>,
 }
@@ -70,12 +74,18 @@ pub(super) struct Scope {
 /// Writes the program. `None` if it is too long.
 pub(super) fn program(offsets: &Offsets, maps: Maps<'_>, scope: Scope) -> Option<Vec<u64>> {
     let program = &mut Assembler::default();
-    let (note, out) = (program.label(), program.label());
+    let (connection, process, out) = (program.label(), program.label(), program.label());
     program.set(R6, R1);
-    require_datagram_in_scope(program, scope, out);
+    require_scope(program, scope, out);
     identify(program, offsets);
-    note_sender(program, maps, note, out);
-    program.place(note);
+    program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
+    program.jump_if(Equal, R1, IPPROTO_TCP, connection);
+    note_sender(program, maps, process);
+    program.jump(process);
+    program.place(connection);
+    connected::note(program, offsets, maps.connections, out);
+    program.place(process);
+    require_unknown(program, maps, out);
     note_process(program, offsets, maps, out);
     program.place(out);
     // Let it pass: these programs only watch.
@@ -84,9 +94,12 @@ pub(super) fn program(offsets: &Offsets, maps: Maps<'_>, scope: Scope) -> Option
     std::mem::take(program).finish()
 }
 
-fn require_datagram_in_scope(program: &mut Assembler, scope: Scope, out: Label) {
+fn require_scope(program: &mut Assembler, scope: Scope, out: Label) {
+    let wanted = program.label();
     program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
-    program.jump_if(NotEqual, R1, IPPROTO_UDP, out);
+    program.jump_if(Equal, R1, IPPROTO_UDP, wanted);
+    program.jump_if(NotEqual, R1, IPPROTO_TCP, out);
+    program.place(wanted);
     program.load(Size::U64, R7, R6, CONTEXT_SOCKET);
     program.jump_if(Equal, R7, 0, out);
     program.load(Size::U32, R1, R7, SOCKET_MARK);
@@ -120,9 +133,9 @@ fn image_key(program: &mut Assembler, offsets: &Offsets, to: i16) {
     program.store(Size::U32, R10, to + 20, 0);
 }
 
-/// Notes whose socket this is, unless that is known, and goes out if all is known.
-fn note_sender(program: &mut Assembler, maps: Maps<'_>, note: Label, out: Label) {
-    let (update, known) = (program.label(), program.label());
+/// Notes whose socket this is, or goes to `known`.
+fn note_sender(program: &mut Assembler, maps: Maps<'_>, known: Label) {
+    let update = program.label();
     program.set_map(R1, maps.senders);
     program.stack_address(R2, COOKIE);
     program.call(Helper::MapLookup);
@@ -139,12 +152,14 @@ fn note_sender(program: &mut Assembler, maps: Maps<'_>, note: Label, out: Label)
     program.stack_address(R3, PROCESS_KEY);
     program.set(R4, 0);
     program.call(Helper::MapUpdate);
-    program.place(known);
+}
+
+/// Goes out if all is known of the current process.
+fn require_unknown(program: &mut Assembler, maps: Maps<'_>, out: Label) {
     program.set_map(R1, maps.processes);
     program.stack_address(R2, PROCESS_KEY);
     program.call(Helper::MapLookup);
-    program.jump_if(Equal, R0, 0, note);
-    program.jump(out);
+    program.jump_if(NotEqual, R0, 0, out);
 }
 
 /// Notes the current process, its executable and those of its ancestors.

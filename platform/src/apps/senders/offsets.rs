@@ -32,6 +32,21 @@ pub(super) struct Offsets {
     pub(super) buffer_socket: i16,
     pub(super) socket_network: i16,
     pub(super) network_cookie: i16,
+    pub(super) context_socket: i16,
+    pub(super) socket_socket: i16,
+    pub(super) socket_file: i16,
+    pub(super) file_references: i16,
+    /// What stands there if there is one reference.
+    pub(super) one_reference: i32,
+    pub(super) task_files: i16,
+    /// How many tasks share a table of descriptors.
+    pub(super) files_sharers: i16,
+    pub(super) task_signals: i16,
+    pub(super) signals_threads: i16,
+    pub(super) task_ids: i16,
+    pub(super) ids_first_namespace: i16,
+    /// The id to be given out next.
+    pub(super) namespace_next: i16,
 }
 
 impl Offsets {
@@ -40,6 +55,11 @@ impl Offsets {
         let of = |structure, member| btf.offset(structure, member);
         let path = of("file", "f_path")?;
         let public = of("mount", "mnt")?;
+        // Counted from 0 since Linux 6.13.
+        let (file_references, one_reference) = match of("file", "f_ref") {
+            Ok(references) => (references, 0),
+            Err(_) => (of("file", "f_count")?, 1),
+        };
         Ok(Self {
             task_leader: of("task_struct", "group_leader")?,
             task_parent: of("task_struct", "real_parent")?,
@@ -68,6 +88,18 @@ impl Offsets {
             buffer_socket: of("sk_buff", "sk")?,
             socket_network: of("sock", "__sk_common")? + of("sock_common", "skc_net")?,
             network_cookie: of("net", "net_cookie")?,
+            context_socket: of("bpf_sock_addr_kern", "sk")?,
+            socket_socket: of("sock", "sk_socket")?,
+            socket_file: of("socket", "file")?,
+            file_references,
+            one_reference,
+            task_files: of("task_struct", "files")?,
+            files_sharers: of("files_struct", "count")?,
+            task_signals: of("task_struct", "signal")?,
+            signals_threads: of("signal_struct", "nr_threads")?,
+            task_ids: of("task_struct", "thread_pid")?,
+            ids_first_namespace: of("pid", "numbers")? + of("upid", "ns")?,
+            namespace_next: of("pid_namespace", "idr")? + of("idr", "idr_next")?,
         })
     }
 }

@@ -30,6 +30,13 @@ pub(super) const SENDS: usize = 2 * SEND;
 /// What a peer spoke to unasked: the cookie of the socket.
 pub(super) const ARRIVAL: usize = 8;
 
+/// A connection that was begun: the process, the time (CLOCK_MONOTONIC), the id to be given to the next process or thread,
+/// whether nobody else held the socket.
+pub(super) const CONNECTION: usize = 48;
+pub(super) const CONNECTION_TIME: usize = 32;
+pub(super) const CONNECTION_NEXT_ID: usize = 40;
+pub(super) const CONNECTION_ALONE: usize = 44;
+
 /// The longest name within a path or of a control group, its zero included.
 pub(super) const NAME: usize = 256;
 /// Names of this length together still leave room for one more.
@@ -65,6 +72,17 @@ pub(super) struct Send {
     /// Nanoseconds of CLOCK_MONOTONIC.
     pub(super) at: u64,
     pub(super) uid: u32,
+}
+
+/// A connection whose beginning the kernel noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Connection {
+    pub(super) process: ProcessKey,
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub(super) at: u64,
+    pub(super) next_id: u32,
+    /// Nobody but the process held the socket.
+    pub(super) alone: bool,
 }
 
 /// What else is known of a process that sent.
@@ -107,6 +125,20 @@ fn send(bytes: &[u8]) -> Send {
         at: u64::from_ne_bytes(chunk(bytes, SEND_TIME)),
         uid: u32::from_ne_bytes(chunk(bytes, SEND_USER)),
     }
+}
+
+pub(super) fn connection(value: &[u8; CONNECTION]) -> Connection {
+    Connection {
+        process: chunk(value, 0),
+        at: u64::from_ne_bytes(chunk(value, CONNECTION_TIME)),
+        next_id: u32::from_ne_bytes(chunk(value, CONNECTION_NEXT_ID)),
+        alone: u32::from_ne_bytes(chunk(value, CONNECTION_ALONE)) != 0,
+    }
+}
+
+/// When the process was forked, in nanoseconds since boot.
+pub(super) fn started(process: &ProcessKey) -> u64 {
+    u64::from_ne_bytes(chunk(process, 0))
 }
 
 /// Id of the process.

@@ -1,0 +1,95 @@
+//! The programs behind noted processes. What names a process in the notes names one executable in one life of it for good,
+//! so a program that was put together once needs no second look.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustc_hash::FxHashMap;
+use tidegate_policy::App;
+
+use super::records::{self, Details, ImageKey, ProcessKey};
+use crate::apps::cgroup::{self, Membership};
+use crate::apps::linux;
+use crate::sys::bpf;
+use crate::users::Users;
+
+/// Most programs that are remembered. When full, all are forgotten.
+const MOST_APPS: usize = 1024;
+
+/// Reads the tables of processes and executables.
+#[derive(Debug)]
+pub(super) struct NotedApps {
+    processes: OwnedFd,
+    paths: OwnedFd,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    users: Users,
+    apps: FxHashMap<ProcessKey, Arc<App>>,
+}
+
+impl NotedApps {
+    pub(super) fn new(processes: OwnedFd, paths: OwnedFd) -> Self {
+        Self {
+            processes,
+            paths,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// The program of a process, with a socket of `uid`. `None` where the note is gone.
+    pub(super) fn of(&self, process: &ProcessKey, uid: u32) -> Option<App> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(app) = memory.apps.get(process).filter(|app| app.uid == uid) {
+            return Some(App::clone(app));
+        }
+        let user = memory.users.name(uid).map(str::to_owned);
+        let app = App {
+            uid,
+            user,
+            ..self.read(process)?
+        };
+        if memory.apps.len() >= MOST_APPS {
+            memory.apps.clear();
+        }
+        memory.apps.insert(*process, Arc::new(app.clone()));
+        Some(app)
+    }
+
+    fn read(&self, process: &ProcessKey) -> Option<App> {
+        let mut value = [0; records::DETAILS];
+        if !bpf::look_up(self.processes.as_fd(), process, &mut value).ok()? {
+            return None;
+        }
+        let details = records::details(&value);
+        let path = self.path(&records::image(process))?;
+        let parents = details.ancestors.iter().map(|image| self.path(image));
+        let membership = membership(process, &details);
+        Some(App {
+            name: crate::apps::file_name(&path),
+            path,
+            pid: records::process_id(process),
+            uid: 0,
+            user: None,
+            command_line: crate::apps::command_line::split(&details.command_line),
+            parents: parents.collect::<Option<_>>()?,
+            unit: membership.unit,
+            container: membership.container,
+        })
+    }
+
+    pub(super) fn path(&self, image: &ImageKey) -> Option<PathBuf> {
+        let mut value = [0; records::PATH];
+        let found = bpf::look_up(self.paths.as_fd(), image, &mut value).ok()?;
+        found.then(|| records::path(&value)).flatten()
+    }
+}
+
+/// Of a process that is still there its own file tells more: the control groups of version 1 too.
+fn membership(process: &ProcessKey, details: &Details) -> Membership {
+    let (pid, started) = (records::process_id(process), records::started(process));
+    linux::control_groups(pid, started).unwrap_or_else(|| cgroup::parse(&details.control_group))
+}

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use socket2::Socket;
+use socket2::{Domain, Socket};
 
 #[cfg(target_os = "linux")]
 use tidegate_routing::plan::Mark;
@@ -61,6 +61,14 @@ impl Bypass {
     pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
         imp::apply(self, socket.as_fd())
     }
+}
+
+/// A non-blocking TCP socket that can reach `target`.
+///
+/// # Errors
+/// No descriptor or memory left, or no such address family.
+pub fn open_stream(target: SocketAddr) -> io::Result<Socket> {
+    imp::open_stream(Domain::for_address(target))
 }
 
 /// Begins to connect a non-blocking socket; it is writable once the outcome is known.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use tidegate_netstack::FlowId;
-use tidegate_platform::bypass::{Bypass, begin_connect};
+use tidegate_platform::bypass::{Bypass, begin_connect, open_stream};
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
@@ -35,6 +35,8 @@ struct Upstream {
     stream: TcpStream,
     source: usize,
     connected: bool,
+    /// The kernel has told that it is connected, and of no error.
+    stands: bool,
     readable: bool,
     /// The kernel has told of a FIN or an error, which may stand behind bytes not read yet and is not told again.
     ending: bool,
@@ -128,6 +130,7 @@ impl Worker {
             stream,
             source: slot.key(),
             connected: false,
+            stands: false,
             readable: false,
             ending: false,
             urgent: false,
@@ -145,6 +148,8 @@ impl Worker {
         match self.sources.get(source).copied() {
             Some(Source::Tcp(flow)) => {
                 if let Some(upstream) = self.upstream(flow) {
+                    upstream.stands |=
+                        event.is_writable() && !event.is_error() && !event.is_write_closed();
                     upstream.ending |= event.is_read_closed() || event.is_error();
                     upstream.urgent |= event.is_priority();
                     upstream.readable |= event.is_readable() || upstream.ending;
@@ -210,6 +215,7 @@ impl Worker {
             return;
         };
         let outcome = match upstream.stream.take_error() {
+            Ok(None) if upstream.stands => Ok(()),
             Ok(Some(error)) if is_of_a_connection(&error) => {
                 upstream.reset = Some(error);
                 Ok(())
@@ -261,12 +267,7 @@ impl Worker {
 }
 
 fn connect(target: SocketAddr, hop_limit: u8, bypass: &Bypass) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::STREAM,
-        Some(socket2::Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
+    let socket = open_stream(target)?;
     bypass.apply(&socket)?;
     socket.set_tcp_nodelay(true)?;
     if hop_limit != USUAL_HOP_LIMIT {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Bypass;
 
@@ -17,6 +17,11 @@ pub(super) fn apply(bypass: &Bypass, fd: BorrowedFd<'_>) -> io::Result<()> {
         socket.bind_device(Some(device.as_bytes()))?;
     }
     Ok(())
+}
+
+/// The kernel takes the mode with the kind: two system calls less.
+pub(super) fn open_stream(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Bypass;
 use crate::sys::interface;
@@ -19,4 +19,10 @@ pub(super) fn apply(bypass: &Bypass, fd: BorrowedFd<'_>) -> io::Result<()> {
     } else {
         socket.bind_device_by_index_v4(Some(index))
     }
+}
+
+pub(super) fn open_stream(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }

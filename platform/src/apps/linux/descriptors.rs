@@ -59,6 +59,18 @@ pub(super) fn last_process_id() -> io::Result<u32> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// Whether the id is that of a thread of this process.
+pub(super) fn is_own_thread(id: u32) -> bool {
+    let is_own = || {
+        let path = path::<32>(format_args!("/proc/self/task/{id}"))?;
+        Ok::<_, io::Error>(rustix::fs::access(
+            c_str(&path)?,
+            rustix::fs::Access::EXISTS,
+        )?)
+    };
+    is_own().is_ok()
+}
+
 /// Ids of all processes, newest first as far as ids tell.
 pub(super) fn process_ids() -> io::Result<Vec<u32>> {
     let proc = rustix::fs::open(

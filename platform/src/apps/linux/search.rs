@@ -199,7 +199,9 @@ fn look_for_sharers(found: &mut Found, inode: u32) {
         NEWEST_TO_SHARE
     };
     for pid in (newest.saturating_sub(tries)..=newest).rev() {
-        if pid != 0 && !found.knows(pid) {
+        // What this process holds is not the flow's, and it may be many sockets.
+        let is_own = !found.holders.is_empty() && descriptors::is_own_thread(pid);
+        if pid != 0 && !is_own && !found.knows(pid) {
             look_at_thread(found, pid, inode);
         }
     }

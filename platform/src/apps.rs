@@ -14,6 +14,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -165,7 +166,7 @@ pub enum SocketState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owners {
     /// At least one. Several share the socket by `fork` or because one passed it to another: the strictest verdict holds.
-    pub apps: Vec<App>,
+    pub apps: Arc<[App]>,
     /// Where they were looked for.
     pub coverage: Coverage,
 }

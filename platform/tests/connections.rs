@@ -322,7 +322,7 @@ fn name(network: &mut Network, copies: &Copies, number: u16) -> bool {
     let child = Running(copies.command(number, way).spawn().unwrap());
     let socket = network.next(number);
     let owners = network.owners(&socket);
-    let [app] = owners.apps.as_slice() else {
+    let [app] = &*owners.apps else {
         panic!("{way}: {owners:?}")
     };
     assert_eq!((&app.path, app.pid), (&path, child.0.id()), "{way}");
@@ -330,11 +330,11 @@ fn name(network: &mut Network, copies: &Copies, number: u16) -> bool {
     let searched = network.finder.owners(&socket).unwrap();
     assert!(app.parents.starts_with(&searched.apps[0].parents));
     let parents = &app.parents;
-    let searched = searched.apps.into_iter().map(|app| App {
+    let searched = searched.apps.iter().map(|app| App {
         parents: parents.clone(),
-        ..app
+        ..app.clone()
     });
-    assert_eq!(owners.apps, searched.collect::<Vec<_>>());
+    assert_eq!(owners.apps, searched.collect());
     owners.coverage == Coverage::Noted
 }
 

@@ -260,7 +260,7 @@ fn run_batch(device: &mut File, senders: &Senders, copies: &Copies, numbers: std
         let sender = sender.unwrap_or_else(|| panic!("{way}: no note of {local} to {remote}"));
         let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
         let owners = owners.unwrap_or_else(|error| panic!("{way}: {error}"));
-        let [app] = owners.apps.as_slice() else {
+        let [app] = &*owners.apps else {
             panic!("{way}: {owners:?}")
         };
         let pid = running[usize::from(number - numbers.start)].id();
@@ -301,8 +301,8 @@ fn share_port() {
     let paths_of = |(local, remote): (SocketAddr, SocketAddr)| -> Vec<PathBuf> {
         let sender = senders.sender(local, remote).unwrap();
         let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
-        let apps = owners.unwrap().apps.into_iter();
-        apps.map(|app| app.path).collect()
+        let apps = owners.unwrap().apps;
+        apps.iter().map(|app| app.path.clone()).collect()
     };
     for number in [0, 1] {
         copies.run(number, "unconnected-4", 4000, FIRST_PORT);

@@ -295,7 +295,7 @@ impl Worker {
         }
         match owners {
             Ok(owners) => {
-                entry.apps = owners.apps.into();
+                entry.apps = owners.apps;
                 entry
                     .record
                     .set_apps::<_, String>(Ok(Arc::clone(&entry.apps)));

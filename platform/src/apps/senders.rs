@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -359,10 +359,15 @@ impl Senders {
     ) -> Result<Owners, Unattributed> {
         let sends = sender.sends();
         let Ok(mut owners) = found else {
-            let apps: Option<Vec<_>> = sends.map(|send| self.app(send)).collect();
+            let apps: Option<Vec<App>> = sends
+                .map(|send| Some(self.app(send)?.first()?.clone()))
+                .collect();
             let coverage = Coverage::Noted;
             return apps
-                .map(|apps| Owners { apps, coverage })
+                .map(|apps| Owners {
+                    apps: apps.into(),
+                    coverage,
+                })
                 .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
         };
         for send in sends {
@@ -373,13 +378,19 @@ impl Senders {
                 .iter()
                 .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
             if !is_known {
-                owners.apps.extend(self.app(send));
+                let sent = self.app(send);
+                let all = owners
+                    .apps
+                    .iter()
+                    .chain(sent.iter().flat_map(|app| app.iter()));
+                owners.apps = all.cloned().collect();
             }
         }
         Ok(owners)
     }
 
-    fn app(&self, send: &Send) -> Option<App> {
+    /// The one program, in the form of a list.
+    fn app(&self, send: &Send) -> Option<Arc<[App]>> {
         self.apps.of(&send.process, send.uid)
     }
 }

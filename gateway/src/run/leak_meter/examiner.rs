@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidegate_platform::apps::{
-    AppFinder, DiagError, DiagSocket, Owners, Processes, Senders, SocketInfo, Unattributed,
+    AppFinder, DiagError, DiagSocket, Processes, Senders, SocketInfo, Unattributed,
 };
 use tidegate_platform::uplink_tap::{Departure, Place, Places, UplinkTap};
 use tidegate_policy::{App, Direction, Protocol};
@@ -183,7 +183,7 @@ impl Examiner {
             }
             None => found,
         };
-        let Owners { mut apps, .. } = owners?;
+        let mut apps = owners?.apps.to_vec();
         // What we send carries our mark: a raw socket of ours was the only one that might have sent this.
         apps.retain(|app| app.pid != std::process::id());
         if apps.is_empty() {
@@ -201,7 +201,7 @@ impl Examiner {
         let mut names: Vec<String> = writers
             .iter()
             .filter_map(|writer| self.processes.owners_somewhere(writer).ok())
-            .flat_map(|owners| owners.apps)
+            .flat_map(|owners| owners.apps.to_vec())
             .map(|app| format!("{} (process {})", app.name, app.pid))
             .collect();
         names.sort();

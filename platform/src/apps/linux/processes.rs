@@ -172,7 +172,10 @@ impl Processes {
             .retain(|(_, holder)| holder.process != first.process);
         memory.recent.push_front((socket.uid, first));
         memory.recent.truncate(MOST_RECENT);
-        Some(Owners { apps, coverage })
+        Some(Owners {
+            apps: apps.into(),
+            coverage,
+        })
     }
 
     /// Process ids that sockets of `uid` led to, and the descriptor that each had.
@@ -195,7 +198,7 @@ impl Processes {
             .holders
             .iter()
             .map(|holder| self.verified(holder, socket))
-            .collect::<Option<Vec<_>>>();
+            .collect::<Option<_>>();
         if apps.is_none() {
             self.memory().searches.remove(&socket.into());
         }

@@ -241,7 +241,7 @@ fn this_program_is_the_owner_of_its_sockets() {
             .unwrap();
         assert_eq!(finder.owners_cached(&info), None);
         let owners = finder.owners(&info).unwrap();
-        let [app] = owners.apps.as_slice() else {
+        let [app] = &*owners.apps else {
             panic!("{owners:?}")
         };
         assert_eq!(

@@ -4,7 +4,7 @@
 //! (by its start time) and its descriptor still is the socket; its program is read anew, because `exec` changes neither.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -91,7 +91,7 @@ impl Processes {
                 let (now, app) = self.app(*holder, socket).ok()?;
                 (now == *started).then_some(app)
             })
-            .collect::<Option<Vec<_>>>()
+            .collect::<Option<Arc<[App]>>>()
             .filter(|apps| !apps.is_empty());
         if apps.is_none() {
             self.memory().searches.remove(&socket.cookie);
@@ -123,7 +123,7 @@ impl Processes {
         };
         memory.searches.insert(socket.cookie, search);
         Some(Owners {
-            apps,
+            apps: apps.into(),
             coverage: found.coverage,
         })
     }

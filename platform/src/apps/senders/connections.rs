@@ -5,15 +5,16 @@
 //! left to the search: a socket that several held, a note that is gone, or too many new processes.
 
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tidegate_policy::App;
 
 use super::records::{self, Connection, Send};
 use super::{Sender, Senders};
 use crate::apps::{AppFinder, Coverage, Owners, SocketInfo};
 use crate::sys::bpf;
-use std::os::fd::AsFd;
 
 /// How long the newest process id tells whether there are new processes: it takes far longer to give out all ids once.
 const TELLS: Duration = Duration::from_millis(100);
@@ -77,15 +78,20 @@ impl AppFinder {
         let newer = self
             .processes
             .holders_from(socket, connector.first_other()?)?;
-        let connector = senders.app(&connector.sender().last)?;
-        let is_other =
-            |app: &tidegate_policy::App| (app.pid, &app.path) != (connector.pid, &connector.path);
-        let newer: Vec<_> = newer.into_iter().filter(is_other).collect();
-        let mut apps = vec![connector];
-        apps.extend(newer);
+        let mut apps = senders.app(&connector.sender().last)?;
+        if !newer.is_empty() {
+            let is_new = |app: &&App| apps.iter().all(|known| !is_same(known, app));
+            let newer = newer.iter().filter(is_new);
+            apps = apps.iter().chain(newer).cloned().collect();
+        }
         Some(Owners {
             apps,
             coverage: Coverage::Noted,
         })
     }
+}
+
+/// Whether it is the same program in the same process.
+fn is_same(one: &App, other: &App) -> bool {
+    (one.pid, &one.path) == (other.pid, &other.path)
 }

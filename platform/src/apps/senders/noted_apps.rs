@@ -28,7 +28,7 @@ pub(super) struct NotedApps {
 #[derive(Debug, Default)]
 struct Memory {
     users: Users,
-    apps: FxHashMap<ProcessKey, Arc<App>>,
+    apps: FxHashMap<ProcessKey, Arc<[App]>>,
 }
 
 impl NotedApps {
@@ -40,22 +40,24 @@ impl NotedApps {
         }
     }
 
-    /// The program of a process, with a socket of `uid`. `None` where the note is gone.
-    pub(super) fn of(&self, process: &ProcessKey, uid: u32) -> Option<App> {
+    /// The program of a process, with a socket of `uid`, as a list of one. `None` where the note is gone.
+    pub(super) fn of(&self, process: &ProcessKey, uid: u32) -> Option<Arc<[App]>> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(app) = memory.apps.get(process).filter(|app| app.uid == uid) {
-            return Some(App::clone(app));
+        if let Some(known) = memory.apps.get(process)
+            && known.iter().all(|app| app.uid == uid)
+        {
+            return Some(Arc::clone(known));
         }
         let user = memory.users.name(uid).map(str::to_owned);
-        let app = App {
+        let app: Arc<[App]> = Arc::from([App {
             uid,
             user,
             ..self.read(process)?
-        };
+        }]);
         if memory.apps.len() >= MOST_APPS {
             memory.apps.clear();
         }
-        memory.apps.insert(*process, Arc::new(app.clone()));
+        memory.apps.insert(*process, Arc::clone(&app));
         Some(app)
     }
 

@@ -179,10 +179,11 @@ fn a_process_that_became_another_program_is_read_anew() {
         let owners = processes.owners(&info).unwrap();
         owners
             .apps
-            .into_iter()
+            .iter()
             .find(|app| app.pid == pid)
             .unwrap()
             .path
+            .clone()
     };
     assert_eq!(
         path_of_child(),

@@ -171,7 +171,8 @@ impl Network {
     fn enter() -> Self {
         let device = silent_network();
         let diag = DiagSocket::open().unwrap();
-        let senders = Senders::attach(diag.as_fd(), MARK, None).unwrap_or_else(|error| panic!("{error}"));
+        let senders =
+            Senders::attach(diag.as_fd(), MARK, None).unwrap_or_else(|error| panic!("{error}"));
         Self {
             device,
             senders,

@@ -21,14 +21,12 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use thiserror::Error;
-use tidegate_policy::App;
 
-use super::{Coverage, Owners, Unattributed};
 use crate::bpf::btf::BtfError;
 use crate::sys::bpf::{self, Hook, MapKind};
 
@@ -345,53 +343,6 @@ impl Senders {
             &mut value,
         )?;
         Ok(found.then(|| records::sends(&value)))
-    }
-
-    /// Adds what was noted of a datagram's sender to what was found out about its socket: a program that sent belongs to the
-    /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
-    ///
-    /// # Errors
-    /// What was found out, where the note is gone too.
-    pub fn complete(
-        &self,
-        sender: &Sender,
-        found: Result<Owners, Unattributed>,
-    ) -> Result<Owners, Unattributed> {
-        let sends = sender.sends();
-        let Ok(mut owners) = found else {
-            let apps: Option<Vec<App>> = sends
-                .map(|send| Some(self.app(send)?.first()?.clone()))
-                .collect();
-            let coverage = Coverage::Noted;
-            return apps
-                .map(|apps| Owners {
-                    apps: apps.into(),
-                    coverage,
-                })
-                .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
-        };
-        for send in sends {
-            let path = self.apps.path(&records::image(&send.process));
-            let pid = records::process_id(&send.process);
-            let is_known = owners
-                .apps
-                .iter()
-                .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
-            if !is_known {
-                let sent = self.app(send);
-                let all = owners
-                    .apps
-                    .iter()
-                    .chain(sent.iter().flat_map(|app| app.iter()));
-                owners.apps = all.cloned().collect();
-            }
-        }
-        Ok(owners)
-    }
-
-    /// The one program, in the form of a list.
-    fn app(&self, send: &Send) -> Option<Arc<[App]>> {
-        self.apps.of(&send.process, send.uid)
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustc_hash::FxHashMap;
 use tidegate_policy::App;
 
-use super::records::{self, Details, ImageKey, ProcessKey};
+use super::records::{self, Details, ImageKey, ProcessKey, Send};
+use super::{Sender, Senders};
 use crate::apps::cgroup::{self, Membership};
-use crate::apps::linux;
+use crate::apps::{Coverage, Owners, Unattributed, linux};
 use crate::sys::bpf;
 use crate::users::Users;
 
@@ -87,6 +88,55 @@ impl NotedApps {
         let mut value = [0; records::PATH];
         let found = bpf::look_up(self.paths.as_fd(), image, &mut value).ok()?;
         found.then(|| records::path(&value)).flatten()
+    }
+}
+
+impl Senders {
+    /// Adds what was noted of a datagram's sender to what was found out about its socket: a program that sent belongs to the
+    /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
+    ///
+    /// # Errors
+    /// What was found out, where the note is gone too.
+    pub fn complete(
+        &self,
+        sender: &Sender,
+        found: Result<Owners, Unattributed>,
+    ) -> Result<Owners, Unattributed> {
+        let sends = sender.sends();
+        let Ok(mut owners) = found else {
+            let apps: Option<Vec<App>> = sends
+                .map(|send| Some(self.app(send)?.first()?.clone()))
+                .collect();
+            let coverage = Coverage::Noted;
+            return apps
+                .map(|apps| Owners {
+                    apps: apps.into(),
+                    coverage,
+                })
+                .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
+        };
+        for send in sends {
+            let path = self.apps.path(&records::image(&send.process));
+            let pid = records::process_id(&send.process);
+            let is_known = owners
+                .apps
+                .iter()
+                .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
+            if !is_known {
+                let sent = self.app(send);
+                let all = owners
+                    .apps
+                    .iter()
+                    .chain(sent.iter().flat_map(|app| app.iter()));
+                owners.apps = all.cloned().collect();
+            }
+        }
+        Ok(owners)
+    }
+
+    /// The one program, in the form of a list.
+    pub(super) fn app(&self, send: &Send) -> Option<Arc<[App]>> {
+        self.apps.of(&send.process, send.uid)
     }
 }
 

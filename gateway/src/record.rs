@@ -18,7 +18,7 @@ use tidegate_routing::flow::State;
 
 pub use filter::FlowFilter;
 pub use live::{LiveFlow, NewFlow};
-pub use log::{FlowLog, FlowLogLimits, Subscription};
+pub use log::{AtTheEnd, FlowLog, FlowLogLimits, Subscription};
 pub use timestamp::{ParseTimestampError, Timestamp};
 
 /// A flow as it was at one moment.
@@ -48,6 +48,9 @@ pub struct FlowRecord {
     pub unattributed: Option<String>,
     /// What the remote address is called, and who said so.
     pub names: Vec<FlowName>,
+    /// How its bytes travel.
+    #[serde(default)]
+    pub carriage: Carriage,
     /// What was decided; null before that.
     pub verdict: Option<Verdict>,
     /// The rule that decided; null for the default.
@@ -62,6 +65,19 @@ pub struct FlowRecord {
     pub state: State,
     /// Why it ended or was refused.
     pub reason: Option<String>,
+}
+
+/// How a flow's bytes travel, and so what becomes of it when the gateway ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carriage {
+    /// The gateway stands at both ends: it ends with the gateway.
+    #[default]
+    Terminated,
+    /// Packet by packet, as they are: it outlives the gateway.
+    Passed,
+    /// Passed, as it began before the gateway started.
+    Existing,
 }
 
 /// What a record says of a program.

@@ -4,6 +4,7 @@
 //! the rules are journalled before they are made, and if the start probe does not cross the device all is undone.
 
 mod leak_meter;
+mod older;
 mod plan_keeper;
 mod way_out;
 
@@ -96,7 +97,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
 
     let foreign_marks = config.capture.foreign_marks;
     keeper.measure_with(LeakMeter::start(&shared, senders, foreign_marks)?);
-    let installed = keeper.install().and_then(|()| prove(&probe, &facts));
+    let installed = begin(&mut keeper, &probe, &facts, &handle);
     if let Err(error) = installed {
         let left = keeper.remove();
         complain_of(&left);
@@ -290,6 +291,19 @@ fn start_worker(
             worker.run()
         })?;
     Ok((thread, handle))
+}
+
+/// Leads the host's packets to the worker.
+fn begin(
+    keeper: &mut PlanKeeper,
+    probe: &Probe,
+    facts: &HostFacts,
+    worker: &Handle,
+) -> anyhow::Result<()> {
+    keeper.install()?;
+    prove(probe, facts)?;
+    older::tell(worker, &keeper.options().tun);
+    Ok(())
 }
 
 fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod entry;
 mod identify;
 mod inbox;
 mod network;
+mod older;
 mod speaker;
 mod tcp;
 mod udp;

@@ -11,6 +11,8 @@ pub(crate) const DESTROY: u16 = 21;
 /// IP protocol numbers.
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+/// Connections that stand or are being closed: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
+pub(crate) const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 /// `1 << TCP_LISTEN`.
 pub(crate) const LISTEN: u32 = 1 << 10;
 /// `1 << TCP_CLOSE`: for a datagram socket, bound and without a peer.
@@ -67,6 +69,15 @@ pub(crate) fn exact_request(
     request[28..44].copy_from_slice(&wide(remote.ip()));
     // INET_DIAG_NOCOOKIE
     request[48..56].fill(0xff);
+    request
+}
+
+/// Makes an exact request mean this very socket, not another that has its addresses by now.
+pub(crate) fn with_cookie(mut request: [u8; REQUEST_LEN], cookie: u64) -> [u8; REQUEST_LEN] {
+    let [a, b, c, d, high @ ..] = cookie.to_le_bytes();
+    for (at, word) in [(48, [a, b, c, d]), (52, high)] {
+        request[at..at + 4].copy_from_slice(&u32::from_le_bytes(word).to_ne_bytes());
+    }
     request
 }
 
@@ -186,6 +197,9 @@ mod tests {
         assert_eq!(request[28..32], [192, 0, 2, 2]);
         assert_eq!(request[44..48], 9_u32.to_ne_bytes());
         assert_eq!(request[48..], [0xff; 8]);
+        let request = with_cookie(request, 0x22_0000_0011);
+        assert_eq!(request[48..52], 0x11_u32.to_ne_bytes());
+        assert_eq!(request[52..], 0x22_u32.to_ne_bytes());
     }
 
     proptest! {

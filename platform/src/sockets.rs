@@ -1,10 +1,13 @@
 //! Sockets of other programs, as the kernel's socket table has them.
 
+mod ways_out;
+
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_netstack::{LocalAddr, RemoteAddr};
+use tidegate_routing::plan::Family;
 
-use crate::inet_diag;
+use crate::inet_diag::{self, Answer};
 use crate::netlink::{Connection, NetlinkError};
 
 /// Whether a socket was there to be destroyed.
@@ -14,6 +17,24 @@ pub enum Destroyed {
     Aborted,
     /// There is no such socket.
     Absent,
+}
+
+pub use ways_out::WaysOut;
+
+/// A TCP connection of this host that stands or is being closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpConnection {
+    /// The program's end; a dual-stack socket's IPv4 connection has IPv4 addresses.
+    pub local: LocalAddr,
+    /// The far end.
+    pub remote: RemoteAddr,
+    /// Whether a program still has it; if not, the kernel sends what is left and ends it.
+    pub is_held: bool,
+    uid: u32,
+    mark: u32,
+    /// Index of the interface that it is bound to; 0 for none.
+    device: u32,
+    cookie: u64,
 }
 
 /// The socket table of the network namespace that the opening thread is in.
@@ -44,12 +65,79 @@ impl SocketTable {
         remote: RemoteAddr,
     ) -> Result<Destroyed, NetlinkError> {
         let request = inet_diag::exact_request(inet_diag::TCP, plain(local.0), plain(remote.0));
-        match self.connection.change_raw(inet_diag::DESTROY, &request) {
+        self.destroy_requested(&request)
+    }
+
+    /// Every TCP connection.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn connections(&mut self) -> Result<Vec<TcpConnection>, NetlinkError> {
+        let mut connections = Vec::new();
+        let states = inet_diag::CONNECTED;
+        each(&mut self.connection, inet_diag::TCP, states, |answer| {
+            connections.push(TcpConnection::from(answer));
+        })?;
+        Ok(connections)
+    }
+
+    /// Aborts this connection, and no other that has its addresses by now.
+    ///
+    /// # Errors
+    /// As [`destroy_tcp`](Self::destroy_tcp).
+    pub fn destroy(&mut self, connection: &TcpConnection) -> Result<Destroyed, NetlinkError> {
+        let (local, remote) = (connection.local.0, connection.remote.0);
+        let request = inet_diag::exact_request(inet_diag::TCP, local, remote);
+        let request = inet_diag::at_device(request, connection.device);
+        self.destroy_requested(&inet_diag::with_cookie(request, connection.cookie))
+    }
+
+    fn destroy_requested(&mut self, request: &[u8]) -> Result<Destroyed, NetlinkError> {
+        match self.connection.change_raw(inet_diag::DESTROY, request) {
             Ok(()) => Ok(Destroyed::Aborted),
-            Err(error) if error.refusal() == Some(libc::ENOENT) => Ok(Destroyed::Absent),
+            // The second: another socket has these addresses.
+            Err(error) if matches!(error.refusal(), Some(libc::ENOENT | libc::ESTALE)) => {
+                Ok(Destroyed::Absent)
+            }
             Err(error) => Err(error),
         }
     }
+}
+
+impl From<Answer> for TcpConnection {
+    fn from(answer: Answer) -> Self {
+        Self {
+            local: LocalAddr(plain(answer.local)),
+            remote: RemoteAddr(plain(answer.remote)),
+            is_held: answer.inode != 0,
+            uid: answer.uid,
+            mark: answer.mark.unwrap_or_default(),
+            device: answer.device,
+            cookie: answer.cookie,
+        }
+    }
+}
+
+/// Tells of the sockets of a protocol that are in one of `states`, in both families.
+pub(crate) fn each(
+    connection: &mut Connection,
+    protocol: u8,
+    states: u32,
+    mut tell: impl FnMut(Answer),
+) -> Result<(), NetlinkError> {
+    for family in [Family::V4, Family::V6] {
+        let request = inet_diag::dump_request(family, protocol, states);
+        let dumped = connection.dump_raw(inet_diag::BY_FAMILY, &request, &mut |payload| {
+            tell(inet_diag::parse(payload).ok_or(NetlinkError::Malformed)?);
+            Ok(())
+        });
+        match dumped {
+            // A kernel without IPv6 has no such sockets; without IPv4 sockets something is wrong.
+            Err(error) if family == Family::V6 && error.refusal() == Some(libc::ENOENT) => {}
+            dumped => dumped?,
+        }
+    }
+    Ok(())
 }
 
 /// A dual-stack socket's IPv4 connection is found under its IPv4 addresses.
@@ -97,6 +185,35 @@ mod tests {
                 );
                 let error = server.read(&mut [0]).unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+            }
+        });
+    }
+
+    #[test]
+    fn a_connection_of_the_list_is_destroyed_and_not_one_that_takes_its_place() {
+        in_new_network(|| {
+            let mut table = SocketTable::open().unwrap();
+            for (listen, connect) in [("[::]", "127.0.0.1"), ("[::1]", "[::1]")] {
+                let (_client, mut server) = connected(listen, connect);
+                let ends = (
+                    plain(server.local_addr().unwrap()),
+                    plain(server.peer_addr().unwrap()),
+                );
+                let connections = table.connections().unwrap();
+                let listed = connections
+                    .iter()
+                    .find(|listed| (listed.local.0, listed.remote.0) == ends)
+                    .unwrap();
+                assert!(listed.is_held);
+                let another = TcpConnection {
+                    cookie: listed.cookie + 1,
+                    ..listed.clone()
+                };
+                assert_eq!(table.destroy(&another).unwrap(), Destroyed::Absent);
+                assert_eq!(table.destroy(listed).unwrap(), Destroyed::Aborted);
+                let error = server.read(&mut [0]).unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+                assert_eq!(table.destroy(listed).unwrap(), Destroyed::Absent);
             }
         });
     }

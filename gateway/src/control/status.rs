@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_policy::Verdict;
 
 use crate::leaks::LeakRecord;
-use crate::record::Timestamp;
+use crate::record::{AtTheEnd, Timestamp};
 use crate::shared::{CaptureStatus, CountersSnapshot, ReloadFailure, Shared};
 
 /// The gateway at one moment.
@@ -37,6 +37,9 @@ pub struct Status {
     pub trial_seconds_left: Option<u64>,
     /// Flows that have not ended.
     pub flows_live: usize,
+    /// What becomes of them when the gateway ends, at a restart too.
+    #[serde(default)]
+    pub at_the_end: AtTheEnd,
     /// Figures since the start.
     pub counters: CountersSnapshot,
 }
@@ -98,6 +101,7 @@ impl Status {
                 .as_ref()
                 .map(Duration::as_secs),
             flows_live: shared.flows.live_count(),
+            at_the_end: shared.flows.at_the_end(),
             counters: shared.counters.snapshot(),
         }
     }

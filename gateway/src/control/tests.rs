@@ -20,7 +20,7 @@ use super::protocol::{FlowsRequest, RefusedWhy, Reply, Request};
 use super::server::{ControlServer, ControlSocket};
 use super::socket::SocketError;
 use crate::config::{Capture, ConfigSource};
-use crate::record::{FlowLogLimits, FlowRecord, LiveFlow, NewFlow};
+use crate::record::{Carriage, FlowLogLimits, FlowRecord, LiveFlow, NewFlow};
 use crate::reload::Reloader;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::test_folder::TestFolder;
@@ -85,6 +85,7 @@ impl Daemon {
     fn open(&self, program: &str, verdict: Verdict) -> Arc<LiveFlow> {
         let flow = self.shared.flows.open(NewFlow {
             protocol: Protocol::Tcp,
+            carriage: Carriage::Terminated,
             direction: Direction::Out,
             local: SocketAddr::from(([192, 0, 2, 7], 50_000)),
             remote: SocketAddr::from(([203, 0, 113, 9], 443)),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tidegate_policy::{App, Direction, Protocol, Verdict};
 
 use super::log::Shelf;
-use super::{AppRecord, FlowName, FlowRecord, State, Timestamp};
+use super::{AppRecord, Carriage, FlowName, FlowRecord, State, Timestamp};
 
 /// What is known of a flow at its first packet.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct NewFlow {
     pub local: SocketAddr,
     /// The far end.
     pub remote: SocketAddr,
+    /// How its bytes travel.
+    pub carriage: Carriage,
     /// Names of the far end.
     pub names: Vec<FlowName>,
 }
@@ -148,6 +150,14 @@ impl LiveFlow {
         }
     }
 
+    pub(super) fn protocol(&self) -> Protocol {
+        self.new.protocol
+    }
+
+    pub(super) fn carriage(&self) -> Carriage {
+        self.new.carriage
+    }
+
     /// The flow as it is now.
     pub fn record(&self) -> FlowRecord {
         let known = self.known();
@@ -170,6 +180,7 @@ impl LiveFlow {
             other_owners: owners.collect(),
             unattributed,
             names: self.new.names.clone(),
+            carriage: self.new.carriage,
             verdict: known.verdict,
             rule: known.rule.as_deref().map(str::to_owned),
             egress: known.egress.as_deref().map(str::to_owned),

@@ -4,9 +4,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use tidegate_policy::Protocol;
 use tokio::sync::mpsc;
 
-use super::{FlowRecord, LiveFlow, NewFlow};
+use super::{Carriage, FlowRecord, LiveFlow, NewFlow};
+
+/// How many live flows the end of the gateway does what to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtTheEnd {
+    /// TCP connections that end.
+    pub cut: usize,
+    /// Datagram flows: what comes next leaves from another port.
+    pub moved: usize,
+    /// Passed on as they are: they go on.
+    pub passed: usize,
+    /// Begun before our start: they go on too.
+    pub existing: usize,
+}
 
 /// How much a [`FlowLog`] remembers.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +106,21 @@ impl FlowLog {
     /// Flows that have not ended.
     pub fn live_count(&self) -> usize {
         self.shelf.flows().live.len()
+    }
+
+    /// What becomes of the live flows when the gateway ends.
+    pub fn at_the_end(&self) -> AtTheEnd {
+        let flows = self.shelf.flows();
+        let mut counts = AtTheEnd::default();
+        for flow in flows.live.values() {
+            match (flow.carriage(), flow.protocol()) {
+                (Carriage::Terminated, Protocol::Tcp) => counts.cut += 1,
+                (Carriage::Terminated, _) => counts.moved += 1,
+                (Carriage::Passed, _) => counts.passed += 1,
+                (Carriage::Existing, _) => counts.existing += 1,
+            }
+        }
+        counts
     }
 
     /// Followers at the last time that something was told.

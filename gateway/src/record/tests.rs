@@ -5,6 +5,7 @@ use super::*;
 fn new_flow(port: u16) -> NewFlow {
     NewFlow {
         protocol: Protocol::Tcp,
+        carriage: Carriage::Terminated,
         direction: Direction::Out,
         local: SocketAddr::from(([192, 0, 2, 7], 50_000)),
         remote: SocketAddr::from(([203, 0, 113, 9], port)),
@@ -99,6 +100,7 @@ fn a_record_in_json_has_every_field() {
               "source": "dns"
             }
           ],
+          "carriage": "terminated",
           "verdict": "allow",
           "rule": "web",
           "egress": "direct",

@@ -5,7 +5,7 @@ use tidegate_routing::flow::State;
 
 use super::amount::bytes;
 use super::table::{self, Cell, Column, Fit, Tint};
-use crate::record::FlowRecord;
+use crate::record::{Carriage, FlowRecord};
 use crate::terminal::{Style, printable};
 
 const COLUMNS: [Column; 8] = [
@@ -130,8 +130,13 @@ fn state(record: &FlowRecord) -> String {
         record.state,
         State::Closed | State::Refused | State::Uncaptured
     );
-    match &record.reason {
-        Some(reason) if ended => format!("{}: {}", record.state, printable(reason)),
-        Some(_) | None => record.state.to_string(),
+    let mut text = record.state.to_string();
+    if record.carriage == Carriage::Existing {
+        text.push_str(", existing");
     }
+    if let Some(reason) = record.reason.as_ref().filter(|_| ended) {
+        text.push_str(": ");
+        text.push_str(&printable(reason));
+    }
+    text
 }

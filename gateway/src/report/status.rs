@@ -7,7 +7,7 @@ use tidegate_routing::plan::Family;
 
 use super::amount::{bytes, counted, duration, grouped};
 use crate::control::status::{Health, PolicyStatus, Status};
-use crate::record::Timestamp;
+use crate::record::{AtTheEnd, Timestamp};
 use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, EbpfStatus, WorkerSnapshot};
 use crate::terminal::printable_lines;
 
@@ -29,7 +29,7 @@ fn text_at(status: &Status, now: Timestamp) -> String {
     page.section("ahead", overtaken(&status.capture));
     page.section("leaks", leaks::lines(status, now));
     page.section("policy", policy(&status.policy));
-    page.section("flows", flows(status.flows_live, &status.counters));
+    page.section("flows", flows(status));
     page.section("packets", packets(&status.counters));
     page.section(
         "workers",
@@ -144,7 +144,12 @@ fn policy(policy: &PolicyStatus) -> [String; 2] {
     ]
 }
 
-fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {
+fn flows(status: &Status) -> Vec<String> {
+    let Status {
+        flows_live: live,
+        counters,
+        ..
+    } = status;
     let totals = format!(
         "{} live, {} since the start: {} blocked, {} dropped",
         live,
@@ -154,11 +159,38 @@ fn flows(live: usize, counters: &CountersSnapshot) -> Vec<String> {
     );
     let unattributed = by_reason("without a program", &counters.unattributed);
     let failures = by_reason("not connected", &counters.dial_failures);
+    let end = (status.capture.kind == CaptureKind::Host).then(|| at_the_end(&status.at_the_end));
     [totals]
         .into_iter()
+        .chain(end)
         .chain(unattributed)
         .chain(failures)
         .collect()
+}
+
+/// What a stop or a restart would do to those that live.
+fn at_the_end(ends: &AtTheEnd) -> String {
+    let AtTheEnd {
+        cut,
+        moved,
+        passed,
+        existing,
+    } = ends;
+    let parts = [
+        (*cut > 0).then(|| format!("cut {}", counted(*cut, "connection"))),
+        (*moved > 0).then(|| format!("give {} another port", counted(*moved, "datagram flow"))),
+    ];
+    let harm: Vec<String> = parts.into_iter().flatten().collect();
+    let harm = match harm.as_slice() {
+        [] => "cut nothing".to_owned(),
+        parts => parts.join(" and "),
+    };
+    match passed + existing {
+        0 => format!("a restart would {harm}"),
+        stay => format!(
+            "a restart would {harm}\n{stay} more would go on, {existing} of them begun before our start"
+        ),
+    }
 }
 
 fn packets(counters: &CountersSnapshot) -> Vec<String> {

@@ -4,7 +4,7 @@ use tidegate_policy::{Direction, Protocol, Verdict};
 use tidegate_routing::flow::State;
 
 use super::*;
-use crate::record::{AppRecord, FlowName, FlowRecord, NameSource, Timestamp};
+use crate::record::{AppRecord, Carriage, FlowName, FlowRecord, NameSource, Timestamp};
 use crate::terminal::{Colour, Style};
 
 fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
@@ -28,6 +28,7 @@ fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
         other_owners: Vec::new(),
         unattributed: None,
         names: Vec::new(),
+        carriage: Carriage::Terminated,
         verdict: Some(verdict),
         rule: None,
         egress: None,

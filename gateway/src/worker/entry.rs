@@ -16,7 +16,7 @@ use super::echo::EchoPath;
 use super::tcp::TcpPath;
 use super::udp::UdpPath;
 use super::unknown::PassPath;
-use crate::record::{LiveFlow, NewFlow};
+use crate::record::{Carriage, LiveFlow, NewFlow};
 
 /// Why our own flows are refused when they come in by the device.
 const LOOP: &str =
@@ -142,18 +142,25 @@ impl Worker {
         let Some(key) = self.stack.key(flow) else {
             return;
         };
-        let entry = self.entry(key, Direction::Out, path);
+        let entry = self.entry(key, Direction::Out, Carriage::Terminated, path);
         self.flows.insert(flow, entry);
         self.drive(now, flow);
     }
 
-    pub(super) fn entry(&self, key: FlowKey, direction: Direction, path: Path) -> Entry {
+    pub(super) fn entry(
+        &self,
+        key: FlowKey,
+        direction: Direction,
+        carriage: Carriage,
+        path: Path,
+    ) -> Entry {
         self.shared.counters.count_opened();
         let record = self.shared.flows.open(NewFlow {
             protocol: policy_protocol(key.protocol),
             direction,
             local: key.local.0,
             remote: key.remote.0,
+            carriage,
             names: Vec::new(),
         });
         Entry {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use mio::{Registry, Token, Waker};
 use tidegate_netstack::FlowId;
 use tidegate_platform::apps::{Owners, Unattributed};
+use tidegate_platform::sockets::TcpConnection;
 
 use super::Worker;
 
@@ -20,6 +21,8 @@ pub enum Message {
     Owners(FlowId, Result<Owners, Unattributed>),
     /// The host no longer has these addresses.
     AddressesGone(Arc<[IpAddr]>),
+    /// Connections that the host had before our rules led their packets here.
+    Older(Vec<TcpConnection>),
     /// The uplink takes packets of this size now.
     Mtu(u16),
     /// The machine was suspended, and is awake again.
@@ -65,6 +68,7 @@ impl Worker {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
                 Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
+                Message::Older(connections) => self.take_older(now, &connections),
                 Message::Mtu(mtu) => self.follow_mtu(mtu),
                 Message::Slept => self.probe_upstreams(now),
                 Message::Changed if self.shared.lifecycle.is_stopping() => {

@@ -52,7 +52,7 @@ impl Worker {
     }
 
     /// Aborts the TCP sockets of these flows' programs.
-    fn abort_programs(&self, flows: &[FlowId]) {
+    pub(super) fn abort_programs(&self, flows: &[FlowId]) {
         let keys = flows.iter().filter_map(|flow| self.stack.key(*flow));
         let mut keys = keys.filter(|key| key.protocol == Protocol::Tcp).peekable();
         if keys.peek().is_none() {
@@ -60,11 +60,13 @@ impl Worker {
         }
         let mut table = match SocketTable::open() {
             Ok(table) => table,
-            Err(error) => return tracing::warn!(%error, "programs are not told of a lost address"),
+            Err(error) => {
+                return tracing::warn!(%error, "programs are not told that their connection is gone");
+            }
         };
         for key in keys {
             if let Err(error) = table.destroy_tcp(key.local, key.remote) {
-                tracing::debug!(%error, "a program is not told that its address is gone");
+                tracing::debug!(%error, "a program is not told that its connection is gone");
             }
         }
     }

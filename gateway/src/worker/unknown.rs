@@ -16,6 +16,7 @@ use super::speaker::Speaking;
 use super::waiting::Waiting;
 use super::{Worker, count};
 use crate::config::Existing;
+use crate::record::Carriage;
 
 /// Packets that wait for one flow's verdict; TCP sends again what is over.
 const WAITING: usize = 16;
@@ -38,7 +39,7 @@ pub enum Strangers {
 
 /// Who spoke first.
 #[derive(Clone, Copy)]
-enum Way {
+pub(super) enum Way {
     /// Known.
     One(Direction),
     /// Most likely the peer, to a service; but it was not seen, and a program may send from such a port on its own.
@@ -61,28 +62,34 @@ impl Worker {
         packet: &[u8],
         offload: Offload,
     ) {
-        let Strangers::Host { existing, .. } = &self.strangers else {
+        let Strangers::Host { existing, .. } = self.strangers else {
             return self.refuse_stranger(now, class, packet);
         };
+        let first = Some((packet, offload));
         match class {
             UnknownClass::Reset | UnknownClass::EchoReplyOrError => self.emit(packet, offload),
             UnknownClass::SynAck => {
                 let way = Way::One(self.identify.way_of_syn_ack(&key));
-                self.begin_pass(now, key, way, packet, offload);
+                self.begin_pass(now, key, way, Carriage::Passed, first);
             }
             UnknownClass::ServiceDatagram => {
-                self.begin_pass(now, key, Way::Unseen, packet, offload);
+                self.begin_pass(now, key, Way::Unseen, Carriage::Passed, first);
             }
             UnknownClass::OtherProtocol => {
-                self.begin_pass(now, key, Way::One(Direction::Out), packet, offload);
+                let way = Way::One(Direction::Out);
+                self.begin_pass(now, key, way, Carriage::Passed, first);
             }
             UnknownClass::Segment => match (existing, self.identify.way_of_segment(&key)) {
-                (Existing::Pass, Some(direction)) => {
-                    self.begin_pass(now, key, Way::One(direction), packet, offload);
+                // What programs have opened since our start ends here, so this is older.
+                (Existing::Pass, Some(way @ Direction::Out)) => {
+                    self.begin_pass(now, key, Way::One(way), Carriage::Existing, first);
                 }
-                (Existing::Reset, _) | (Existing::Pass, None) => {
-                    self.answer(now, packet, Refusal::Reset)
+                // A service's client may be older, or one whose flow has idled.
+                (_, Some(way @ Direction::In)) => {
+                    self.begin_pass(now, key, Way::One(way), Carriage::Passed, first);
                 }
+                (Existing::Reset, Some(Direction::Out)) => self.abort_older(now, key, packet),
+                (_, None) => self.answer(now, packet, Refusal::Reset),
             },
         }
     }
@@ -109,19 +116,20 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, now: Instant, packet: &[u8], refusal: Refusal) {
+    pub(super) fn answer(&mut self, now: Instant, packet: &[u8], refusal: Refusal) {
         if let Err(reason) = self.stack.reject(now, packet, refusal) {
             tracing::trace!(reason = reason.name(), "a stranger was not answered");
         }
     }
 
-    fn begin_pass(
+    /// Passes what comes of this tuple if the policy lets it; `first` is what has come.
+    pub(super) fn begin_pass(
         &mut self,
         now: Instant,
         key: FlowKey,
         way: Way,
-        packet: &[u8],
-        offload: Offload,
+        carriage: Carriage,
+        first: Option<(&[u8], Offload)>,
     ) {
         match self.stack.pass(now, key) {
             Ok(flow) => {
@@ -135,10 +143,12 @@ impl Worker {
                 };
                 let entry = Entry {
                     judged,
-                    ..self.entry(key, direction, path)
+                    ..self.entry(key, direction, carriage, path)
                 };
                 self.flows.insert(flow, entry);
-                self.pass_on(flow, packet, offload);
+                if let Some((packet, offload)) = first {
+                    self.pass_on(flow, packet, offload);
+                }
                 self.drive(now, flow);
             }
             Err(reason) => tracing::trace!(reason = reason.name(), "no room for a passed flow"),
@@ -181,6 +191,9 @@ impl Worker {
             return;
         };
         let waiting = path.waiting.take(&mut self.room);
+        if waiting.is_empty() && refusal != Refusal::Silence {
+            self.abort_programs(&[flow]);
+        }
         if refusal != Refusal::Silence
             && let Some((packet, _)) = waiting.first()
         {

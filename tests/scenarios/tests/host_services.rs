@@ -219,24 +219,6 @@ fn an_upload_begun_before_our_start_finishes() -> Result<()> {
 }
 
 #[test]
-fn a_transfer_begun_before_our_start_is_reset_where_the_user_wants_that() -> Result<()> {
-    let lab = Lab::new()?;
-    let _web = service::Http::start(&lab.server, 80)?;
-    let mut curl = lab
-        .host
-        .background("curl -sS --limit-rate 1M http://203.0.113.10/bytes/60000000 > /dev/null")?;
-    wait_for_connection(&lab, "80")?;
-    let _tidegate = lab.tidegate("[capture]\nexisting = \"reset\"\n")?;
-    const RECEIVE_ERROR: i32 = 56;
-    ensure!(
-        curl.wait(Duration::from_secs(10))? == RECEIVE_ERROR,
-        "{}",
-        curl.output()
-    );
-    Ok(())
-}
-
-#[test]
 fn an_ordinary_user_s_program_that_listens_where_it_connects_from_is_captured_and_judged()
 -> Result<()> {
     let rule = "[[rule]]\nname = \"no other\"\nto = \"203.0.113.20\"\naction = \"block\"\n";

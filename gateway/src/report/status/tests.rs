@@ -4,7 +4,7 @@ use tidegate_policy::{Protocol, Verdict};
 
 use super::*;
 use crate::leaks::{LeakRecord, Way};
-use crate::record::AppRecord;
+use crate::record::{AppRecord, AtTheEnd};
 use crate::shared::{ReloadFailure, UplinkStatus};
 
 fn at(seconds: u64) -> Timestamp {
@@ -50,7 +50,16 @@ fn status(kind: CaptureKind) -> Status {
             reload_failure: None,
         },
         trial_seconds_left: None,
-        flows_live: 3,
+        flows_live: 7,
+        at_the_end: match kind {
+            CaptureKind::Host => AtTheEnd {
+                cut: 1,
+                moved: 2,
+                passed: 1,
+                existing: 3,
+            },
+            CaptureKind::Exec => AtTheEnd::default(),
+        },
         counters: CountersSnapshot {
             packets_in: 12_345,
             bytes_in: 67_890_123,
@@ -76,7 +85,9 @@ fn a_gateway_that_is_well() {
                    eBPF tells who sends a datagram and is gone at once
         policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
                    generation 2, in force since 1970-01-01T00:33:20.000Z
-        flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
+        flows      7 live, 1,234 since the start: 5 blocked, 0 dropped
+                   a restart would cut 1 connection and give 2 datagram flows another port
+                   4 more would go on, 3 of them begun before our start
                    without a program: 2 (the socket was gone 2)
         packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs
                    thrown away: 7 (malformed 7)
@@ -118,7 +129,7 @@ fn a_gateway_that_is_not_says_what_and_what_next() {
                    IPv4 leaves through eth0 from 192.0.2.7
         policy     12 rules, default allow, from /etc/tidegate/tidegate.toml
                    generation 2, in force since 1970-01-01T00:33:20.000Z
-        flows      3 live, 1,234 since the start: 5 blocked, 0 dropped
+        flows      7 live, 1,234 since the start: 5 blocked, 0 dropped
                    without a program: 2 (the socket was gone 2)
         packets    12,345 (67.8 MB) from programs, 2 (80 B) to programs
                    thrown away: 7 (malformed 7)

@@ -11,7 +11,7 @@ use tidegate_policy::{App, Direction, Protocol};
 
 use crate::config::ForeignMarks;
 use crate::leaks::{Known, Leak, Way};
-use crate::record::NewFlow;
+use crate::record::{Carriage, NewFlow};
 use crate::shared::Shared;
 
 /// Sockets of this gateway's network namespace.
@@ -93,6 +93,8 @@ impl Examiner {
         }
         tracing::debug!(device, %way, remote = %leak.remote, owner = ?leak.owner, "left past the capture");
         let record = self.shared.flows.open(NewFlow {
+            // Not ours: nothing that we do ends it.
+            carriage: Carriage::Passed,
             protocol: departure.protocol,
             direction,
             local: departure.local,

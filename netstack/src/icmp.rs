@@ -21,7 +21,8 @@ const MAX_V6_ERROR: usize = 1_280;
 /// How a flow is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// RST for TCP, ICMP port unreachable for UDP, ICMP host unreachable for echo.
+    /// RST for TCP, ICMP port unreachable for UDP, host unreachable for echo, administratively prohibited for others: of
+    /// host unreachable a raw IPv4 socket hears nothing.
     Reset,
     /// ICMP destination unreachable: no route to the network.
     NetworkUnreachable,
@@ -52,10 +53,13 @@ impl IcmpError {
         match (refusal, protocol) {
             (Refusal::Silence, _) | (Refusal::Reset, Protocol::Tcp) => None,
             (Refusal::Reset, Protocol::Udp) => Some(Self::PortUnreachable),
-            (Refusal::Reset, Protocol::Icmp | Protocol::Other(_))
-            | (Refusal::HostUnreachable, _) => Some(Self::HostUnreachable),
+            (Refusal::Reset, Protocol::Icmp) | (Refusal::HostUnreachable, _) => {
+                Some(Self::HostUnreachable)
+            }
             (Refusal::NetworkUnreachable, _) => Some(Self::NetworkUnreachable),
-            (Refusal::Prohibited, _) => Some(Self::Prohibited),
+            (Refusal::Reset, Protocol::Other(_)) | (Refusal::Prohibited, _) => {
+                Some(Self::Prohibited)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -54,9 +55,29 @@ impl Lab {
 
     /// The same with more options, and without waiting: for starts that are meant to fail.
     pub fn tidegate_starting(&self, config: &str, options: &[&str]) -> Result<Daemon<'_>> {
+        let command = self.host.command(program(self)?);
+        self.started_as(command, config, options)
+    }
+
+    /// The same by another program, which gets ours and its arguments as its last ones.
+    pub(crate) fn tidegate_by(
+        &self,
+        mut by: Command,
+        config: &str,
+        options: &[&str],
+    ) -> Result<Daemon<'_>> {
+        by.arg(program(self)?);
+        self.started_as(by, config, options)
+    }
+
+    fn started_as(
+        &self,
+        mut command: Command,
+        config: &str,
+        options: &[&str],
+    ) -> Result<Daemon<'_>> {
         let program = program(self)?;
         let config = self.file("tidegate.toml", config)?;
-        let mut command = self.host.command(&program);
         command
             .args(["run", "--control", CONTROL, "--config"])
             .arg(&config)
@@ -77,6 +98,10 @@ impl Lab {
 }
 
 impl Daemon<'_> {
+    pub(crate) fn lab(&self) -> &Lab {
+        self.lab
+    }
+
     /// Waits until `status` answers that packets are captured.
     pub fn wait_until_capturing(&mut self) -> Result<()> {
         let mut ended = false;
@@ -162,7 +187,7 @@ impl Daemon<'_> {
     }
 
     /// The control socket answers once packets are captured.
-    fn is_capturing(&self) -> bool {
+    pub(crate) fn is_capturing(&self) -> bool {
         self.status()
             .is_ok_and(|status| status["capture"]["kind"] == "host")
     }

@@ -71,30 +71,6 @@ fn a_new_start_takes_over_what_a_killed_instance_left_behind() -> Result<()> {
 }
 
 #[test]
-fn recover_undoes_whatever_a_start_had_done_when_it_was_killed() -> Result<()> {
-    let lab = Lab::new()?;
-    let before = lab.host.network_state()?;
-    let mut unfinished = 0;
-    for pause in 0..20 {
-        // Without what takes time and changes nothing of the network.
-        let config = "[capture]\nfail = \"closed\"\nebpf = \"off\"\n";
-        let mut tidegate = lab.tidegate_starting(config, &[])?;
-        std::thread::sleep(Duration::from_millis(pause * 4));
-        tidegate.process().kill()?;
-        unfinished += usize::from(!before.changes(&lab.host.network_state()?).is_empty());
-        lab.tidegate_command(&["recover"])?.success()?;
-        before
-            .ensure_equals(&lab.host.network_state()?)
-            .with_context(|| format!("killed {} ms after its start", pause * 4))?;
-    }
-    ensure!(
-        unfinished > 0,
-        "no start had come as far as to change anything"
-    );
-    Ok(())
-}
-
-#[test]
 fn a_device_that_another_program_removes_ends_us_and_opens_the_host() -> Result<()> {
     let lab = Lab::new()?;
     let _web = service::Http::start(&lab.server, 80)?;

@@ -6,7 +6,7 @@ use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
 /// What the lab, the scenarios and the benchmark need, each with the program it is for.
-const NEEDED: [&str; 11] = [
+const NEEDED: [&str; 12] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
     "curl",
@@ -17,6 +17,7 @@ const NEEDED: [&str; 11] = [
     "procps",       // sysctl
     "python3",
     "socat",
+    "strace",
     "util-linux", // setpriv, nsenter, script
 ];
 

@@ -68,6 +68,15 @@ fn user_of_mark(mark: u32) -> Option<&'static str> {
     }
 }
 
+/// What became of the socket behind a flow that goes past the capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was let go, or there was none.
+    LetGo,
+    /// It was ended (`bound_sockets = "destroy"`).
+    Ended,
+}
+
 /// A flow that goes past the capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Leak<'a> {
@@ -77,6 +86,8 @@ pub struct Leak<'a> {
     pub device: &'a str,
     /// The program behind it, or why none is known.
     pub owner: Result<&'a App, &'a str>,
+    /// What became of its socket.
+    pub fate: Fate,
     /// Its protocol.
     pub protocol: Protocol,
     /// Its far end.
@@ -96,6 +107,8 @@ pub struct LeakRecord {
     pub unattributed: Option<String>,
     /// Flows since the start; one that pauses for a minute counts again.
     pub flows: u64,
+    /// Those of them whose sockets were ended.
+    pub ended: u64,
     /// When the first was seen.
     pub first: Timestamp,
     /// When the last was seen.
@@ -134,6 +147,7 @@ impl Leaks {
         let record = table.leaks.iter_mut().find(|record| record.is_of(leak));
         if let Some(record) = record {
             record.flows += 1;
+            record.ended += u64::from(leak.fate == Fate::Ended);
             (record.last, record.protocol, record.remote) = (now, leak.protocol, leak.remote);
             return Known::Before;
         }
@@ -150,6 +164,7 @@ impl Leaks {
             app: leak.owner.ok().map(AppRecord::from),
             unattributed: leak.owner.err().map(str::to_owned),
             flows: 1,
+            ended: u64::from(leak.fate == Fate::Ended),
             first: now,
             last: now,
             protocol: leak.protocol,
@@ -215,6 +230,7 @@ mod tests {
             way: Way::BoundToDevice,
             device: "eth0",
             owner: Ok(app),
+            fate: Fate::LetGo,
             protocol: Protocol::Udp,
             remote: SocketAddr::from(([192, 0, 2, 1], 53)),
         }
@@ -228,11 +244,13 @@ mod tests {
         assert_eq!(leaks.note(&leak(&other)), Known::Now);
         let past = Leak {
             way: Way::PastTheRules,
+            fate: Fate::Ended,
             ..leak(&one)
         };
         assert_eq!(leaks.note(&past), Known::Now);
-        let counts: Vec<_> = leaks.records().iter().map(|record| record.flows).collect();
-        assert_eq!(counts, [2, 1, 1]);
+        let records = leaks.records();
+        let counts: Vec<_> = records.iter().map(|one| (one.flows, one.ended)).collect();
+        assert_eq!(counts, [(2, 0), (1, 0), (1, 1)]);
     }
 
     #[test]

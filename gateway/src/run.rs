@@ -25,9 +25,10 @@ use tidegate_platform::emit::RawEmitter;
 use tidegate_platform::host::UndoError;
 use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::privileges;
+use tidegate_platform::sockets;
 use tidegate_platform::tun::{Tun, TunConfig};
 use tidegate_routing::plan::{
-    CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu, uplink_mtu,
+    BoundSockets, CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu, uplink_mtu,
 };
 use tidegate_routing::target::Translation;
 
@@ -61,6 +62,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    check_means(&config.capture)?;
     let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
     let control = ControlSocket::bind(control, &HostGroup)?;
@@ -95,8 +97,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         Arc::clone(&probe),
     )?;
 
-    let foreign_marks = config.capture.foreign_marks;
-    keeper.measure_with(LeakMeter::start(&shared, senders, foreign_marks)?);
+    keeper.measure_with(LeakMeter::start(&shared, senders, &config.capture)?);
     let installed = begin(&mut keeper, &probe, &facts, &handle);
     if let Err(error) = installed {
         let left = keeper.remove();
@@ -156,6 +157,16 @@ fn note_senders(
         MARK.value,
         answering,
     ))
+}
+
+/// What the configuration asks for and not every kernel has.
+fn check_means(capture: &Capture) -> anyhow::Result<()> {
+    match capture.bound_sockets {
+        BoundSockets::Destroy => sockets::try_destroy().context(
+            "bound_sockets = \"destroy\" does not work here; write \"report\" or \"prohibit\"",
+        ),
+        BoundSockets::Report | BoundSockets::Prohibit => Ok(()),
+    }
 }
 
 fn drop_privileges() {

@@ -1,12 +1,15 @@
 //! Sockets of other programs, as the kernel's socket table has them.
 
+mod trial;
 mod ways_out;
 
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_netstack::{LocalAddr, RemoteAddr};
+use tidegate_policy::Protocol;
 use tidegate_routing::plan::Family;
 
+use crate::apps::SocketInfo;
 use crate::inet_diag::{self, Answer};
 use crate::netlink::{Connection, NetlinkError};
 
@@ -19,6 +22,7 @@ pub enum Destroyed {
     Absent,
 }
 
+pub use trial::{CannotDestroy, try_destroy};
 pub use ways_out::WaysOut;
 
 /// A TCP connection of this host that stands or is being closed.
@@ -54,6 +58,28 @@ impl SocketTable {
         })
     }
 
+    /// Aborts this TCP or UDP socket (`SOCK_DESTROY`), whoever owns it, and none that has its addresses by now. A datagram
+    /// socket stays open, but loses its peer and the device that it was bound to, and its owner reads ECONNABORTED once.
+    /// The kernel ends no sockets of other protocols this way: for them there is none.
+    ///
+    /// # Errors
+    /// As of [`SocketTable::destroy_tcp`].
+    pub fn destroy(
+        &mut self,
+        protocol: Protocol,
+        (local, remote): (SocketAddr, SocketAddr),
+        socket: &SocketInfo,
+    ) -> Result<Destroyed, NetlinkError> {
+        let number = match protocol {
+            Protocol::Tcp => inet_diag::TCP,
+            Protocol::Udp => inet_diag::UDP,
+            Protocol::Icmp | Protocol::Other(_) => return Ok(Destroyed::Absent),
+        };
+        let request = inet_diag::exact_request(number, plain(local), plain(remote));
+        let request = inet_diag::at_device(request, socket.device.unwrap_or_default());
+        self.destroy_by(&inet_diag::with_cookie(request, socket.cookie))
+    }
+
     /// Aborts the TCP socket with these addresses (`SOCK_DESTROY`), whoever owns it.
     ///
     /// # Errors
@@ -65,7 +91,7 @@ impl SocketTable {
         remote: RemoteAddr,
     ) -> Result<Destroyed, NetlinkError> {
         let request = inet_diag::exact_request(inet_diag::TCP, plain(local.0), plain(remote.0));
-        self.destroy_requested(&request)
+        self.destroy_by(&request)
     }
 
     /// Every TCP connection.
@@ -85,14 +111,17 @@ impl SocketTable {
     ///
     /// # Errors
     /// As [`destroy_tcp`](Self::destroy_tcp).
-    pub fn destroy(&mut self, connection: &TcpConnection) -> Result<Destroyed, NetlinkError> {
+    pub fn destroy_connection(
+        &mut self,
+        connection: &TcpConnection,
+    ) -> Result<Destroyed, NetlinkError> {
         let (local, remote) = (connection.local.0, connection.remote.0);
         let request = inet_diag::exact_request(inet_diag::TCP, local, remote);
         let request = inet_diag::at_device(request, connection.device);
-        self.destroy_requested(&inet_diag::with_cookie(request, connection.cookie))
+        self.destroy_by(&inet_diag::with_cookie(request, connection.cookie))
     }
 
-    fn destroy_requested(&mut self, request: &[u8]) -> Result<Destroyed, NetlinkError> {
+    fn destroy_by(&mut self, request: &[u8]) -> Result<Destroyed, NetlinkError> {
         match self.connection.change_raw(inet_diag::DESTROY, request) {
             Ok(()) => Ok(Destroyed::Aborted),
             // The second: another socket has these addresses.
@@ -153,10 +182,11 @@ fn plain(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
+    use std::io::{self, Read};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     use super::*;
+    use crate::apps::{AppFinder, DiagSocket, Processes};
     use crate::sys::test_network::in_new_network;
 
     fn connected(listen: &str, connect: &str) -> (TcpStream, TcpStream) {
@@ -184,7 +214,7 @@ mod tests {
                     Destroyed::Aborted
                 );
                 let error = server.read(&mut [0]).unwrap_err();
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
             }
         });
     }
@@ -209,11 +239,17 @@ mod tests {
                     cookie: listed.cookie + 1,
                     ..listed.clone()
                 };
-                assert_eq!(table.destroy(&another).unwrap(), Destroyed::Absent);
-                assert_eq!(table.destroy(listed).unwrap(), Destroyed::Aborted);
+                assert_eq!(
+                    table.destroy_connection(&another).unwrap(),
+                    Destroyed::Absent
+                );
+                assert_eq!(
+                    table.destroy_connection(listed).unwrap(),
+                    Destroyed::Aborted
+                );
                 let error = server.read(&mut [0]).unwrap_err();
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
-                assert_eq!(table.destroy(listed).unwrap(), Destroyed::Absent);
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+                assert_eq!(table.destroy_connection(listed).unwrap(), Destroyed::Absent);
             }
         });
     }
@@ -225,6 +261,41 @@ mod tests {
             let local = LocalAddr("127.0.0.1:9".parse().unwrap());
             let remote = RemoteAddr("127.0.0.1:10".parse().unwrap());
             assert_eq!(table.destroy_tcp(local, remote).unwrap(), Destroyed::Absent);
+        });
+    }
+
+    /// A datagram socket with a port of its own, and how the kernel names it.
+    fn datagram_socket(at: &str) -> (UdpSocket, (SocketAddr, SocketAddr), SocketInfo) {
+        let socket = UdpSocket::bind((at, 0)).unwrap();
+        let local = socket.local_addr().unwrap();
+        let peer = SocketAddr::new(local.ip(), 9);
+        let mut finder = AppFinder::new(
+            DiagSocket::open().unwrap(),
+            0,
+            "/proc/self/net".into(),
+            Processes::default().into(),
+        );
+        let found = finder.find_socket(Protocol::Udp, local, peer).unwrap();
+        (socket, (local, peer), found.unwrap())
+    }
+
+    #[test]
+    fn of_datagram_sockets_only_the_one_that_was_meant_is_ended() {
+        in_new_network(|| {
+            for at in ["127.0.0.1", "::1"] {
+                let (socket, between, found) = datagram_socket(at);
+                let mut table = SocketTable::open().unwrap();
+                let mut destroy = |found| table.destroy(Protocol::Udp, between, found).unwrap();
+                let later = SocketInfo {
+                    cookie: found.cookie + 1,
+                    ..found
+                };
+                assert_eq!(destroy(&later), Destroyed::Absent);
+                assert!(socket.take_error().unwrap().is_none());
+                assert_eq!(destroy(&found), Destroyed::Aborted);
+                let error = socket.take_error().unwrap().unwrap();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            }
         });
     }
 }

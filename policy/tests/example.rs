@@ -24,7 +24,10 @@ fn ask_for_capture(capture: &Section<'_>) {
     capture.strings("forwarded");
     capture.choice("inbound", &[("listening", ())]);
     capture.choice("existing", &[("pass", ()), ("reset", ())]);
-    capture.choice("bound_sockets", &[("report", ()), ("destroy", ())]);
+    capture.choice(
+        "bound_sockets",
+        &[("report", ()), ("prohibit", ()), ("destroy", ())],
+    );
     capture.boolean("strict_marks");
     capture.choice("ebpf", &[("auto", ()), ("off", ())]);
 }

@@ -99,8 +99,14 @@ impl Capture {
                 )
                 .unwrap_or(default.existing),
             bound_sockets: section
-                .item("bound_sockets")
-                .and_then(read_bound_sockets)
+                .choice(
+                    "bound_sockets",
+                    &[
+                        ("report", BoundSockets::Report),
+                        ("prohibit", BoundSockets::Prohibit),
+                        ("destroy", BoundSockets::Destroy),
+                    ],
+                )
                 .unwrap_or(default.bound_sockets),
             foreign_marks: match strict {
                 Some(true) => ForeignMarks::Capture,
@@ -130,18 +136,6 @@ fn read_forwarded(section: Section<'_>) {
             },
         );
     }
-}
-
-fn read_bound_sockets(item: Item<'_>) -> Option<BoundSockets> {
-    if item.text()? == "destroy" {
-        let hint = "write \"report\": such sockets are let go and shown by `tidegate status`";
-        item.error(
-            "\"destroy\" is not available in this version",
-            Some(hint.to_owned()),
-        );
-        return None;
-    }
-    item.choice(&[("report", BoundSockets::Report)])
 }
 
 /// A name that the kernel takes for an interface (`dev_valid_name`), without `%`, which it would fill in.

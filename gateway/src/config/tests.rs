@@ -15,7 +15,7 @@ fail = "closed"
 forwarded = []
 inbound = "listening"
 existing = "reset"
-bound_sockets = "report"
+bound_sockets = "destroy"
 strict_marks = true
 ebpf = "off"
 
@@ -89,7 +89,7 @@ fn every_key_is_read() {
             fail: Fail::Closed,
             inbound: Inbound::Listening,
             existing: Existing::Reset,
-            bound_sockets: BoundSockets::Report,
+            bound_sockets: BoundSockets::Destroy,
             foreign_marks: ForeignMarks::Capture,
             ebpf: Ebpf::Off,
         }
@@ -142,7 +142,7 @@ fn every_problem_of_every_file_is_reported_at_once() {
     let folder = TestFolder::new();
     folder.write(
         "tidegate.toml",
-        "[capture]\ntun = \"a/b\"\nfail = \"clsoed\"\nbound_sockets = \"destroy\"\n\
+        "[capture]\ntun = \"a/b\"\nfail = \"clsoed\"\nbound_sockets = \"destory\"\n\
          forwarded = [\"docker0\"]\nstrict_mark = true\nexisting = 5\n",
     );
     folder.write(
@@ -157,8 +157,8 @@ fn every_problem_of_every_file_is_reported_at_once() {
           hint: use 1 to 15 ASCII letters, digits, '-', '_' or '.', e.g. "tide0"
         DIR/tidegate.toml:3:8: error: unknown value "clsoed"
           hint: did you mean "closed"?
-        DIR/tidegate.toml:4:17: error: "destroy" is not available in this version
-          hint: write "report": such sockets are let go and shown by `tidegate status`
+        DIR/tidegate.toml:4:17: error: unknown value "destory"
+          hint: did you mean "destroy"?
         DIR/tidegate.toml:5:13: error: capturing forwarded traffic is not available in this version
           hint: write forwarded = []: the traffic of this host itself is captured
         DIR/tidegate.toml:6:1: error: unknown key `strict_mark`

@@ -18,7 +18,7 @@ use tidegate_platform::link;
 use tidegate_platform::uplink_tap::{Departure, UplinkTap};
 use tidegate_routing::plan::{HostFacts, HostPlan, MARK, Rule, native_ways, uplink_devices};
 
-use crate::config::ForeignMarks;
+use crate::config::Capture;
 use crate::shared::Shared;
 use examiner::Examiner;
 use flows::{Flow, Flows, Muted, Muting};
@@ -81,7 +81,7 @@ impl LeakMeter {
     pub(super) fn start(
         shared: &Arc<Shared>,
         senders: Option<Arc<Senders>>,
-        foreign_marks: ForeignMarks,
+        capture: &Capture,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), NEWS)?);
@@ -92,7 +92,7 @@ impl LeakMeter {
             taps: Vec::new(),
             to_examine: Budget::new(Duration::from_secs(1), EXAMINED_PER_SECOND),
             to_pass_over: Budget::new(KNOWN_PERIOD, KNOWN_BEFORE_PAUSE),
-            examiner: Examiner::new(Arc::clone(shared), senders, foreign_marks)?,
+            examiner: Examiner::new(Arc::clone(shared), senders, capture)?,
             shared: Arc::clone(shared),
         };
         let on_change = Arc::clone(&waker);
@@ -296,6 +296,15 @@ impl Meter {
         match tap.flows.see(now, &departure) {
             Flow::New => {}
             Flow::Known => return Taken::PassedOver,
+            Flow::Ended if self.to_examine.spend(now) => {
+                self.examiner
+                    .end_again(&tap.tap, &mut tap.finder, &departure);
+                return Taken::Examined;
+            }
+            Flow::Ended => {
+                self.shared.counters.count_unexamined(1);
+                return Taken::PassedOver;
+            }
             Flow::Busy => match tap.muted.mute(now, &departure) {
                 Muting::Full => return Taken::PassedOver,
                 Muting::Before => return Taken::Muted,
@@ -311,8 +320,8 @@ impl Meter {
             self.shared.counters.count_unexamined(1);
             return Taken::PassedOver;
         }
-        tap.flows.remember(now, departure);
-        self.examiner.examine(&tap.tap, &mut tap.finder, &departure);
+        let fate = self.examiner.examine(&tap.tap, &mut tap.finder, &departure);
+        tap.flows.remember(now, departure, fate);
         Taken::Examined
     }
 }

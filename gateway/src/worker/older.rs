@@ -49,7 +49,7 @@ impl Worker {
         };
         let mut ended = 0_usize;
         for connection in older {
-            match table.destroy(connection) {
+            match table.destroy_connection(connection) {
                 Ok(Destroyed::Aborted) => ended += 1,
                 Ok(Destroyed::Absent) => {}
                 Err(error) => {

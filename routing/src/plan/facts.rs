@@ -100,6 +100,8 @@ pub enum Fail {
 pub enum BoundSockets {
     /// They leave natively; who watches them reports them.
     Report,
-    /// The kernel refuses them with EACCES.
+    /// The kernel refuses them with EACCES. It takes IPv4 for on-link then: hosts on the link are reached all the same.
     Prohibit,
+    /// They leave natively; who watches them ends them.
+    Destroy,
 }

@@ -188,7 +188,7 @@ fn rules(family: Family, base: u32, facts: &HostFacts, options: &CaptureOptions)
         add(STAYS_OUT, selector, out);
     }
     let bound = match options.bound_sockets {
-        BoundSockets::Report => out,
+        BoundSockets::Report | BoundSockets::Destroy => out,
         BoundSockets::Prohibit => RuleAction::Prohibit,
     };
     for device in uplink_devices(facts) {

@@ -223,7 +223,11 @@ fn bring_up(machine: &Namespace, device: &str) -> Result<()> {
 fn addresses(machine: &Namespace, device: &str, addresses: &[&str]) -> Result<()> {
     for address in addresses {
         // An address that waits for the look at duplicates cannot be used yet, even where there is none.
-        let how = if address.contains(':') { "/64 nodad" } else { "/24" };
+        let how = if address.contains(':') {
+            "/64 nodad"
+        } else {
+            "/24"
+        };
         machine.ip(&format!("address add {address}{how} dev {device}"))?;
     }
     Ok(())

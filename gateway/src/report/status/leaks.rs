@@ -33,8 +33,12 @@ fn line(leak: &LeakRecord, now: Timestamp) -> String {
         1 => "1 flow".to_owned(),
         flows => format!("{} flows", grouped(flows)),
     };
+    let ended = match leak.ended {
+        0 => String::new(),
+        ended => format!(", {} ended", grouped(ended)),
+    };
     format!(
-        "{who}: {flows} through {}, {}; the last {} to {}, {} ago",
+        "{who}: {flows} through {}, {}{ended}; the last {} to {}, {} ago",
         leak.device,
         leak.way,
         leak.protocol,

@@ -158,6 +158,7 @@ fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
         unattributed: owner.as_ref().err().map(|&reason| reason.to_owned()),
         app: owner.ok(),
         flows: 2,
+        ended: u64::from(way == Way::BoundToDevice),
         first: at(1_000),
         last: at(8_000),
         protocol: Protocol::Udp,
@@ -174,7 +175,7 @@ fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
     let (from, to) = (text.find("leaks").unwrap(), text.find("policy").unwrap());
     insta::assert_snapshot!(&text[from..to], @r"
         leaks      flows past the capture: 2 (bound to a device 2)
-                   sync (process 815, user 1000): 2 flows through eth0, bound to a device; the last udp to 192.0.2.9:53, 16 min 40 s ago
+                   sync (process 815, user 1000): 2 flows through eth0, bound to a device, 1 ended; the last udp to 192.0.2.9:53, 16 min 40 s ago
                    unknown (no process holds the socket): 2 flows through eth0, mark 0xca6c (wg-quick); the last udp to 192.0.2.9:53, 16 min 40 s ago
                    1,234 packets were not looked at
                    not measured on wlan0: no such device

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidegate_platform::apps::{
-    AppFinder, DiagError, DiagSocket, Processes, Senders, SocketInfo, Unattributed,
+    AppFinder, DiagError, DiagSocket, Processes, Sender, Senders, SocketInfo, Unattributed,
 };
+use tidegate_platform::sockets::{Destroyed, SocketTable};
 use tidegate_platform::uplink_tap::{Departure, Place, Places, UplinkTap};
 use tidegate_policy::{App, Direction, Protocol};
+use tidegate_routing::plan::BoundSockets;
 
-use crate::config::ForeignMarks;
-use crate::leaks::{Known, Leak, Way};
+use crate::config::{Capture, ForeignMarks};
+use crate::leaks::{Fate, Known, Leak, Way};
 use crate::record::{Carriage, NewFlow};
 use crate::shared::Shared;
 
@@ -24,29 +26,37 @@ pub(super) struct Examiner {
     processes: Arc<Processes>,
     senders: Option<Arc<Senders>>,
     places: Places,
+    /// Whether a mark of another program explains that a packet was not captured.
     foreign_marks: ForeignMarks,
+    /// To end sockets with, where that is asked for.
+    sockets: Option<SocketTable>,
     shared: Arc<Shared>,
 }
 
 /// What was found out about a packet.
 struct Findings {
     way: Way,
+    socket: Option<SocketInfo>,
     direction: Direction,
     owners: Result<Vec<App>, Cow<'static, str>>,
 }
 
 impl Examiner {
-    /// `foreign_marks` says whether a mark of another program explains that a packet was not captured.
     pub(super) fn new(
         shared: Arc<Shared>,
         senders: Option<Arc<Senders>>,
-        foreign_marks: ForeignMarks,
+        capture: &Capture,
     ) -> anyhow::Result<Self> {
+        let sockets = match capture.bound_sockets {
+            BoundSockets::Destroy => Some(SocketTable::open()?),
+            BoundSockets::Report | BoundSockets::Prohibit => None,
+        };
         Ok(Self {
             processes: Arc::default(),
             senders,
             places: Places::open()?,
-            foreign_marks,
+            foreign_marks: capture.foreign_marks,
+            sockets,
             shared,
         })
     }
@@ -61,21 +71,78 @@ impl Examiner {
         ))
     }
 
-    /// Finds out about a packet, and writes it down unless it is what the host is meant to send by itself.
+    /// Finds out about a packet, and writes it down unless it is what the host is meant to send by itself. Ends its socket
+    /// where that is asked for.
     pub(super) fn examine(
         &mut self,
         tap: &UplinkTap,
         finder: &mut AppFinder,
         departure: &Departure,
+    ) -> Fate {
+        let Some(findings) = self.findings(tap, finder, departure) else {
+            return Fate::LetGo;
+        };
+        let fate = self.end(tap, departure, findings.way, findings.socket);
+        self.note(tap, departure, findings, fate);
+        fate
+    }
+
+    /// Ends the socket of a flow once more: one that names its device with each packet goes on after its first error.
+    pub(super) fn end_again(
+        &mut self,
+        tap: &UplinkTap,
+        finder: &mut AppFinder,
+        departure: &Departure,
     ) {
-        let Some(Findings {
+        let (socket, _) = self.sender(finder, departure);
+        let way = match socket {
+            Some(socket) if socket.device == Some(tap.index()) => Way::BoundToDevice,
+            _ => Way::PastTheRules,
+        };
+        self.end(tap, departure, way, socket);
+    }
+
+    /// Ends the socket that chose this device. What another program's rule led here is let go, and so is what no socket
+    /// sent.
+    fn end(
+        &mut self,
+        tap: &UplinkTap,
+        departure: &Departure,
+        way: Way,
+        socket: Option<SocketInfo>,
+    ) -> Fate {
+        let (Some(sockets), Some(socket)) = (&mut self.sockets, socket) else {
+            return Fate::LetGo;
+        };
+        let (local, remote) = (departure.local, departure.remote);
+        let chosen = match way {
+            Way::BoundToDevice => true,
+            Way::PastTheRules => {
+                let by_rules = self.places.device_towards(local.ip(), remote.ip());
+                by_rules != Some(tap.index())
+            }
+            Way::ForeignMark(_) | Way::NoSocket | Way::ForeignSource => false,
+        };
+        if !chosen {
+            return Fate::LetGo;
+        }
+        match sockets.destroy(departure.protocol, (local, remote), &socket) {
+            Ok(Destroyed::Aborted) => Fate::Ended,
+            Ok(Destroyed::Absent) => Fate::LetGo,
+            Err(error) => {
+                tracing::warn!(%error, %remote, "a socket that went past the capture could not be ended");
+                Fate::LetGo
+            }
+        }
+    }
+
+    fn note(&self, tap: &UplinkTap, departure: &Departure, findings: Findings, fate: Fate) {
+        let Findings {
             way,
             direction,
             owners,
-        }) = self.findings(tap, finder, departure)
-        else {
-            return;
-        };
+            ..
+        } = findings;
         let device = tap.device();
         let leak = Leak {
             way,
@@ -84,6 +151,7 @@ impl Examiner {
                 Ok(apps) => apps.first().ok_or("no owner found"),
                 Err(reason) => Err(reason),
             },
+            fate,
             protocol: departure.protocol,
             remote: departure.remote,
         };
@@ -102,7 +170,10 @@ impl Examiner {
             names: Vec::new(),
         });
         record.set_apps(owners);
-        record.leave_uncaptured(format!("{way}, through {device}"));
+        record.leave_uncaptured(match fate {
+            Fate::LetGo => format!("{way}, through {device}"),
+            Fate::Ended => format!("{way}, through {device}; its socket was ended"),
+        });
     }
 
     /// None for what is no leak.
@@ -112,16 +183,11 @@ impl Examiner {
         finder: &mut AppFinder,
         departure: &Departure,
     ) -> Option<Findings> {
-        let (local, remote) = (departure.local, departure.remote);
-        let socket = finder
-            .find_socket(departure.protocol, local, remote)
-            .unwrap_or_else(|error| {
-                tracing::debug!(%error, "a socket could not be looked up");
-                None
-            });
+        let local = departure.local;
+        let (socket, noted) = self.sender(finder, departure);
         let is_service =
             departure.protocol == Protocol::Tcp && matches!(finder.listener(local), Ok(Some(_)));
-        let owners = self.owners(socket.as_ref(), departure);
+        let owners = self.owners(socket.as_ref(), noted);
         let mark = match self.foreign_marks {
             ForeignMarks::Pass => departure.mark.or(socket.and_then(|socket| socket.mark)),
             ForeignMarks::Capture => None,
@@ -143,6 +209,7 @@ impl Examiner {
         });
         Some(Findings {
             way,
+            socket,
             direction: if is_service {
                 Direction::In
             } else {
@@ -158,32 +225,42 @@ impl Examiner {
             && self.places.of(departure.local.ip()) == Place::Here
     }
 
+    /// The socket of a packet, and what the kernel noted about who used it.
+    fn sender(
+        &self,
+        finder: &mut AppFinder,
+        departure: &Departure,
+    ) -> (Option<SocketInfo>, Option<Sender>) {
+        let (local, remote) = (departure.local, departure.remote);
+        let socket = finder
+            .find_socket(departure.protocol, local, remote)
+            .unwrap_or_else(|error| {
+                tracing::debug!(%error, "a socket could not be looked up");
+                None
+            });
+        let noted = self
+            .senders
+            .as_deref()
+            .filter(|_| departure.protocol == Protocol::Udp)
+            .and_then(|senders| senders.sender(local, remote));
+        // The port may be another's by now.
+        let is_same =
+            |socket: &SocketInfo| noted.is_none_or(|noted| noted.cookie() == socket.cookie);
+        (socket.filter(is_same), noted)
+    }
+
     fn owners(
         &self,
         socket: Option<&SocketInfo>,
-        departure: &Departure,
+        noted: Option<Sender>,
     ) -> Result<Vec<App>, Unattributed> {
         let found = match socket {
             Some(socket) => self.processes.owners_somewhere(socket),
             None => Err(Unattributed::NoSocket),
         };
-        let noted = self.senders.as_deref().and_then(|senders| {
-            (departure.protocol == Protocol::Udp)
-                .then(|| senders.sender(departure.local, departure.remote))?
-                .map(|noted| (senders, noted))
-        });
-        let owners = match noted {
-            Some((senders, noted)) => {
-                // The port may be another's by now.
-                let is_same = socket.is_some_and(|socket| socket.cookie == noted.cookie());
-                let found = if is_same {
-                    found
-                } else {
-                    Err(Unattributed::NoSocket)
-                };
-                senders.complete(&noted, found)
-            }
-            None => found,
+        let owners = match (self.senders.as_deref(), noted) {
+            (Some(senders), Some(noted)) => senders.complete(&noted, found),
+            _ => found,
         };
         let mut apps = owners?.apps.to_vec();
         // What we send carries our mark: a raw socket of ours was the only one that might have sent this.

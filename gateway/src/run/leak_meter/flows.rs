@@ -11,6 +11,8 @@ use tidegate_platform::uplink_tap::Departure;
 use tidegate_policy::Protocol;
 use tidegate_routing::plan::{Family, PortRange, Rule, RuleAction, Selector};
 
+use crate::leaks::Fate;
+
 /// A flow that paused this long is a new one.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Flows that are remembered. When full, all are forgotten.
@@ -33,6 +35,7 @@ struct Seen {
     last: Instant,
     burst_began: Instant,
     burst: u32,
+    fate: Fate,
 }
 
 /// What a packet says of its flow.
@@ -44,6 +47,8 @@ pub(super) enum Flow {
     Known,
     /// It was seen very often of late.
     Busy,
+    /// Its socket was ended before, but still sends.
+    Ended,
 }
 
 impl Flows {
@@ -56,6 +61,9 @@ impl Flows {
             return Flow::New;
         }
         seen.last = now;
+        if seen.fate == Fate::Ended {
+            return Flow::Ended;
+        }
         if now.saturating_duration_since(seen.burst_began) >= BURST_PERIOD {
             (seen.burst_began, seen.burst) = (now, 0);
         }
@@ -68,7 +76,7 @@ impl Flows {
     }
 
     /// Remembers a new flow.
-    pub(super) fn remember(&mut self, now: Instant, departure: Departure) {
+    pub(super) fn remember(&mut self, now: Instant, departure: Departure, fate: Fate) {
         if self.0.len() >= MOST_FLOWS {
             self.0.clear();
         }
@@ -78,6 +86,7 @@ impl Flows {
                 last: now,
                 burst_began: now,
                 burst: 1,
+                fate,
             },
         );
     }
@@ -180,7 +189,7 @@ mod tests {
     fn a_flow_is_new_once_and_again_after_a_long_pause() {
         let (mut flows, begun) = (Flows::default(), Instant::now());
         assert_eq!(flows.see(begun, &departure(1)), Flow::New);
-        flows.remember(begun, departure(1));
+        flows.remember(begun, departure(1), Fate::LetGo);
         assert_eq!(flows.see(begun, &departure(1)), Flow::Known);
         assert_eq!(flows.see(begun, &departure(2)), Flow::New);
         let later = begun + FORGOTTEN;
@@ -190,7 +199,7 @@ mod tests {
     #[test]
     fn only_a_flow_with_many_packets_in_a_short_time_is_busy() {
         let (mut flows, begun) = (Flows::default(), Instant::now());
-        flows.remember(begun, departure(1));
+        flows.remember(begun, departure(1), Fate::LetGo);
         let steady = (1..1_000).map(|n| flows.see(begun + BURST_PERIOD / 8 * n, &departure(1)));
         assert!(steady.into_iter().all(|flow| flow == Flow::Known));
         let at = begun + BURST_PERIOD * 130;
@@ -199,10 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_whose_socket_was_ended_is_never_looked_away_from() {
+        let (mut flows, begun) = (Flows::default(), Instant::now());
+        flows.remember(begun, departure(1), Fate::Ended);
+        let seen = (0..=BURST).map(|_| flows.see(begun, &departure(1)));
+        assert!(seen.into_iter().all(|flow| flow == Flow::Ended));
+    }
+
+    #[test]
     fn the_flows_that_are_remembered_are_bounded() {
         let (mut flows, now) = (Flows::default(), Instant::now());
         for port in 0..=u16::MAX {
-            flows.remember(now, departure(port));
+            flows.remember(now, departure(port), Fate::LetGo);
             assert!(flows.0.len() <= MOST_FLOWS);
         }
     }

@@ -53,7 +53,7 @@ use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
-use self::udp::Associations;
+use self::udp::{Associations, Shape};
 use self::waiting::Room;
 
 /// Packets taken from the device before upstream sockets get their turn.
@@ -273,7 +273,12 @@ impl Worker {
 
     /// Takes a packet that came out of the device, or was put together from such.
     fn take(&mut self, now: Instant, packet: &[u8], offload: Offload) {
-        match self.stack.handle_packet(now, packet, offload) {
+        let input = self.stack.handle_packet(now, packet, offload);
+        self.act_on(now, packet, offload, input);
+    }
+
+    fn act_on(&mut self, now: Instant, packet: &[u8], offload: Offload, input: Input<'_>) {
+        match input {
             // The stack counts what it drops.
             Input::Handled | Input::Dropped(_) => {}
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
@@ -291,6 +296,7 @@ impl Worker {
                 is: FlowIs::New,
                 payload,
                 segment,
+                fragmentation,
                 ..
             } => match self.answers_unasked(flow) {
                 Some(key) => {
@@ -298,7 +304,11 @@ impl Worker {
                 }
                 None => {
                     self.begin(now, flow, Path::udp());
-                    self.datagram_from_program(flow, payload, segment);
+                    let shape = Shape {
+                        segment,
+                        fragmentation,
+                    };
+                    self.datagram_from_program(flow, payload, shape);
                 }
             },
             Input::Udp { flow, .. } if self.ends_with_its_speaker(now, flow) => {
@@ -308,8 +318,15 @@ impl Worker {
                 flow,
                 payload,
                 segment,
+                fragmentation,
                 ..
-            } => self.datagram_from_program(flow, payload, segment),
+            } => {
+                let shape = Shape {
+                    segment,
+                    fragmentation,
+                };
+                self.datagram_from_program(flow, payload, shape);
+            }
             Input::Echo {
                 flow,
                 is,
@@ -322,7 +339,10 @@ impl Worker {
                 }
                 self.echo_from_program(flow, sequence, payload, hop_limit);
             }
-            Input::Reassembled(packet) => self.take(now, &packet, Offload::default()),
+            Input::Reassembled(packet) => {
+                let input = self.stack.handle_reassembled(now, &packet);
+                self.act_on(now, &packet, Offload::default(), input);
+            }
             Input::Pass { flow, .. } if self.ends_with_its_speaker(now, flow) => {
                 self.take(now, packet, offload);
             }

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use crate::classify::UnknownClass;
 use crate::flow::{FlowId, FlowKey};
+use crate::ip::Fragmentation;
 use crate::packet::DropReason;
 
 /// What became of a packet that came out of the device.
@@ -30,6 +31,9 @@ pub enum Input<'p> {
         payload: &'p [u8],
         /// Payload size of each datagram where there are several (USO); the last may be shorter.
         segment: Option<NonZeroU16>,
+        /// What is to be done with a datagram that is too large for a link on its way. One that came in fragments may be cut
+        /// again.
+        fragmentation: Fragmentation,
         /// TTL or hop limit.
         hop_limit: u8,
     },
@@ -47,7 +51,7 @@ pub enum Input<'p> {
         hop_limit: u8,
     },
     /// The last missing fragment of a datagram came: hand this whole packet to
-    /// [`Stack::handle_packet`](crate::Stack::handle_packet), with an empty `Offload`, as if it had come out of the device.
+    /// [`Stack::handle_reassembled`](crate::Stack::handle_reassembled).
     Reassembled(Box<[u8]>),
     /// A packet of a flow that was handed to [`Stack::pass`](crate::Stack::pass): re-emit it as it is.
     Pass {

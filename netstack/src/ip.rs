@@ -44,6 +44,8 @@ pub(crate) struct IpPacket<'p> {
     pub(crate) header_len: usize,
     /// Set if this is a piece of a larger datagram.
     pub(crate) fragment: Option<Fragment>,
+    /// What its sender wants done where it is too large.
+    pub(crate) fragmentation: Fragmentation,
 }
 
 /// Where a fragment belongs.
@@ -113,6 +115,11 @@ fn parse_v4(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
         offset,
         more: MoreFragments::from_bit(more),
     });
+    let fragmentation = if flags & 0x4000 == 0 {
+        Fragmentation::Allowed
+    } else {
+        Fragmentation::Never
+    };
     Ok(IpPacket {
         whole,
         source: IpAddr::V4(Ipv4Addr::new(
@@ -125,6 +132,7 @@ fn parse_v4(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
         hop_limit: header[8],
         header_len,
         fragment,
+        fragmentation,
     })
 }
 
@@ -168,6 +176,7 @@ fn parse_v6(packet: &[u8]) -> Result<IpPacket<'_>, DropReason> {
         hop_limit: header[7],
         header_len: IPV6_HEADER,
         fragment: None,
+        fragmentation: Fragmentation::Never,
     };
     walk_extensions(&mut parsed)?;
     Ok(parsed)
@@ -286,10 +295,12 @@ pub(crate) struct IpHeader {
     pub(crate) fragmentation: Fragmentation,
 }
 
-/// What routers may do with an IPv4 packet that is too large.
+/// What may be done with a packet that is too large for a link on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fragmentation {
+pub enum Fragmentation {
+    /// It is dropped and its sender told of it: "don't fragment" of IPv4, and every packet of IPv6 (RFC 8200 section 5).
     Never,
+    /// It is cut into fragments.
     Allowed,
 }
 

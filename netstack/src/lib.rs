@@ -84,6 +84,7 @@ pub use config::{IdleLimits, StackConfig};
 pub use flow::{FlowId, FlowKey, LocalAddr, Protocol, RemoteAddr};
 pub use icmp::Refusal;
 pub use input::{FlowIs, Input};
+pub use ip::Fragmentation;
 pub use output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit};
 pub use packet::{DropReason, Offload, PacketHead, Segmentation};
 pub use stack::Stack;

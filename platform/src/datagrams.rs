@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 
+use tidegate_netstack::Fragmentation;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -53,6 +55,15 @@ pub fn send_run(
     to: SocketAddr,
 ) -> io::Result<()> {
     imp::send_run(socket.as_fd(), run, segment, to)
+}
+
+/// What becomes of a datagram that is larger than the path takes, as far as it is known: from now on it is cut, or refused as
+/// too large and, where [`error_queue`](crate::error_queue) works, reported with the path's MTU. `socket` is bound.
+///
+/// # Errors
+/// The system's.
+pub fn set_fragmentation(socket: impl AsFd, fragmentation: Fragmentation) -> io::Result<()> {
+    imp::set_fragmentation(socket.as_fd(), fragmentation)
 }
 
 /// Asks for buffers of `bytes` in the kernel, for bursts that arrive or leave while we are elsewhere. It gives what it may:

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use mio::{Interest, Token};
 use rustc_hash::FxHashMap;
-use tidegate_netstack::{DropReason, FlowId, LocalAddr, Refusal};
+use tidegate_netstack::{DropReason, FlowId, Fragmentation, LocalAddr, Refusal};
 use tidegate_platform::datagrams::{self, Arrived};
 use tidegate_platform::error_queue::{self, Fault, Report};
 use tidegate_routing::flow::State;
@@ -31,6 +31,14 @@ const WAITING: usize = 64;
 /// Datagrams taken from one socket before the next gets its turn.
 const BATCH: usize = 64;
 
+/// How a program sent a datagram, or several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Payload size of each where there are several; the last may be shorter.
+    pub(super) segment: Option<NonZeroU16>,
+    pub(super) fragmentation: Fragmentation,
+}
+
 /// The upstream side of one UDP flow.
 pub(super) struct UdpPath {
     association: Option<AssociationId>,
@@ -38,7 +46,7 @@ pub(super) struct UdpPath {
     earlier: Option<AssociationId>,
     target: Option<SocketAddr>,
     /// Sent before the verdict.
-    waiting: Waiting<Option<NonZeroU16>>,
+    waiting: Waiting<Shape>,
     /// Datagrams sent: the next resolver is asked when one stays silent.
     sent: usize,
     answered: bool,
@@ -68,12 +76,7 @@ impl UdpPath {
 
 impl Worker {
     /// A datagram (or several) came from the program.
-    pub(super) fn datagram_from_program(
-        &mut self,
-        flow: FlowId,
-        payload: &[u8],
-        segment: Option<NonZeroU16>,
-    ) {
+    pub(super) fn datagram_from_program(&mut self, flow: FlowId, payload: &[u8], shape: Shape) {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
@@ -81,9 +84,9 @@ impl Worker {
             return;
         };
         if entry.life.state() == State::Open {
-            return self.send_datagrams(flow, payload, segment);
+            return self.send_datagrams(flow, payload, shape);
         }
-        if !path.waiting.push(&mut self.room, WAITING, payload, segment) {
+        if !path.waiting.push(&mut self.room, WAITING, payload, shape) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
     }
@@ -151,6 +154,7 @@ impl Worker {
             socket,
             source,
             key,
+            fragmentation: None,
             peers: FxHashMap::default(),
             members: 0,
             queued: false,
@@ -165,12 +169,12 @@ impl Worker {
         let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
-        for (payload, segment) in path.waiting.take(&mut self.room) {
-            self.send_datagrams(flow, &payload, segment);
+        for (payload, shape) in path.waiting.take(&mut self.room) {
+            self.send_datagrams(flow, &payload, shape);
         }
     }
 
-    fn send_datagrams(&mut self, flow: FlowId, payload: &[u8], segment: Option<NonZeroU16>) {
+    fn send_datagrams(&mut self, flow: FlowId, payload: &[u8], shape: Shape) {
         self.ask_next_resolver(flow);
         let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
@@ -187,10 +191,10 @@ impl Worker {
         else {
             return;
         };
-        let Some(association) = self.associations.all.get(id) else {
+        let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };
-        match association.send(payload, segment, target) {
+        match association.send(payload, shape, target) {
             Ok(()) => entry.record.add_bytes_up(count(payload.len())),
             Err(error) => self.not_sent(flow, &error),
         }

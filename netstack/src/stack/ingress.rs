@@ -13,7 +13,7 @@ use super::Stack;
 use crate::classify::UnknownClass;
 use crate::flow::{FlowId, FlowKey, LocalAddr, Protocol, RemoteAddr};
 use crate::input::Input;
-use crate::ip::{IpPacket, protocol};
+use crate::ip::{Fragmentation, IpPacket, protocol};
 use crate::packet::{DropReason, Offload};
 
 impl Stack {
@@ -24,33 +24,50 @@ impl Stack {
         packet: &'p [u8],
         offload: Offload,
     ) -> Input<'p> {
-        self.dispatch(now, packet, offload)
-            .unwrap_or_else(|reason| {
-                self.count_drop(reason);
-                Input::Dropped(reason)
-            })
+        let taken = IpPacket::parse(packet).and_then(|packet| self.dispatch(now, &packet, offload));
+        self.or_counted(taken)
+    }
+
+    /// Takes what [`Input::Reassembled`] gave out, as if it had come out of the device.
+    pub fn handle_reassembled<'p>(&mut self, now: Instant, packet: &'p [u8]) -> Input<'p> {
+        let taken = IpPacket::parse(packet).and_then(|packet| {
+            // Nothing in an IPv6 header says it.
+            let fragmentation = Fragmentation::Allowed;
+            let packet = IpPacket {
+                fragmentation,
+                ..packet
+            };
+            self.dispatch(now, &packet, Offload::default())
+        });
+        self.or_counted(taken)
+    }
+
+    fn or_counted<'p>(&mut self, taken: Result<Input<'p>, DropReason>) -> Input<'p> {
+        taken.unwrap_or_else(|reason| {
+            self.count_drop(reason);
+            Input::Dropped(reason)
+        })
     }
 
     fn dispatch<'p>(
         &mut self,
         now: Instant,
-        packet: &'p [u8],
+        packet: &IpPacket<'p>,
         offload: Offload,
     ) -> Result<Input<'p>, DropReason> {
-        let packet = IpPacket::parse(packet)?;
         if let Some(fragment) = packet.fragment {
-            let whole = self.reassembly.add(now, &packet, fragment)?;
+            let whole = self.reassembly.add(now, packet, fragment)?;
             return Ok(whole.map_or(Input::Handled, Input::Reassembled));
         }
         match (packet.protocol, packet.source.is_ipv4()) {
-            (protocol::TCP, _) => self.handle_tcp(now, &packet, offload),
-            (protocol::UDP, _) => self.handle_udp(now, &packet, offload),
+            (protocol::TCP, _) => self.handle_tcp(now, packet, offload),
+            (protocol::UDP, _) => self.handle_udp(now, packet, offload),
             (protocol::ICMP, true) | (protocol::ICMPV6, false) => {
-                self.handle_icmp(now, &packet, offload)
+                self.handle_icmp(now, packet, offload)
             }
             (other, _) => {
-                let key = key_of(&packet, Protocol::Other(other), 0, 0);
-                self.passed_or_unknown(now, &packet, key, UnknownClass::OtherProtocol)
+                let key = key_of(packet, Protocol::Other(other), 0, 0);
+                self.passed_or_unknown(now, packet, key, UnknownClass::OtherProtocol)
             }
         }
     }

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::net::sockopt;
 use socket2::{MaybeUninitSlice, MsgHdr, MsgHdrMut, SockAddr, SockRef};
+use tidegate_netstack::Fragmentation;
 
 use super::Arrived;
 use crate::control_messages::{self, Kind};
@@ -63,6 +64,33 @@ pub(super) fn send_run(
         .with_buffers(&parts)
         .with_control(&control);
     SockRef::from(&socket).sendmsg(&message, 0).map(drop)
+}
+
+pub(super) fn set_fragmentation(
+    socket: BorrowedFd<'_>,
+    fragmentation: Fragmentation,
+) -> io::Result<()> {
+    let is_ipv6 = SockRef::from(&socket).local_addr()?.is_ipv6();
+    let (level, option, never, allowed) = if is_ipv6 {
+        (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DO,
+            libc::IPV6_PMTUDISC_WANT,
+        )
+    } else {
+        (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DO,
+            libc::IP_PMTUDISC_WANT,
+        )
+    };
+    let value = match fragmentation {
+        Fragmentation::Never => never,
+        Fragmentation::Allowed => allowed,
+    };
+    datagram::set_option(socket, level, option, value)
 }
 
 pub(super) fn enlarge_buffers(socket: BorrowedFd<'_>, bytes: usize) {

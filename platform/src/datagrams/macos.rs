@@ -6,9 +6,13 @@ use std::num::NonZeroU16;
 use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
+use tidegate_netstack::Fragmentation;
 
 use super::Arrived;
 use crate::sys::datagram;
+
+/// Of `netinet6/in6.h`; the libc crate does not have it.
+const IPV6_DONTFRAG: libc::c_int = 62;
 
 pub(super) fn receive_runs(_socket: BorrowedFd<'_>) {}
 
@@ -29,6 +33,18 @@ pub(super) fn send_run(
     _to: SocketAddr,
 ) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn set_fragmentation(
+    socket: BorrowedFd<'_>,
+    fragmentation: Fragmentation,
+) -> io::Result<()> {
+    let (level, option) = match SockRef::from(&socket).local_addr()?.is_ipv6() {
+        true => (libc::IPPROTO_IPV6, IPV6_DONTFRAG),
+        false => (libc::IPPROTO_IP, libc::IP_DONTFRAG),
+    };
+    let never = fragmentation == Fragmentation::Never;
+    datagram::set_option(socket, level, option, libc::c_int::from(never))
 }
 
 pub(super) fn enlarge_buffers(socket: BorrowedFd<'_>, bytes: usize) {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 
@@ -18,23 +18,7 @@ const SENT: usize = 8;
 /// # Errors
 /// The system's.
 pub(crate) fn turn_on(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
-    // SAFETY: the pointer is to an integer of the length given, and the descriptor is open while it is borrowed.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const on).cast(),
-            length,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    datagram::set_option(socket, level, option, 1)
 }
 
 /// One message of the error queue.

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
 
 use mio::net::UdpSocket;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use socket2::{Domain, Socket, Type};
-use tidegate_netstack::{FlowId, LocalAddr};
+use tidegate_netstack::{FlowId, Fragmentation, LocalAddr};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::{datagrams, error_queue};
+
+use super::Shape;
 
 /// Buffers wanted of the kernel: bursts arrive while the thread serves others.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -22,6 +23,8 @@ pub(super) struct Association {
     pub(super) socket: UdpSocket,
     pub(super) source: usize,
     pub(super) key: AssociationKey,
+    /// What the socket does with a datagram that is too large; unknown before the first.
+    pub(super) fragmentation: Option<Fragmentation>,
     /// The flow of each peer.
     pub(super) peers: FxHashMap<SocketAddr, FlowId>,
     /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
@@ -74,12 +77,16 @@ impl Associations {
 impl Association {
     /// Sends a datagram, or those of a run, to one peer.
     pub(super) fn send(
-        &self,
+        &mut self,
         payload: &[u8],
-        segment: Option<NonZeroU16>,
+        shape: Shape,
         target: SocketAddr,
     ) -> io::Result<()> {
-        let Some(segment) = segment else {
+        if self.fragmentation != Some(shape.fragmentation) {
+            datagrams::set_fragmentation(&self.socket, shape.fragmentation)?;
+            self.fragmentation = Some(shape.fragmentation);
+        }
+        let Some(segment) = shape.segment else {
             return self.send_one(payload, target);
         };
         // What the kernel does not take whole (a path too narrow for it, a device that cannot sum) goes one by one.

@@ -66,6 +66,7 @@ impl Stack {
             is,
             payload,
             segment,
+            fragmentation: packet.fragmentation,
             hop_limit: packet.hop_limit,
         })
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxSlicedPacket};
 
 use super::*;
+use crate::ip::Fragmentation;
 use crate::packet::Segmentation;
 
 fn udp_flow(bench: &mut Bench, from: SocketAddr, to: SocketAddr) -> FlowId {
@@ -14,6 +15,7 @@ fn udp_flow(bench: &mut Bench, from: SocketAddr, to: SocketAddr) -> FlowId {
             is: FlowIs::New,
             payload: b"question",
             segment: None,
+            fragmentation: Fragmentation::Never,
             hop_limit: 64,
         } => flow,
         other => panic!("not a new UDP flow: {other:?}"),
@@ -109,12 +111,32 @@ fn an_answer_beyond_the_mtu_comes_in_fragments_that_join_again() {
             }
         }
         let whole = whole.unwrap();
-        match other.put(&whole) {
+        match other.stack.handle_reassembled(other.now, &whole) {
             Input::Udp {
-                payload: joined, ..
+                payload: joined,
+                // It may be cut again on its way.
+                fragmentation: Fragmentation::Allowed,
+                ..
             } => assert_eq!(joined, payload),
             not => panic!("not a datagram: {not:?}"),
         };
+    }
+}
+
+#[test]
+fn what_must_not_be_cut_is_told_by_its_header() {
+    let mut packet = udp(LOCAL, REMOTE, b"whole");
+    for (flags, expected) in [(0x40, Fragmentation::Never), (0, Fragmentation::Allowed)] {
+        packet[6] = flags;
+        packet[10..12].fill(0);
+        let sum = crate::checksum::Sum::default()
+            .bytes(&packet[..20])
+            .finish();
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        match Bench::new().put(&packet) {
+            Input::Udp { fragmentation, .. } => assert_eq!(fragmentation, expected),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

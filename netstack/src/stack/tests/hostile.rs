@@ -220,11 +220,19 @@ fn nearly_a_packet() -> impl Strategy<Value = Vec<u8>> {
 
 /// Everything that a caller would do with a packet.
 fn handle(bench: &mut Bench, packet: &[u8], offload: Offload) {
-    match bench.stack.handle_packet(bench.now, packet, offload) {
+    let input = bench.stack.handle_packet(bench.now, packet, offload);
+    act_on(bench, packet, offload, input);
+}
+
+fn act_on(bench: &mut Bench, packet: &[u8], offload: Offload, input: Input<'_>) {
+    match input {
         Input::TcpSyn { flow, .. } => {
             bench.stack.tcp_accept(bench.now, flow);
         }
-        Input::Reassembled(whole) => handle(bench, &whole, Offload::default()),
+        Input::Reassembled(whole) => {
+            let input = bench.stack.handle_reassembled(bench.now, &whole);
+            act_on(bench, &whole, Offload::default(), input);
+        }
         Input::Unknown { key, .. } => {
             let _ = bench.stack.reject(bench.now, packet, Refusal::Reset);
             let _ = bench.stack.pass(bench.now, key);

@@ -1,6 +1,6 @@
 //! Fragments become datagrams again, within bounds.
 //!
-//! At most 256 incomplete datagrams for 5 seconds each. Fragments that overlap condemn their datagram (RFC 5722, applied
+//! At most 256 incomplete datagrams for 5 seconds each; the oldest makes room for a new one. Fragments that overlap condemn their datagram (RFC 5722, applied
 //! to IPv4 too); an exact repetition does not. What comes out is a plain packet: the first fragment's addresses, protocol
 //! and hop limit, no options or extension headers before the payload.
 
@@ -87,8 +87,11 @@ impl Reassembly {
             protocol,
         };
         if !self.datagrams.contains_key(&key) {
-            if self.datagrams.len() >= MAX_DATAGRAMS {
-                return Err(DropReason::FragmentTableFull);
+            if self.datagrams.len() >= MAX_DATAGRAMS
+                && let Some((_, oldest)) = self.order.pop_front()
+            {
+                // A program's kernel sends all fragments at once: what waits for longest will hardly be completed.
+                self.datagrams.remove(&oldest);
             }
             self.order.push_back((now + TIMEOUT, key));
         }
@@ -311,28 +314,24 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_datagrams_are_capped_and_given_up() {
+    fn incomplete_datagrams_are_capped_and_given_up_oldest_first() {
         let mut reassembly = Reassembly::new(0);
         let now = Instant::now();
-        for identification in 0..256 {
-            add(
-                &mut reassembly,
-                now,
-                &fragment(identification, 0, true, &[1; 8]),
-            )
-            .unwrap();
+        for identification in 0..20_000 {
+            let first = fragment(identification, 0, true, &[1; 8]);
+            add(&mut reassembly, now, &first).unwrap();
+            assert!(reassembly.datagrams.len() <= MAX_DATAGRAMS);
+            assert_eq!(reassembly.order.len(), reassembly.datagrams.len());
         }
-        let one_more = add(&mut reassembly, now, &fragment(300, 0, true, &[1; 8]));
-        assert_eq!(one_more, Err(DropReason::FragmentTableFull));
+        let mut last = |identification| {
+            let last = fragment(identification, 8, false, &[1; 8]);
+            add(&mut reassembly, now, &last).unwrap().is_some()
+        };
+        assert!(last(19_999) && last(20_000 - 256) && !last(0));
         assert_eq!(reassembly.next_deadline(), Some(now + TIMEOUT));
         reassembly.expire(now + TIMEOUT);
         assert_eq!(reassembly.next_deadline(), None);
-        add(
-            &mut reassembly,
-            now + TIMEOUT,
-            &fragment(300, 0, true, &[1; 8]),
-        )
-        .unwrap();
+        assert!(reassembly.datagrams.is_empty());
     }
 
     #[test]

@@ -188,11 +188,57 @@ fn lifetime(port: u16, answers: usize) -> Duration {
 
 #[test]
 fn idle_limits_are_those_of_the_kind() {
-    let limits = IdleLimits::default();
-    assert_eq!(lifetime(9, 0), limits.udp_unanswered);
-    assert_eq!(lifetime(9, 1), limits.udp_answered);
-    assert_eq!(lifetime(443, 1), limits.quic);
-    assert_eq!(lifetime(53, 1), limits.dns_answered);
+    let seconds = Duration::from_secs;
+    assert_eq!(lifetime(9, 0), seconds(30));
+    assert_eq!(lifetime(443, 0), seconds(30));
+    assert_eq!(lifetime(53, 0), seconds(30));
+    assert_eq!(lifetime(9, 1), seconds(120));
+    assert_eq!(lifetime(443, 1), seconds(300));
+    assert_eq!(lifetime(53, 1), IdleLimits::default().dns_answered);
+}
+
+#[test]
+fn fifty_thousand_sources_leave_a_flow_that_speaks_and_no_more_than_the_limit() {
+    const LIMIT: usize = 1_000;
+    let mut bench = Bench::with(StackConfig {
+        max_flows: LIMIT,
+        ..StackConfig::default()
+    });
+    let old = udp_flow(&mut bench, LOCAL, REMOTE);
+    let resting = udp_flow(&mut bench, LOCAL_V6, REMOTE_V6);
+    let mut evicted = 0;
+    let mut events = |bench: &mut Bench| {
+        for event in bench.events() {
+            match event {
+                Event::Closed(flow, CloseReason::Evicted) => {
+                    assert_ne!(flow, old);
+                    evicted += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    for number in 0..50_000_u32 {
+        let [_, _, high, low] = number.to_be_bytes();
+        let source = SocketAddr::from(([10, 1, high, low], 5_000));
+        udp_flow(&mut bench, source, REMOTE);
+        if number.is_multiple_of(500) {
+            bench.put(&udp(LOCAL, REMOTE, b"still there"));
+        }
+        if number.is_multiple_of(5_000) {
+            bench.wait(Duration::from_millis(100));
+        }
+        assert!(bench.stack.gauges().flows <= LIMIT);
+        events(&mut bench);
+    }
+    assert!(bench.stack.key(old).is_some() && bench.stack.key(resting).is_none());
+    assert_eq!(evicted, 50_002 - LIMIT);
+    // What is left ends in its time, and nothing of it stays.
+    bench.wait(IdleLimits::default().udp_unanswered);
+    assert_eq!(bench.events().len(), LIMIT);
+    assert_eq!(bench.stack.gauges().flows, 0);
+    assert_eq!(bench.stack.udp_flows_of(LocalAddr(LOCAL)), 0);
+    assert_eq!(bench.stack.poll_timeout(), None);
 }
 
 #[test]

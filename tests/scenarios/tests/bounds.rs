@@ -46,3 +46,50 @@ fn a_flood_of_half_open_connections_leaves_other_programs_alone() -> Result<()> 
     ensure!(fallen.as_u64() > Some(1_000), "{status}");
     Ok(())
 }
+
+/// What speaks before, during and after a flood: an old flow of datagrams, and large ones that travel in fragments.
+const SPEAK: &str = "
+import socket, sys
+def speaker(size):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(1)
+    s.connect(('203.0.113.10', 7))
+    def speak():
+        global lost
+        # All programs share the device's queue: of a flood it drops some, of whomever.
+        for _ in range(10):
+            s.send(b'x' * size)
+            try: return len(s.recv(65535)) == size or sys.exit('garbled')
+            except TimeoutError: lost += 1
+        sys.exit('silence')
+    speak()
+    return speak
+lost = 0
+old, large = speaker(100), speaker(8000)
+";
+
+/// From 50,000 local ports to an address that never answers.
+const SOURCES: &str = "
+for number, port in enumerate(range(5000, 30000)):
+    for family, to in (socket.AF_INET, '203.0.113.66'), (socket.AF_INET6, '2001:db8:113::66'):
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.bind(('', port))
+            s.sendto(b'x', (to, 9))
+    if number % 100 == 0: old()
+";
+
+#[test]
+fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let tidegate = lab.tidegate("")?;
+    let program = format!("{SPEAK}{SOURCES}old(); large()");
+    lab.host.python(&program)?.success()?;
+    let size = "curl -sS --max-time 15 http://203.0.113.10/bytes/1000 | wc -c";
+    ensure!(lab.host.bash(size)?.success()? == "1000");
+    let status = tidegate.status()?;
+    let opened = status["counters"]["flows_opened"].as_u64();
+    ensure!(opened > Some(50_000), "{status}");
+    Ok(())
+}

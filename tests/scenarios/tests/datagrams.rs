@@ -1,6 +1,6 @@
 //! What a program's datagrams look like at their other end, under either capture.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tidegate_lab::{Background, Capture, Lab, Session, address, service, under_both_captures};
 
 const PORT: u16 = 4433;
@@ -10,7 +10,7 @@ const SERVERS: [&str; 2] = [address::SERVER_V4, address::SERVER_V6];
 under_both_captures! {
     runs_arrive_in_their_sizes_and_order,
     datagrams_larger_than_a_packet_arrive_whole,
-    three_hundred_megabits_a_second_lose_less_than_one_datagram_in_two_hundred,
+    more_than_200_megabits_a_second_lose_less_than_one_datagram_in_two_hundred,
 }
 
 /// What both ends of a test say to each other. `sent` are runs that the kernel cuts (`UDP_SEGMENT`, udp(7)), of which the last
@@ -36,7 +36,8 @@ def digest(datagrams):
     return hashlib.sha256(sizes.encode() + b''.join(datagrams)).hexdigest()
 def send_paced(s, to, count, size, rate):
     # Each with its number. Who was kept from the processor does not make up for it by a burst.
-    seconds, sent, due = 8 * size / rate, 0, time.monotonic()
+    seconds, sent, begun = 8 * size / rate, 0, time.monotonic()
+    due = begun
     while sent < count:
         now = time.monotonic()
         due = max(due, now - 64 * seconds)
@@ -44,13 +45,15 @@ def send_paced(s, to, count, size, rate):
             s.sendto(sent.to_bytes(8, 'big') + bytes(size - 8), to)
             sent, due = sent + 1, due + seconds
         time.sleep(0.0005)
+    reached = int(8 * size * sent / (time.monotonic() - begun) / 1e6)
     for _ in range(3):
         time.sleep(0.1)
-        s.sendto(b'end', to)
+        s.sendto(b'end ' + str(reached).encode(), to)
+    return reached
 def receive(s):
     datagrams = []
-    while (said := s.recv(65535)) != b'end': datagrams.append(said)
-    return datagrams
+    while not (said := s.recv(65535)).startswith(b'end'): datagrams.append(said)
+    return datagrams, int(said[3:] or 0)
 ";
 
 /// Does what a client asks it for, at this address of the server.
@@ -67,10 +70,10 @@ while True:
     if said == b'send runs': send_runs(s, sender)
     elif said.startswith(b'send '): send_paced(s, sender, *map(int, said.split()[1:]))
     elif said == b'begin': heard, ended = [], False
-    elif said == b'end' and not ended:
+    elif said.startswith(b'end') and not ended:
         ended = True
         s.sendto(json.dumps([len(heard), digest(heard)]).encode(), sender)
-    elif said != b'end': heard.append(said)"
+    elif not said.startswith(b'end'): heard.append(said)"
     );
     let far_end = lab
         .server
@@ -99,6 +102,7 @@ fn runs_arrive_in_their_sizes_and_order(capture: Capture) -> Result<()> {
     let session = lab.captured(capture, "")?;
     for server in SERVERS {
         let _far_end = far_end(&lab, server)?;
+        let before = packets(&session)?;
         let said = near_end(
             &session,
             server,
@@ -107,12 +111,36 @@ s.sendto(b'begin', to)
 send_runs(s, to)
 print('up', json.loads(s.recv(65535)) == [len(wanted()), digest(wanted())])
 s.sendto(b'send runs', to)
-heard = receive(s)
+heard, _ = receive(s)
 print('down', heard == wanted())",
         )?;
         ensure!(said == "up True\ndown True", "{server}: {said}");
+        if takes_runs()? {
+            // 8 runs, and a few words about them.
+            for (before, after) in before.iter().zip(packets(&session)?) {
+                let count = after - before;
+                ensure!(count < 30, "{server}: 169 datagrams in {count} packets");
+            }
+        }
     }
     Ok(())
+}
+
+/// Packets out of the device and into it.
+fn packets(session: &Session<'_>) -> Result<[u64; 2]> {
+    let counters = &session.gateway().status()?["counters"];
+    let count = |name| counters[name].as_u64().context("no such counter");
+    Ok([count("packets_in")?, count("packets_out")?])
+}
+
+/// Whether devices take several datagrams as one packet: from Linux 6.2 on.
+fn takes_runs() -> Result<bool> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) >= (6, 2)),
+        _ => bail!("a kernel called {release}"),
+    }
 }
 
 fn datagrams_larger_than_a_packet_arrive_whole(capture: Capture) -> Result<()> {
@@ -140,11 +168,12 @@ print('done')"
     Ok(())
 }
 
-fn three_hundred_megabits_a_second_lose_less_than_one_datagram_in_two_hundred(
+fn more_than_200_megabits_a_second_lose_less_than_one_datagram_in_two_hundred(
     capture: Capture,
 ) -> Result<()> {
     const COUNT: usize = 62_500;
     const SIZE: usize = 1_200;
+    // What is asked for: on a busy machine the sender reaches less.
     const RATE: usize = 300_000_000;
     let lab = Lab::new()?;
     let session = lab.captured(capture, "")?;
@@ -156,12 +185,12 @@ fn three_hundred_megabits_a_second_lose_less_than_one_datagram_in_two_hundred(
             &format!(
                 "
 s.sendto(b'begin', to)
-send_paced(s, to, {COUNT}, {SIZE}, {RATE})
+up = send_paced(s, to, {COUNT}, {SIZE}, {RATE})
 count, _ = json.loads(s.recv(65535))
 s.sendto(b'send {COUNT} {SIZE} {RATE}', to)
-heard = receive(s)
+heard, down = receive(s)
 in_order = all(a < b for a, b in zip(heard, heard[1:]))
-print(count, len(heard), in_order)"
+print(count, len(heard), in_order, up, down)"
             ),
         )?;
         let words: Vec<_> = said.split(' ').collect();
@@ -173,7 +202,11 @@ print(count, len(heard), in_order)"
                 "{server}: {said} of {COUNT}"
             );
         }
-        ensure!(words.last() == Some(&"True"), "{server}: {said}");
+        ensure!(words.get(2) == Some(&"True"), "{server}: {said}");
+        for reached in words.iter().skip(3) {
+            let reached: usize = reached.parse()?;
+            ensure!(reached > 200, "{server}: {said}: the sender was too slow");
+        }
     }
     Ok(())
 }

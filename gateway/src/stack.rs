@@ -4,8 +4,12 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use tidegate_netstack::StackConfig;
-use tidegate_platform::tun::TunCaps;
+use tidegate_platform::tun::{QUEUE_LENGTH, TunCaps};
 use tidegate_platform::{limits, random};
+
+/// What may wait in the device: packets of [`QUEUE_LENGTH`] that hold two segments each, as the kernel makes them at worst.
+const DEVICE_QUEUE: usize = 16 << 20;
+const _: () = assert!(DEVICE_QUEUE / (2 * 1_460) < QUEUE_LENGTH as usize);
 
 /// Limits for a device with this MTU and these offloads. `ephemeral_ports`: see [`StackConfig`].
 ///
@@ -20,6 +24,7 @@ pub fn config(
         mtu,
         segmentation_offload: caps.tso,
         ephemeral_ports,
+        device_queue: DEVICE_QUEUE,
         seed: random::seed()?,
         ..StackConfig::default()
     })

@@ -30,6 +30,9 @@ use macos as imp;
 #[cfg(target_os = "linux")]
 pub use linux::{open_queue, open_raw};
 
+/// Packets that wait for us before the kernel drops: a burst of hundreds of connections fits in.
+pub const QUEUE_LENGTH: u32 = 8000;
+
 /// The device to make.
 #[derive(Clone, Debug)]
 pub struct TunConfig {
@@ -49,7 +52,7 @@ impl TunConfig {
         Self {
             name: name.into(),
             mtu: 1500,
-            queue_length: 8000,
+            queue_length: QUEUE_LENGTH,
             offload: OffloadWish::default(),
         }
     }

@@ -17,7 +17,7 @@ mod tests;
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use crate::tcp::busy::Round;
+use crate::tcp::busy::Pace;
 use crate::tcp::congestion::{Congestion, CongestionControl};
 use crate::tcp::pool::Pool;
 use crate::tcp::ranges::Range;
@@ -156,8 +156,8 @@ pub(crate) struct Engine {
     most_window: usize,
     /// Bytes read since the window grew.
     consumed: usize,
-    /// When the program last sent something, for the pool's count.
-    busy: Round,
+    /// What moved of late, for the pool's count of busy flows.
+    pace: Pace,
     /// The sequence number of the program's FIN, once it is known.
     fin: Option<u32>,
     ack: Due,
@@ -211,7 +211,7 @@ impl Engine {
             window,
             most_window,
             consumed: 0,
-            busy: Round::default(),
+            pace: Pace::default(),
             fin: None,
             ack: Due::No,
             latest: rcv_nxt,
@@ -385,9 +385,9 @@ impl Engine {
         u16::try_from((window + up) >> self.rcv_shift).unwrap_or(u16::MAX)
     }
 
-    /// The program sends, or is about to: it shares the device's queue with the others that do.
+    /// The program is about to send: it shares the device's queue with the others that do.
     pub(crate) fn count_as_busy(&mut self, now: Instant, pool: &mut Pool) {
-        pool.note_busy(now, &mut self.busy);
+        pool.note_begin(now, &mut self.pace);
     }
 
     /// What the program may have sent and not been read, as things are now; two segments in any case, or it could never

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use crate::tcp::busy::{Busy, Round};
+use crate::tcp::busy::{Busy, Pace};
 
 /// Sizes of chunks, in bytes.
 const SIZES: [usize; 4] = [SMALLEST, 16 << 10, 64 << 10, LARGEST];
@@ -95,9 +95,14 @@ impl Pool {
         granted
     }
 
-    /// A flow took bytes in; `last` is when it did before.
-    pub(crate) fn note_busy(&mut self, now: Instant, last: &mut Round) {
-        self.busy.note(now, last);
+    /// A flow began.
+    pub(crate) fn note_begin(&mut self, now: Instant, pace: &mut Pace) {
+        self.busy.note_begin(now, pace);
+    }
+
+    /// A flow took bytes in, or the program acknowledged some.
+    pub(crate) fn note_moved(&mut self, now: Instant, pace: &mut Pace, bytes: usize) {
+        self.busy.note(now, pace, bytes);
     }
 
     /// The most that any busy flow should promise now.

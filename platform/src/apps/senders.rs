@@ -1,7 +1,7 @@
 //! Who sent this datagram, when its socket and perhaps its process are gone: noted by the kernel at the moment of the send.
 //! And who began this TCP connection, without a search.
 //!
-//! A program that does `sendto`, `close` and `exit` lives shorter than it takes to ask for its socket. So two small programs
+//! A program that does `sendto`, `close` and `exit` lives shorter than it takes to ask for its socket. So small programs
 //! run inside the kernel, attached to the root of the control groups. One runs in `connect` and `sendto`, within the process
 //! that calls: it notes which process gave which socket an address ([`addressed`]). The other runs for each datagram that
 //! leaves: it notes which socket sent it ([`egress`]). Where services are to be known, a third runs for each that a socket is

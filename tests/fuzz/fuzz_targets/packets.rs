@@ -206,7 +206,12 @@ impl Driver {
     }
 
     fn put(&mut self, packet: &[u8], offload: Offload) {
-        match self.stack.handle_packet(self.now, packet, offload) {
+        let input = self.stack.handle_packet(self.now, packet, offload);
+        self.act(input);
+    }
+
+    fn act(&mut self, input: Input<'_>) {
+        match input {
             Input::TcpSyn { flow, .. } => {
                 self.last = Some(flow);
                 self.stack.tcp_accept(self.now, flow);
@@ -237,7 +242,10 @@ impl Driver {
                     .stack
                     .echo_reply_head(self.now, flow, sequence, payload);
             }
-            Input::Reassembled(whole) => self.put(&whole, Offload::default()),
+            Input::Reassembled(whole) => {
+                let input = self.stack.handle_reassembled(self.now, &whole);
+                self.act(input);
+            }
             Input::Unknown { key, packet, .. } => {
                 let how = packet.last().copied().unwrap_or_default();
                 let _ = self.stack.reject(self.now, packet, refusal(how));
@@ -279,7 +287,9 @@ impl Driver {
         }
         let gauges = self.stack.gauges();
         assert!(
-            gauges.flows <= MAX_FLOWS && gauges.half_open <= 4 && gauges.buffer_bytes <= BUFFER_BUDGET
+            gauges.flows <= MAX_FLOWS
+                && gauges.half_open <= 4
+                && gauges.buffer_bytes <= BUFFER_BUDGET
         );
     }
 }

@@ -210,10 +210,10 @@ impl Engine {
 
     /// Everything before `ack` arrived.
     fn advance(&mut self, now: Instant, ack: u32, pool: &mut Pool) {
-        self.count_as_busy(now, pool);
         let flight = self.flight().len();
         let fin_acked = self.finish == Finish::Sent && ack == self.snd_nxt;
         let acked = ack.wrapping_sub(self.snd_una);
+        pool.note_moved(now, &mut self.pace, length(acked));
         self.send
             .acknowledge(length(acked - u32::from(fin_acked)), pool);
         self.snd_una = ack;
@@ -251,7 +251,7 @@ impl Engine {
         if segment.sequence_len() == 0 || self.fin_received() {
             return Reply::None;
         }
-        self.count_as_busy(now, pool);
+        pool.note_moved(now, &mut self.pace, payload.len());
         let known = length(ahead(segment.sequence, self.rcv_nxt)).min(payload.len());
         let new = &payload[known..];
         let sequence = segment.sequence.wrapping_add(distance(known));

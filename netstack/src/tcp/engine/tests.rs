@@ -470,7 +470,7 @@ fn busy_neighbours_leave_a_flow_its_share_of_the_queue_and_no_less_than_two_segm
         for _ in 0..2 {
             bench.now += 100 * MS;
             for _ in 0..neighbours {
-                bench.pool.note_busy(bench.now, &mut Round::default());
+                bench.pool.note_begin(bench.now, &mut Pace::default());
             }
             // Until what was promised before is used up.
             while ahead(bench.engine.rcv_nxt, bench.engine.rcv_adv) > 0 {

@@ -24,9 +24,6 @@ use crate::netlink::{Connection, NetlinkError};
 use crate::sys::interface;
 use crate::tun::{self, OffloadWish, TunError};
 
-/// Packets that wait for the gateway before the kernel drops.
-const QUEUE_LENGTH: u32 = 8000;
-
 /// Opens the device, not yet configured.
 pub(super) fn open_device(config: &ContainConfig) -> Result<OwnedFd, TunError> {
     let wish = if config.virtio_header {
@@ -51,7 +48,7 @@ pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> i
     let settings = LinkSettings {
         up: true,
         mtu: Some(config.mtu),
-        queue_length: Some(QUEUE_LENGTH),
+        queue_length: Some(tun::QUEUE_LENGTH),
         unnumbered: true,
     };
     if config.ipv6 {

@@ -63,6 +63,9 @@ const BUFFER: usize = 65_536 + 128;
 const TUN: Token = Token(usize::MAX);
 const INBOX: Token = Token(usize::MAX - 1);
 
+/// The hop limit that needs no word: what hosts send with.
+const USUAL_HOP_LIMIT: u8 = 64;
+
 /// What a worker needs to start.
 #[derive(Debug)]
 pub struct WorkerConfig {
@@ -297,6 +300,7 @@ impl Worker {
                 payload,
                 segment,
                 fragmentation,
+                hop_limit,
                 ..
             } => match self.answers_unasked(flow) {
                 Some(key) => {
@@ -307,6 +311,7 @@ impl Worker {
                     let shape = Shape {
                         segment,
                         fragmentation,
+                        hop_limit,
                     };
                     self.datagram_from_program(flow, payload, shape);
                 }
@@ -319,11 +324,13 @@ impl Worker {
                 payload,
                 segment,
                 fragmentation,
+                hop_limit,
                 ..
             } => {
                 let shape = Shape {
                     segment,
                     fragmentation,
+                    hop_limit,
                 };
                 self.datagram_from_program(flow, payload, shape);
             }

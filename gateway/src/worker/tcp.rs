@@ -16,14 +16,12 @@ use tidegate_platform::bypass::{Bypass, begin_connect, open_stream};
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
-use super::{Source, Worker, count};
+use super::{Source, USUAL_HOP_LIMIT, Worker, count};
 
 /// Bytes one flow may move in one direction before the next flow gets its turn.
 const TURN: usize = 1 << 20;
 /// Most pieces of what a program sent that go upstream with one call.
 const MOST_PIECES: usize = 16;
-/// The hop limit that needs no word: what hosts send with.
-const USUAL_HOP_LIMIT: u8 = 64;
 
 /// The upstream side of one TCP flow.
 pub(super) struct TcpPath {

@@ -20,7 +20,7 @@ use tidegate_routing::target::Target;
 use super::entry::{NotDialed, Path};
 use super::speaker::Speaking;
 use super::waiting::Waiting;
-use super::{Source, Worker, count};
+use super::{Source, USUAL_HOP_LIMIT, Worker, count};
 
 use association::{Association, AssociationKey, bind, unscoped};
 
@@ -37,6 +37,8 @@ pub(super) struct Shape {
     /// Payload size of each where there are several; the last may be shorter.
     pub(super) segment: Option<NonZeroU16>,
     pub(super) fragmentation: Fragmentation,
+    /// TTL or hop limit: who traces a route sets it low.
+    pub(super) hop_limit: u8,
 }
 
 /// The upstream side of one UDP flow.
@@ -155,6 +157,7 @@ impl Worker {
             source,
             key,
             fragmentation: None,
+            hop_limit: USUAL_HOP_LIMIT,
             peers: FxHashMap::default(),
             members: 0,
             queued: false,

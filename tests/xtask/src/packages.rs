@@ -6,7 +6,7 @@ use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
 /// What the lab, the scenarios and the benchmark need, each with the program it is for.
-const NEEDED: [&str; 12] = [
+const NEEDED: [&str; 13] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
     "curl",
@@ -18,6 +18,7 @@ const NEEDED: [&str; 12] = [
     "python3",
     "socat",
     "strace",
+    "traceroute",
     "util-linux", // setpriv, nsenter, script
 ];
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use mio::net::UdpSocket;
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_netstack::{FlowId, Fragmentation, LocalAddr};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::{datagrams, error_queue};
@@ -25,6 +25,8 @@ pub(super) struct Association {
     pub(super) key: AssociationKey,
     /// What the socket does with a datagram that is too large; unknown before the first.
     pub(super) fragmentation: Option<Fragmentation>,
+    /// What the socket sends with.
+    pub(super) hop_limit: u8,
     /// The flow of each peer.
     pub(super) peers: FxHashMap<SocketAddr, FlowId>,
     /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
@@ -86,6 +88,7 @@ impl Association {
             datagrams::set_fragmentation(&self.socket, shape.fragmentation)?;
             self.fragmentation = Some(shape.fragmentation);
         }
+        self.set_hop_limit(shape.hop_limit)?;
         let Some(segment) = shape.segment else {
             return self.send_one(payload, target);
         };
@@ -99,6 +102,19 @@ impl Association {
             let sent = datagrams.map(|datagram| self.send_one(datagram, target));
             sent.fold(Ok(()), Result::and)
         })
+    }
+
+    fn set_hop_limit(&mut self, hop_limit: u8) -> io::Result<()> {
+        if self.hop_limit == hop_limit {
+            return Ok(());
+        }
+        let socket = SockRef::from(&self.socket);
+        match self.key.ipv6 {
+            true => socket.set_unicast_hops_v6(hop_limit.into())?,
+            false => socket.set_ttl_v4(hop_limit.into())?,
+        }
+        self.hop_limit = hop_limit;
+        Ok(())
     }
 
     /// An empty datagram is a datagram (RFC 768).

@@ -1,8 +1,8 @@
-//! What routers and hosts reported about datagrams that an unconnected socket of ours sent.
+//! What routers and hosts reported about what a socket of ours sent: datagrams, or the SYN of a connection in the making.
 //!
-//! Such a socket has many peers, so an error number alone does not say whom it is about. Linux keeps each report in a
-//! queue beside the socket, with the destination that it concerns and who sent it (ip(7), `IP_RECVERR`). macOS tells
-//! unconnected sockets nothing, so there the queue is always empty.
+//! An error number alone does not say who reported, nor, at a socket with many peers, whom it is about. Linux keeps each
+//! report in a queue beside the socket, with the destination that it concerns and who sent it (ip(7), `IP_RECVERR`). macOS
+//! tells unconnected sockets nothing and others the number only, so there the queue is always empty.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,12 +50,21 @@ pub enum Fault {
     TooBig(u32),
 }
 
-/// Lets reports about what `socket` sends be queued. `socket` is bound to no peer.
+/// Lets reports about what `socket` sends be queued.
 ///
 /// # Errors
 /// The system's.
 pub fn enable(socket: impl AsFd) -> io::Result<()> {
     imp::enable(socket.as_fd())
+}
+
+/// Lets no more be queued. For a TCP connection that stands: with the queue any report would end it (ip(7)), although none is
+/// final (RFC 5461).
+///
+/// # Errors
+/// The system's.
+pub fn disable(socket: impl AsFd) -> io::Result<()> {
+    imp::disable(socket.as_fd())
 }
 
 /// The oldest report in the queue, if there is one. Reports of kinds that [`Fault`] does not name are passed over.

@@ -189,9 +189,8 @@ impl Worker {
     pub(super) fn refuse(&mut self, now: Instant, flow: FlowId, refusal: Refusal) {
         match self.flows.get(&flow).map(|entry| &entry.path) {
             Some(Path::Pass(_)) => self.refuse_passed(now, flow, refusal),
-            Some(Path::Tcp(_) | Path::Udp(_) | Path::Echo(_)) => {
-                self.stack.refuse(now, flow, refusal)
-            }
+            Some(Path::Tcp(_)) => self.refuse_tcp(now, flow, refusal),
+            Some(Path::Udp(_) | Path::Echo(_)) => self.stack.refuse(now, flow, refusal),
             None => return,
         }
         if let Some(entry) = self.flows.remove(&flow) {

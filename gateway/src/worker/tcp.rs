@@ -3,6 +3,8 @@
 //! Up, bytes go from the flow's buffer into `send`; down, `recv` fills it: no buffer of our own in between. mio reports
 //! readiness once per change, so what is known of the socket is kept in [`TcpPath`] and a short read or write clears it.
 
+mod reported;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use mio::{Interest, Token};
 use socket2::SockRef;
 use tidegate_netstack::FlowId;
 use tidegate_platform::bypass::{Bypass, begin_connect, open_stream};
+use tidegate_platform::error_queue::{self, Report};
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
@@ -26,6 +29,8 @@ const MOST_PIECES: usize = 16;
 /// The upstream side of one TCP flow.
 pub(super) struct TcpPath {
     hop_limit: u8,
+    /// What a router said of the SYN.
+    report: Option<Box<Report>>,
     socket: Option<Upstream>,
 }
 
@@ -53,6 +58,7 @@ impl Path {
     pub(super) fn tcp(hop_limit: u8) -> Self {
         Self::Tcp(TcpPath {
             hop_limit,
+            report: None,
             socket: None,
         })
     }
@@ -206,12 +212,16 @@ impl Worker {
             return;
         };
         let Path::Tcp(TcpPath {
+            hop_limit,
+            report,
             socket: Some(upstream),
-            ..
         }) = &mut entry.path
         else {
             return;
         };
+        if *hop_limit != USUAL_HOP_LIMIT {
+            *report = reported::take(&upstream.stream);
+        }
         let outcome = match upstream.stream.take_error() {
             Ok(None) if upstream.stands => Ok(()),
             Ok(Some(error)) if is_of_a_connection(&error) => {
@@ -220,11 +230,18 @@ impl Worker {
             }
             Ok(Some(error)) | Err(error) => Err(error),
             Ok(None) => match upstream.stream.peer_addr() {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
+                // The report may be there before the error is.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => match report {
+                    Some(_) => Err(io::ErrorKind::HostUnreachable.into()),
+                    None => return,
+                },
                 Err(error) => Err(error),
                 Ok(_) => Ok(()),
             },
         };
+        if outcome.is_ok() && *hop_limit != USUAL_HOP_LIMIT {
+            reported::listen_no_more(&upstream.stream);
+        }
         upstream.connected = outcome.is_ok();
         upstream.writable = outcome.is_ok();
         self.note_dialed(flow, outcome.map_err(NotDialed::from));
@@ -273,6 +290,8 @@ fn connect(target: SocketAddr, hop_limit: u8, bypass: &Bypass) -> io::Result<Tcp
             SocketAddr::V4(_) => socket.set_ttl_v4(hop_limit.into())?,
             SocketAddr::V6(_) => socket.set_unicast_hops_v6(hop_limit.into())?,
         }
+        // Who traces a route asks for the routers' names. Others are spared the system calls.
+        error_queue::enable(&socket)?;
     }
     begin_connect(&socket, target)?;
     Ok(TcpStream::from_std(socket.into()))

@@ -7,17 +7,27 @@ use std::os::fd::BorrowedFd;
 use socket2::{SockAddr, SockRef};
 
 use super::{Fault, Report};
-use crate::control_messages;
+use crate::control_messages::{self, Kind};
 use crate::sys::error_queue;
 
 /// Length of `struct sock_extended_err`; the address of who reported follows it.
 const EXTENDED_ERROR: usize = 16;
 
 pub(super) fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
-    match is_ipv6(socket)? {
-        true => error_queue::turn_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-        false => error_queue::turn_on(socket, libc::IPPROTO_IP, libc::IP_RECVERR),
-    }
+    let (level, option) = option(socket)?;
+    error_queue::turn_on(socket, level, option)
+}
+
+pub(super) fn disable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let (level, option) = option(socket)?;
+    error_queue::turn_off(socket, level, option)
+}
+
+fn option(socket: BorrowedFd<'_>) -> io::Result<Kind> {
+    Ok(match is_ipv6(socket)? {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        false => (libc::IPPROTO_IP, libc::IP_RECVERR),
+    })
 }
 
 fn is_ipv6(socket: BorrowedFd<'_>) -> io::Result<bool> {

@@ -21,6 +21,14 @@ pub(crate) fn turn_on(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Re
     datagram::set_option(socket, level, option, 1)
 }
 
+/// Turns an integer option off.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn turn_off(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<()> {
+    datagram::set_option(socket, level, option, 0)
+}
+
 /// One message of the error queue.
 pub(crate) struct Message {
     /// Its control messages.

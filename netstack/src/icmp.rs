@@ -1,8 +1,9 @@
 //! ICMP and ICMPv6: echo as flows, and errors that tell a program why its packets do not arrive.
 //!
 //! An error quotes the packet that it is about (RFC 792, RFC 4443 section 3). For live flows a [`Quote`] of that packet is
-//! kept: the fields that hosts and tools compare, 16 bytes a flow, not the packet.
+//! kept: the fields that hosts and tools compare, 16 bytes, not the packet; for echo, of the last requests.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::checksum::Sum;
@@ -187,11 +188,41 @@ pub(crate) fn echo_reply_type(family: IpAddr) -> u8 {
     if family.is_ipv4() { 0 } else { 129 }
 }
 
+/// Requests of one echo flow that an error may still be about: traceroute has 16 probes on their way at once.
+const REQUESTS: usize = 32;
+
 /// An ICMP echo flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct EchoFlow {
-    /// The last request.
-    pub(crate) quote: Quote,
+    /// The last requests, the latest at the end.
+    requests: VecDeque<Quote>,
+}
+
+impl EchoFlow {
+    /// A request has come from the program.
+    pub(crate) fn note(&mut self, request: Quote) {
+        if self.requests.len() == REQUESTS {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
+    }
+
+    /// The latest request.
+    pub(crate) fn latest(&self) -> Option<&Quote> {
+        self.requests.back()
+    }
+
+    /// Makes the request with this sequence number the latest; false if it is not remembered.
+    pub(crate) fn recall(&mut self, sequence: u16) -> bool {
+        let sequence = sequence.to_be_bytes();
+        let at = self
+            .requests
+            .iter()
+            .rposition(|request| request.transport[6..] == sequence);
+        let request = at.and_then(|at| self.requests.remove(at));
+        self.requests.extend(request);
+        request.is_some()
+    }
 }
 
 /// What is kept of a flow's last packet, so that an error can quote it.

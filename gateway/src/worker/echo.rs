@@ -282,13 +282,14 @@ impl Worker {
         while let Some(echo) = self.echo.all.get_mut(id).filter(|echo| echo.has_reports) {
             match error_queue::next(&echo.socket) {
                 Ok(Some(report)) => {
-                    // Identifier of an echo request: bytes 4 and 5 (RFC 792, RFC 4443).
-                    let identifier = report
-                        .sent
-                        .get(4..6)
-                        .and_then(|bytes| bytes.try_into().ok());
-                    let identifier = identifier.map(u16::from_be_bytes).unwrap_or_default();
-                    if let Some(flow) = self.echo.flow_of(id, identifier) {
+                    // Of an echo request (RFC 792, RFC 4443). What the host itself reports may come without.
+                    let header = report.sent.first_chunk::<8>();
+                    let identifier =
+                        header.map_or(0, |header| u16::from_be_bytes([header[4], header[5]]));
+                    let sequence = header.map(|header| u16::from_be_bytes([header[6], header[7]]));
+                    if let Some(flow) = self.echo.flow_of(id, identifier)
+                        && sequence.is_none_or(|number| self.stack.recall_request(flow, number))
+                    {
                         self.report_to_program(now, flow, &report);
                     }
                 }

@@ -160,6 +160,16 @@ impl Stack {
         }
     }
 
+    /// Lets the next error about this echo flow be about the request with this sequence number. False if there is no such
+    /// flow, or if so many requests came after it that it is forgotten.
+    pub fn recall_request(&mut self, flow: FlowId, sequence: u16) -> bool {
+        match self.table.get_mut(flow).map(|flow| &mut flow.kind) {
+            Some(FlowKind::Echo(echo)) => echo.recall(sequence),
+            Some(FlowKind::Pending(_) | FlowKind::Tcp(_) | FlowKind::Udp(_) | FlowKind::Pass)
+            | None => false,
+        }
+    }
+
     /// Tells the program that the hop limit of its packet ran out at the router `from`: what traceroute looks for.
     pub fn icmp_time_exceeded(&mut self, now: Instant, flow: FlowId, from: IpAddr) {
         self.send_limited_icmp_error(now, flow, from, IcmpError::TimeExceeded);
@@ -200,7 +210,7 @@ impl Stack {
         let quoted = match &flow.kind {
             FlowKind::Pending(pending) => Some(pending.packet().to_vec()),
             FlowKind::Udp(udp) => udp.quote.packet(&key, protocol::UDP),
-            FlowKind::Echo(echo) => echo.quote.packet(&key, icmp),
+            FlowKind::Echo(echo) => echo.latest().and_then(|quote| quote.packet(&key, icmp)),
             FlowKind::Tcp(_) | FlowKind::Pass => None,
         };
         if let Some(error) = quoted.and_then(|quoted| error.packet(from, to, &quoted)) {

@@ -17,6 +17,7 @@ under_both_captures! {
     traceroute_by_datagrams_names_the_router_and_the_server,
     an_ordinary_user_s_traceroute_does_so_too,
     traceroute_by_connections_does_so_too,
+    traceroute_by_echo_requests_does_so_too,
     a_connection_that_ends_at_a_router_fails_at_once_and_may_be_tried_again,
     a_connection_with_a_hop_limit_of_its_own_outlives_a_router_s_word,
 }
@@ -31,6 +32,10 @@ fn an_ordinary_user_s_traceroute_does_so_too(capture: Capture) -> Result<()> {
 
 fn traceroute_by_connections_does_so_too(capture: Capture) -> Result<()> {
     traces(capture, User::ROOT, "-T -p 80")
+}
+
+fn traceroute_by_echo_requests_does_so_too(capture: Capture) -> Result<()> {
+    traces(capture, User::ROOT, "-I")
 }
 
 fn a_connection_that_ends_at_a_router_fails_at_once_and_may_be_tried_again(

@@ -118,12 +118,11 @@ impl Stack {
         sequence: u16,
         payload: &'p [u8],
     ) -> Result<Input<'p>, DropReason> {
-        let quote = Quote::of(packet);
         let (flow, is) = match self.table.find(&key) {
             Some(id) => (id, FlowIs::Known),
             None if self.departed.is_silenced(now, &key) => return Err(DropReason::Silenced),
             None => (
-                self.insert(now, key, FlowKind::Echo(EchoFlow { quote }))?,
+                self.insert(now, key, FlowKind::Echo(EchoFlow::default()))?,
                 FlowIs::New,
             ),
         };
@@ -133,7 +132,7 @@ impl Stack {
         let FlowKind::Echo(echo) = &mut known.kind else {
             return Ok(self.pass_on(now, flow, packet));
         };
-        echo.quote = quote;
+        echo.note(Quote::of(packet));
         self.table.touch(now, flow, now + self.config.idle.echo);
         Ok(Input::Echo {
             flow,

@@ -408,6 +408,35 @@ fn an_echo_comes_back_with_its_identifier_sequence_and_payload() {
 }
 
 #[test]
+fn an_error_quotes_the_echo_request_that_it_is_about() {
+    let mut bench = Bench::new();
+    let router = IpAddr::from([192, 0, 2, 1]);
+    let mut flows = Vec::new();
+    for sequence in 0..40 {
+        let mut request = Vec::new();
+        ip(LOCAL, REMOTE)
+            .icmpv4_echo_request(7, sequence)
+            .write(&mut request, b"payload")
+            .unwrap();
+        let Input::Echo { flow, .. } = bench.put(&request) else {
+            panic!()
+        };
+        flows.push(flow);
+    }
+    let flow = flows[0];
+    assert!(!bench.stack.recall_request(flow, 7), "33 came after it");
+    for sequence in [8, 39, 20, 8] {
+        assert!(bench.stack.recall_request(flow, sequence));
+        bench.stack.icmp_time_exceeded(bench.now, flow, router);
+        let error = &bench.out()[0];
+        let quoted = &error[28..];
+        assert_eq!(quoted[26..28], sequence.to_be_bytes());
+    }
+    let datagrams = udp_flow(&mut bench, LOCAL, REMOTE);
+    assert!(!bench.stack.recall_request(datagrams, 8));
+}
+
+#[test]
 fn an_echo_comes_back_over_ipv6_too() {
     let mut bench = Bench::new();
     let mut request = Vec::new();

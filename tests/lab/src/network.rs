@@ -204,7 +204,10 @@ impl Lab {
 }
 
 /// Joins two machines by a pair of virtual Ethernet devices.
-fn link((here, near): (&Namespace, &str), (there, far): (&Namespace, &str)) -> Result<()> {
+pub(crate) fn link(
+    (here, near): (&Namespace, &str),
+    (there, far): (&Namespace, &str),
+) -> Result<()> {
     let far_machine = there.net_path();
     here.ip(&format!(
         "link add {near} type veth peer name {far} netns {far_machine}"
@@ -220,7 +223,7 @@ fn bring_up(machine: &Namespace, device: &str) -> Result<()> {
     machine.ip(&format!("link set {device} up"))
 }
 
-fn addresses(machine: &Namespace, device: &str, addresses: &[&str]) -> Result<()> {
+pub(crate) fn addresses(machine: &Namespace, device: &str, addresses: &[&str]) -> Result<()> {
     for address in addresses {
         // An address that waits for the look at duplicates cannot be used yet, even where there is none.
         let how = if address.contains(':') {
@@ -234,7 +237,7 @@ fn addresses(machine: &Namespace, device: &str, addresses: &[&str]) -> Result<()
 }
 
 /// Also pins the congestion control to CUBIC: new namespaces inherit the build machine's, and some (BBR) blur figures.
-fn default_routes(machine: &Namespace, v4: &str, v6: &str) -> Result<()> {
+pub(crate) fn default_routes(machine: &Namespace, v4: &str, v6: &str) -> Result<()> {
     let available = machine.inside(|| fs::read_to_string(AVAILABLE_CONGESTION_CONTROL))?;
     let pinned = available.is_ok_and(|names| names.split_whitespace().any(|name| name == "cubic"));
     let pin = if pinned { "congctl cubic" } else { "" };

@@ -1,28 +1,41 @@
-//! The programs that trace a route name the routers on it under either capture, as they would without us.
+//! The programs that trace a route name every router on it under either capture, as they would without us.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Capture, Lab, User, address, service, under_both_captures, wait_until};
+use tidegate_lab::{
+    Capture, Lab, LongWay, User, address, service, under_both_captures, wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server, and the router that every packet to it meets first.
-const ROUTES: [(&str, &str); 2] = [
-    (address::SERVER_V4, address::ROUTER_V4),
-    (address::SERVER_V6, address::ROUTER_V6),
+/// Who is met on the way, up to its end.
+const WAYS: [[&str; 4]; 2] = [
+    [
+        address::ROUTER_V4,
+        address::SERVER_V4,
+        LongWay::THIRD_V4,
+        LongWay::TARGET_V4,
+    ],
+    [
+        address::ROUTER_V6,
+        address::SERVER_V6,
+        LongWay::THIRD_V6,
+        LongWay::TARGET_V6,
+    ],
 ];
 
 under_both_captures! {
-    traceroute_by_datagrams_names_the_router_and_the_server,
+    traceroute_by_datagrams_names_every_router,
     an_ordinary_user_s_traceroute_does_so_too,
     traceroute_by_connections_does_so_too,
     traceroute_by_echo_requests_does_so_too,
+    mtr_names_every_router,
     a_connection_that_ends_at_a_router_fails_at_once_and_may_be_tried_again,
     a_connection_with_a_hop_limit_of_its_own_outlives_a_router_s_word,
 }
 
-fn traceroute_by_datagrams_names_the_router_and_the_server(capture: Capture) -> Result<()> {
+fn traceroute_by_datagrams_names_every_router(capture: Capture) -> Result<()> {
     traces(capture, User::ROOT, "")
 }
 
@@ -113,32 +126,48 @@ fn refused_by(lab: &Lab) -> Result<u64> {
     Ok(count.context("no such counter")?.parse()?)
 }
 
-/// Each of the three probes of either hop is answered, by who should.
+/// Each of the three probes of each hop is answered, by who should.
 fn traces(capture: Capture, user: User, how: &str) -> Result<()> {
     let lab = Lab::new()?;
-    // The server answers every probe, however many come at once.
-    lab.server.sysctl("net.ipv4.icmp_ratelimit", "0")?;
-    lab.server.sysctl("net.ipv6.icmp.ratelimit", "0")?;
+    let _way = lab.long_way()?;
     let session = lab.captured_as(capture, user, "")?;
-    for (server, router) in ROUTES {
-        let said = session.bash(&format!("traceroute -n -w 5 {how} {server}"))?;
+    for way in WAYS {
+        let target = way[3];
+        let said = session.bash(&format!("traceroute -n -w 5 {how} {target}"))?;
         let said = said.success()?;
         let hops: Vec<_> = said.lines().skip(1).collect();
-        let [first, last] = hops[..] else {
-            anyhow::bail!("not two hops: {said}");
-        };
-        for (hop, expected) in [(first, router), (last, server)] {
+        ensure!(hops.len() == way.len(), "not {way:?}: {said}");
+        for (hop, expected) in hops.iter().zip(way) {
             let mut words = hop.split_whitespace().skip(1);
             let named = words.next().context("a hop without a word")?;
-            ensure!(named == expected, "{said}");
+            ensure!(named == expected, "not {expected}: {said}");
             // Times follow, and nothing else: no asterisk, no mark of an error, no other address.
             let rest: Vec<_> = words.filter(|word| *word != "ms").collect();
-            ensure!(rest.len() == 3, "{said}");
-            ensure!(
-                rest.iter().all(|word| word.parse::<f64>().is_ok()),
-                "{said}"
-            );
+            let are_times = rest.iter().all(|word| word.parse::<f64>().is_ok());
+            ensure!(rest.len() == 3 && are_times, "{said}");
         }
+    }
+    Ok(())
+}
+
+/// The same of a tool that sends its probes one by one: none is lost.
+fn mtr_names_every_router(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let _way = lab.long_way()?;
+    let session = lab.captured_as(capture, User::ROOT, "")?;
+    for (way, how) in WAYS.iter().zip(["", "--udp"]) {
+        let target = way[3];
+        let said = session.bash(&format!(
+            "mtr --no-dns --report --report-cycles 2 --interval 0.2 --gracetime 1 {how} {target}"
+        ))?;
+        let said = said.success()?;
+        let hops: Vec<Vec<_>> = said
+            .lines()
+            .filter(|line| line.contains(".|--"))
+            .map(|line| line.split_whitespace().skip(1).take(2).collect())
+            .collect();
+        let expected: Vec<_> = way.iter().map(|hop| vec![*hop, "0.0%"]).collect();
+        ensure!(hops == expected, "{said}");
     }
     Ok(())
 }

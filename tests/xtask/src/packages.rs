@@ -6,12 +6,13 @@ use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
 /// What the lab, the scenarios and the benchmark need, each with the program it is for.
-const NEEDED: [&str; 13] = [
+const NEEDED: [&str; 14] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
     "curl",
     "iproute2",     // ip, ss
     "iputils-ping", // ping
+    "mtr-tiny",     // mtr
     "nftables",     // nft, as another firewall
     "passt",        // pasta, a peer to measure against
     "procps",       // sysctl

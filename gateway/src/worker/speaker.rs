@@ -83,8 +83,10 @@ impl Speaking {
     }
 
     /// Whether it is another who sends now. Where nobody can be found the flow goes on: its program may have sent and ended.
+    /// But then its note would be there, where there was one: without it, somebody has pushed it out by a flood of others.
     fn is_another(&self, now: Option<&Speaker>) -> bool {
         match (&self.who, now) {
+            (Some(Speaker::Noted(_)), None) => true,
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(before), Some(now)) => !before.is_same(now),

@@ -135,6 +135,51 @@ fn who_takes_over_a_port_is_not_named_for_what_was_sent_before() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn who_floods_the_notes_away_does_not_go_on_in_another_s_flow() -> Result<()> {
+    // More than twice as many flows as are noted, each used twice: what was used once makes room first.
+    const FLOOD: usize = 40_000;
+    let lab = Lab::new()?;
+    let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], ECHO)?;
+    for name in ["red", "green"] {
+        lab.program("/usr/bin/python3", name)?;
+    }
+    let rules = "[policy]\ndefault = \"allow\"\nunattributed = \"block\"\n\
+                 [[rule]]\napp = \"**/red\"\naction = \"block\"\n";
+    let tidegate = lab.tidegate(rules)?;
+    ensure_on(&tidegate)?;
+    let folder = lab.folder().display();
+    let server = address::SERVER_V4;
+    let open = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)";
+    let send = format!("s.bind(('0.0.0.0', 40404)); s.sendto(b'x', ('{server}', {ECHO}))");
+    let run = |name: &str, script: &str| -> Result<()> {
+        let command = format!("{folder}/{name} -c \"{script}\"");
+        lab.host.bash(&command)?.success()?;
+        Ok(())
+    };
+    run("green", &format!("{open}; {send}; s.recv(9)"))?;
+    wait_until("the flow passes", PATIENCE, || echo.peers().len() == 1)?;
+    let halted = Halted::new(&lab, &tidegate)?;
+    run(
+        "red",
+        &format!(
+            "{open}; {send}; s.close(); {open}; [s.sendto(b'x', ('{server}', 20000 + n // 2)) for n in range({FLOOD})]"
+        ),
+    )?;
+    drop(halted);
+    let mut flows = Vec::new();
+    let waited = wait_until("the flow is judged anew", PATIENCE, || {
+        flows = tidegate.flows().unwrap_or_default();
+        flows.retain(|flow| flow["remote"] == format!("{server}:{ECHO}"));
+        flows
+            .iter()
+            .any(|flow| flow["verdict"] == "block" && flow["app"].is_null())
+    });
+    waited.with_context(|| format!("{flows:?}"))?;
+    ensure!(echo.peers().len() == 1, "{:?}", echo.peers());
+    Ok(())
+}
+
 /// A daemon that sleeps until this is dropped.
 struct Halted<'l> {
     lab: &'l Lab,

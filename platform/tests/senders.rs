@@ -32,13 +32,17 @@ use tidegate_platform::link::{LinkSettings, configure, index};
 use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::App;
 
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 6] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
     (
         "of_two_that_share_a_port_in_turn_both_are_named",
         share_port,
     ),
     ("of_a_connected_socket_who_connected_it_is_named", lend),
+    (
+        "who_is_started_from_a_folder_too_deep_to_note_is_named",
+        start_deep,
+    ),
     ("marked_sockets_and_other_networks_leave_no_note", leave_out),
     (
         "what_answers_a_peer_that_spoke_first_is_told_from_the_rest",
@@ -336,6 +340,27 @@ fn lend() {
     let apps = owners.unwrap().apps;
     let paths: Vec<_> = apps.iter().map(|app| app.path.as_path()).collect();
     assert_eq!(paths, [std::env::current_exe().unwrap()]);
+}
+
+fn start_deep() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("deep", 1);
+    let copy = copies.path(0);
+    let deep = copy.parent().unwrap().join("d/".repeat(60));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::copy("/bin/bash", deep.join("bash")).unwrap();
+    let script = format!("{} send unconnected-4 0 {FIRST_PORT}; true", copy.display());
+    let mut command = Command::new(deep.join("bash"));
+    assert!(command.args(["-c", &script]).status().unwrap().success());
+    let (local, remote) = next(&mut device);
+    let sender = senders.sender(local, remote).unwrap();
+    let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+    let [app] = &*owners.unwrap().apps else {
+        panic!("one program sent")
+    };
+    assert_eq!(app.path, copy);
+    assert!(app.parents.is_empty(), "{:?}", app.parents);
 }
 
 /// Puts a datagram into the device, as if it came from there.

@@ -219,7 +219,8 @@ fn note_images(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail:
     program.stack_address(R2, IMAGE_KEY);
     program.call(Helper::MapLookup);
     program.jump_if(NotEqual, R0, 0, known);
-    note_path(program, offsets, maps, fail);
+    // What has no path that can be noted ends the ancestors.
+    note_path(program, offsets, maps, done);
     program.place(known);
     forget(program);
 
@@ -250,6 +251,7 @@ fn note_images(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail:
     program.jump(head);
 
     program.place(done);
+    forget(program);
     // A process without an executable is none.
     program.load(Size::U64, R1, R10, GENERATION);
     program.jump_if(Equal, R1, 0, fail);

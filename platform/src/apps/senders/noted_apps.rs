@@ -69,7 +69,9 @@ impl NotedApps {
         }
         let details = records::details(&value);
         let path = self.path(&records::image(process))?;
-        let parents = details.ancestors.iter().map(|image| self.path(image));
+        let parents = details.ancestors.iter();
+        // As far up as they are known.
+        let parents = parents.map_while(|image| self.path(image));
         let membership = membership(process, &details);
         Some(App {
             name: crate::apps::file_name(&path),
@@ -78,7 +80,7 @@ impl NotedApps {
             uid: 0,
             user: None,
             command_line: crate::apps::command_line::split(&details.command_line),
-            parents: parents.collect::<Option<_>>()?,
+            parents: parents.collect(),
             unit: membership.unit,
             container: membership.container,
         })

@@ -16,6 +16,7 @@ mod descriptors;
 mod diag;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
+mod mounts;
 mod packet_writers;
 mod process;
 mod processes;
@@ -24,6 +25,7 @@ mod search;
 use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
+pub(super) use mounts::path_of_its_own;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -176,13 +178,22 @@ impl AppFinder {
 
 /// The control groups of a process that was forked so many nanoseconds after boot, unless it has ended.
 pub(super) fn control_groups(pid: u32, started: u64) -> Option<Membership> {
+    let text = living(pid, started)?.read(c"cgroup").ok()?;
+    Some(cgroup::parse(&String::from_utf8_lossy(&text)))
+}
+
+/// The noted path of such a process's executable, as it is called here. Not verified of one that has ended.
+pub(super) fn noted_path(pid: u32, started: u64, path: PathBuf) -> PathBuf {
+    match living(pid, started) {
+        Some(process) => mounts::noted_path(&process, path),
+        None => path,
+    }
+}
+
+fn living(pid: u32, started: u64) -> Option<ProcessDirectory> {
     let process = ProcessDirectory::open(pid).ok()?;
     // `/proc` counts in ticks, a hundred each second on every machine.
-    if process.stat().ok()?.started != started / NANOSECONDS_PER_TICK {
-        return None;
-    }
-    let text = process.read(c"cgroup").ok()?;
-    Some(cgroup::parse(&String::from_utf8_lossy(&text)))
+    (process.stat().ok()?.started == started / NANOSECONDS_PER_TICK).then_some(process)
 }
 
 /// Inodes of the sockets of this process.

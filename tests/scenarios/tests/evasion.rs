@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidegate_lab::{Capture, Lab, Session, address, service, under_both_captures};
 
 const ECHO: u16 = 7;
@@ -162,5 +162,32 @@ print(s.recv(100).decode())",
     ensure!(echo.peers().len() == 1, "{:?}", echo.peers());
     let dropped = &session.gateway().status()?["counters"]["packets_dropped"]["source route"];
     ensure!(*dropped == 3, "{dropped}");
+    Ok(())
+}
+
+#[test]
+fn who_puts_a_file_in_another_s_place_in_mounts_of_its_own_does_not_get_its_path() -> Result<()> {
+    let lab = Lab::new()?;
+    let red = lab.program(env!("CARGO_BIN_EXE_caller"), "red")?;
+    let rules = "[policy]\ndefault = \"block\"\n\
+                 [[rule]]\napp = \"/usr/bin/env\"\naction = \"allow\"\n";
+    for ebpf in ["auto", "off"] {
+        let tidegate = lab.tidegate(&format!("[capture]\nebpf = \"{ebpf}\"\n{rules}"))?;
+        let script = format!(
+            "mount --bind {} /usr/bin/env && exec /usr/bin/env tcp {} {ECHO}",
+            red.display(),
+            address::SERVER_V4,
+        );
+        lab.host.bash(&format!("unshare -rm sh -c '{script}'"))?;
+        let flows = tidegate.flows()?;
+        let flow = flows.iter().find(|flow| flow["protocol"] == "tcp");
+        let flow = flow.with_context(|| format!("{ebpf}: {flows:?}"))?;
+        let path = flow["app"]["path"].as_str().unwrap_or_default();
+        ensure!(
+            path.starts_with("/proc/") && path.ends_with("/root/usr/bin/env"),
+            "{ebpf}: {flow}"
+        );
+        ensure!(flow["verdict"] == "block", "{ebpf}: {flow}");
+    }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
@@ -172,6 +173,13 @@ impl ProcessDirectory {
     /// Whether the file behind one of its links has a name any more.
     pub(super) fn is_unlinked(&self, name: &CStr) -> io::Result<bool> {
         Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?.st_nlink == 0)
+    }
+
+    /// Whether one of its links leads to the file that has this path here.
+    pub(super) fn is_file(&self, name: &CStr, path: &Path) -> io::Result<bool> {
+        let own = rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?;
+        let here = rustix::fs::stat(path)?;
+        Ok((own.st_dev, own.st_ino) == (here.st_dev, here.st_ino))
     }
 
     /// The id of the process, if this is the directory of one of its threads.

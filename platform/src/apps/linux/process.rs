@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::descriptors::ProcessDirectory;
+use super::mounts;
 use crate::apps::process_stat::ProcessStat;
 use crate::apps::{MOST_PARENTS, cgroup, command_line, file_name};
 
@@ -24,13 +25,17 @@ pub(super) struct Program {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     executable: Vec<u8>,
+    /// As it is called here: the file behind one name may be another in other mounts.
+    path: PathBuf,
     command_line: Vec<u8>,
 }
 
 impl Image {
     pub(super) fn read(process: &ProcessDirectory) -> io::Result<Self> {
+        let executable = process.link(c"exe")?;
         Ok(Self {
-            executable: process.link(c"exe")?,
+            path: executable_path(process, executable.clone()),
+            executable,
             command_line: process.read(c"cmdline")?,
         })
     }
@@ -44,7 +49,7 @@ impl Image {
 impl Program {
     /// Reads the rest around `image`.
     pub(super) fn read(process: &ProcessDirectory, stat: ProcessStat, image: &Image) -> Self {
-        let path = executable_path(process, image.executable.clone());
+        let path = image.path.clone();
         let membership = process
             .read(c"cgroup")
             .map(|text| cgroup::parse(&String::from_utf8_lossy(&text)));
@@ -60,13 +65,19 @@ impl Program {
     }
 }
 
-/// The kernel appends ` (deleted)` to the name of a file that has none any more; a file may also be called so.
+/// The kernel appends ` (deleted)` to the name of a file that has none any more; a file may also be called so. The name is the
+/// process's own: whether it means the same file here is verified.
 fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
     const DELETED: &[u8] = b" (deleted)";
     if link.ends_with(DELETED) && process.is_unlinked(c"exe").unwrap_or(true) {
         link.truncate(link.len() - DELETED.len());
     }
-    OsString::from_vec(link).into()
+    let path = PathBuf::from(OsString::from_vec(link));
+    if mounts::mean_the_same(process, &path).unwrap_or(false) {
+        path
+    } else {
+        mounts::path_of_its_own(process.pid, &path)
+    }
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the

@@ -2,7 +2,7 @@
 //! so a program that was put together once needs no second look.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
@@ -68,10 +68,10 @@ impl NotedApps {
             return None;
         }
         let details = records::details(&value);
-        let path = self.path(&records::image(process))?;
+        let path = self.path_here(&records::image(process))?;
         let parents = details.ancestors.iter();
         // As far up as they are known.
-        let parents = parents.map_while(|image| self.path(image));
+        let parents = parents.map_while(|image| self.path_here(image));
         let membership = membership(process, &details);
         Some(App {
             name: crate::apps::file_name(&path),
@@ -84,6 +84,12 @@ impl NotedApps {
             unit: membership.unit,
             container: membership.container,
         })
+    }
+
+    /// Verified, if the process is still there.
+    fn path_here(&self, image: &ImageKey) -> Option<PathBuf> {
+        let (pid, started) = (records::process_id(image), records::started(image));
+        Some(linux::noted_path(pid, started, self.path(image)?))
     }
 
     pub(super) fn path(&self, image: &ImageKey) -> Option<PathBuf> {
@@ -120,10 +126,9 @@ impl Senders {
         for send in sends {
             let path = self.apps.path(&records::image(&send.process));
             let pid = records::process_id(&send.process);
-            let is_known = owners
-                .apps
-                .iter()
-                .any(|app| app.pid == pid && Some(&app.path) == path.as_ref());
+            let is_known = owners.apps.iter().any(|app| {
+                app.pid == pid && path.as_deref().is_some_and(|path| is_path(app, path))
+            });
             if !is_known {
                 let sent = self.app(send);
                 let all = owners
@@ -140,6 +145,11 @@ impl Senders {
     pub(super) fn app(&self, send: &Send) -> Option<Arc<[App]>> {
         self.apps.of(&send.process, send.uid)
     }
+}
+
+/// Whether this path was noted of the program, which may have it among its own mounts only.
+fn is_path(app: &App, noted: &Path) -> bool {
+    app.path == noted || app.path == linux::path_of_its_own(app.pid, noted)
 }
 
 /// Of a process that is still there its own file tells more: the control groups of version 1 too.

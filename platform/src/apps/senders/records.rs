@@ -136,13 +136,13 @@ pub(super) fn connection(value: &[u8; CONNECTION]) -> Connection {
     }
 }
 
-/// When the process was forked, in nanoseconds since boot.
-pub(super) fn started(process: &ProcessKey) -> u64 {
+/// When the process was forked, in nanoseconds since boot; of a process's or an executable's key.
+pub(super) fn started(process: &[u8]) -> u64 {
     u64::from_ne_bytes(chunk(process, 0))
 }
 
-/// Id of the process.
-pub(super) fn process_id(process: &ProcessKey) -> u32 {
+/// Id of the process, of either key.
+pub(super) fn process_id(process: &[u8]) -> u32 {
     u32::from_ne_bytes(chunk(process, PROCESS_ID))
 }
 

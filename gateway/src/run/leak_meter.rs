@@ -6,6 +6,7 @@
 //! kernel. Under a flood of many flows the thread pauses, and the kernel passes over what finds no room meanwhile.
 
 use std::io;
+use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -140,6 +141,31 @@ struct Tap {
 }
 
 impl Tap {
+    /// Lets these rules explain what leaves. If the kernel does not take them, it goes by the old ones, and is to be told
+    /// again.
+    fn explain_by(&mut self, native: &[Rule]) -> io::Result<()> {
+        if self.native == native {
+            return Ok(());
+        }
+        let old = mem::replace(&mut self.native, native.to_vec());
+        self.set_filter().inspect_err(|_| self.native = old)
+    }
+
+    /// Looks away from a busy flow.
+    fn mute(&mut self, now: Instant, departure: &Departure) -> Taken {
+        match self.muted.mute(now, departure) {
+            Muting::Full => return Taken::PassedOver,
+            Muting::Before => return Taken::Muted,
+            Muting::Now => {}
+        }
+        if let Err(error) = self.set_filter() {
+            tracing::debug!(%error, "a busy flow is not muted");
+            self.muted.take_back();
+            return Taken::PassedOver;
+        }
+        Taken::Muted
+    }
+
     /// Instructs the kernel anew.
     fn set_filter(&self) -> io::Result<()> {
         let rules: Vec<Rule> = self.muted.rules().chain(&self.native).cloned().collect();
@@ -235,11 +261,7 @@ impl Meter {
 
     fn aim_at(&mut self, device: &str, native: &[Rule]) -> anyhow::Result<()> {
         if let Some(tap) = self.taps.iter_mut().find(|tap| tap.tap.device() == device) {
-            if tap.native != native {
-                tap.native = native.to_vec();
-                tap.set_filter()?;
-            }
-            return Ok(());
+            return Ok(tap.explain_by(native)?);
         }
         let tap = UplinkTap::open(device, MARK, native)?;
         // One token for all: whatever is ready, each tap is asked.
@@ -305,16 +327,7 @@ impl Meter {
                 self.shared.counters.count_unexamined(1);
                 return Taken::PassedOver;
             }
-            Flow::Busy => match tap.muted.mute(now, &departure) {
-                Muting::Full => return Taken::PassedOver,
-                Muting::Before => return Taken::Muted,
-                Muting::Now => {
-                    if let Err(error) = tap.set_filter() {
-                        tracing::warn!(%error, "a tap keeps its filter");
-                    }
-                    return Taken::Muted;
-                }
-            },
+            Flow::Busy => return tap.mute(now, &departure),
         }
         if !self.to_examine.spend(now) {
             self.shared.counters.count_unexamined(1);

@@ -121,6 +121,11 @@ impl Muted {
         Muting::Now
     }
 
+    /// Takes back what was muted last: there is no filter for it.
+    pub(super) fn take_back(&mut self) {
+        self.0.pop();
+    }
+
     /// Looks again at flows whose time is over. Whether that takes another filter.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.0.len();
@@ -230,6 +235,10 @@ mod tests {
         assert_eq!(muted.mute(begun, &departure(1)), Muting::Now);
         assert_eq!(muted.mute(begun, &departure(1)), Muting::Before);
         assert!(!muted.expire(begun));
+        assert_eq!(muted.mute(begun, &departure(2)), Muting::Now);
+        muted.take_back();
+        assert_eq!(muted.mute(begun, &departure(1)), Muting::Before);
+        assert_eq!(muted.mute(begun, &departure(2)), Muting::Now);
         let until = muted.next_expiry().unwrap();
         assert!(muted.expire(until));
         assert_eq!(muted.rules().count(), 0);

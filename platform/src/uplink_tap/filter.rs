@@ -55,8 +55,10 @@ const ETHERTYPE_IPV6: u32 = 0x86dd;
 const ICMP: u32 = 1;
 const ICMPV6: u32 = 58;
 const IPV6_HEADER: u32 = 40;
-/// Fragments but the first: their offset is not 0.
-const LATER_FRAGMENT: u32 = 0x1fff;
+const IPV6_FRAGMENT: u32 = 44;
+/// Fragments but the first: their offset is not 0. They have no ports, only what looks like some.
+const LATER_FRAGMENT_V4: u32 = 0x1fff;
+const LATER_FRAGMENT_V6: u32 = 0xfff8;
 
 /// What the kernel says by itself in ICMP: echo reply, unreachable, time exceeded, parameter problem, timestamp reply.
 const ANSWERS_V4: [u32; 5] = [0, 3, 11, 12, 14];
@@ -94,11 +96,18 @@ fn family(family: Family, native: &[Rule]) -> Vec<Instruction> {
     let mut part = match family {
         Family::V4 => vec![
             load(LOAD_HALF, 6),
-            jump(IF_ANY_BIT, LATER_FRAGMENT, 0, 1),
+            jump(IF_ANY_BIT, LATER_FRAGMENT_V4, 0, 1),
             reject(),
             load(SET_X_TO_HEADER, 0),
         ],
-        Family::V6 => vec![load(SET_X, IPV6_HEADER)],
+        Family::V6 => vec![
+            load(LOAD_BYTE, 6),
+            jump(IF_EQUAL, IPV6_FRAGMENT, 0, 3),
+            load(LOAD_HALF, IPV6_HEADER + 2),
+            jump(IF_ANY_BIT, LATER_FRAGMENT_V6, 0, 1),
+            reject(),
+            load(SET_X, IPV6_HEADER),
+        ],
     };
     for rule in native.iter().filter(|rule| rule.family == family) {
         part.extend(

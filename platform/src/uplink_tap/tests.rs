@@ -131,6 +131,23 @@ fn what_comes_in_is_not_seen() {
 }
 
 #[test]
+fn of_a_datagram_in_fragments_only_the_first_is_seen() {
+    tapped(&[], |tap| {
+        for remote in [FAR_V4, FAR_V6] {
+            let socket = socket_to(remote);
+            socket.send(&[0x55; 6000]).unwrap();
+            let expected = Departure {
+                protocol: Protocol::Udp,
+                local: socket.local_addr().unwrap(),
+                remote: remote.parse().unwrap(),
+                mark: Some(0),
+            };
+            assert_eq!(seen(tap), [expected]);
+        }
+    });
+}
+
+#[test]
 fn a_syn_is_seen_and_the_port_of_a_native_service_is_not() {
     let service = |family, from: Option<&str>| {
         native(

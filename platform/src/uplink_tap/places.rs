@@ -36,29 +36,14 @@ impl Places {
         })
     }
 
-    /// Index of the device through which a packet between these would leave by the rules, of a socket that chooses none.
-    /// What rules say of ports is not asked for.
-    pub fn device_towards(&mut self, local: IpAddr, remote: IpAddr) -> Option<u32> {
-        let source = RouteAttribute::Source(RouteAddress::from(local));
-        self.routes(remote, Some(source))
-            .iter()
-            .flat_map(|route| &route.attributes)
-            .find_map(|attribute| {
-                let RouteAttribute::Oif(index) = attribute else {
-                    return None;
-                };
-                Some(*index)
-            })
-    }
-
     /// Where `address` is. One of which the kernel knows no way is elsewhere.
     pub fn of(&mut self, address: IpAddr) -> Place {
-        self.routes(address, None)
+        self.routes(address)
             .first()
             .map_or(Place::Elsewhere, |route| place(route.header.kind))
     }
 
-    fn routes(&mut self, destination: IpAddr, source: Option<RouteAttribute>) -> Vec<RouteMessage> {
+    fn routes(&mut self, destination: IpAddr) -> Vec<RouteMessage> {
         let (family, length) = match destination {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
@@ -66,12 +51,8 @@ impl Places {
         let mut request = RouteMessage::default();
         request.header.address_family = family;
         request.header.destination_prefix_length = length;
-        if source.is_some() {
-            request.header.source_prefix_length = length;
-        }
         let destination = RouteAttribute::Destination(RouteAddress::from(destination));
         request.attributes.push(destination);
-        request.attributes.extend(source);
         let answers = self
             .connection
             .query(&RouteNetlinkMessage::GetRoute(request))

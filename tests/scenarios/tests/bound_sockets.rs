@@ -143,31 +143,51 @@ told(client.connect, ('{server}', 80))"
     Ok(())
 }
 
+/// Rules ask for more than addresses.
 #[test]
 fn what_another_program_s_rule_leads_out_is_not_ended() -> Result<()> {
     let lab = Lab::new()?;
     let tidegate = lab.tidegate(DESTROY)?;
-    let said = lab.host.python(&format!(
-        "{PRELUDE}
-sender = made('{0}', socket.SOCK_DGRAM)
-subprocess.check_call('ip rule add to {0} lookup main pref 1'.split())
-sender.sendto(b'x', ('{0}', 9))
+    for (n, server) in SERVERS.into_iter().enumerate() {
+        let rules = [
+            format!("to {server}"),
+            "ipproto udp dport 9".to_owned(),
+            "ipproto udp sport 4711".to_owned(),
+            "uidrange 4712-4712".to_owned(),
+        ];
+        for (m, rule) in rules.iter().enumerate() {
+            // The port differs where no rule asks for it: each is a flow of its own.
+            let (local, user) = (if m == 2 { 4711 } else { 0 }, if m == 3 { 4712 } else { 0 });
+            let port = if m == 1 { 9 } else { 20 + n * 10 + m };
+            let said = lab.host.python(&format!(
+                "{PRELUDE}
+import os
+os.seteuid({user})
+sender = made('{server}', socket.SOCK_DGRAM)
+os.seteuid(0)
+sender.bind(('', {local}))
+rule = 'lookup main pref 1 {rule}'.split()
+family = '-6' if ':' in '{server}' else '-4'
+subprocess.check_call(['ip', family, 'rule', 'add', *rule])
+sender.sendto(b'x', ('{server}', {port}))
 time.sleep(0.5)
-print(sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))",
-        address::SERVER_V4
-    ))?;
-    let said = said.success()?;
-    ensure!(said == "0", "{said}");
-    let remote = endpoint(address::SERVER_V4, 9)?.to_string();
-    wait_until("it is seen", PATIENCE, || {
-        flows(&tidegate, &remote, true).is_ok_and(|leaks| leaks.len() == 1)
-    })
-    .with_context(|| format!("{:?}", tidegate.flows()))?;
-    let leaks = flows(&tidegate, &remote, true)?;
-    ensure!(
-        leaks[0]["reason"] == "past the rules, through up0",
-        "{leaks:?}"
-    );
+print(sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+subprocess.check_call(['ip', family, 'rule', 'delete', *rule])"
+            ))?;
+            let said = said.success()?;
+            ensure!(said == "0", "{rule}: {said}");
+            let remote = endpoint(server, u16::try_from(port)?)?.to_string();
+            wait_until("it is seen", PATIENCE, || {
+                flows(&tidegate, &remote, true).is_ok_and(|leaks| leaks.len() == 1)
+            })
+            .with_context(|| format!("{rule}: {:?}", tidegate.flows()))?;
+            let leaks = flows(&tidegate, &remote, true)?;
+            ensure!(
+                leaks[0]["reason"] == "past the rules, through up0",
+                "{rule}: {leaks:?}"
+            );
+        }
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_platform::apps::{
     AppFinder, DiagError, DiagSocket, Processes, Sender, Senders, SocketInfo, Unattributed,
 };
-use tidegate_platform::sockets::{Destroyed, SocketTable};
+use tidegate_platform::sockets::{Destroyed, SocketTable, WaysOut};
 use tidegate_platform::uplink_tap::{Departure, Place, Places, UplinkTap};
 use tidegate_policy::{App, Direction, Protocol};
 use tidegate_routing::plan::BoundSockets;
@@ -29,8 +29,14 @@ pub(super) struct Examiner {
     /// Whether a mark of another program explains that a packet was not captured.
     foreign_marks: ForeignMarks,
     /// To end sockets with, where that is asked for.
-    sockets: Option<SocketTable>,
+    ends: Option<Ends>,
     shared: Arc<Shared>,
+}
+
+/// What it takes to end the sockets that chose a device, and no others.
+struct Ends {
+    sockets: SocketTable,
+    ways: WaysOut,
 }
 
 /// What was found out about a packet.
@@ -47,8 +53,11 @@ impl Examiner {
         senders: Option<Arc<Senders>>,
         capture: &Capture,
     ) -> anyhow::Result<Self> {
-        let sockets = match capture.bound_sockets {
-            BoundSockets::Destroy => Some(SocketTable::open()?),
+        let ends = match capture.bound_sockets {
+            BoundSockets::Destroy => Some(Ends {
+                sockets: SocketTable::open()?,
+                ways: WaysOut::open()?,
+            }),
             BoundSockets::Report | BoundSockets::Prohibit => None,
         };
         Ok(Self {
@@ -56,7 +65,7 @@ impl Examiner {
             senders,
             places: Places::open()?,
             foreign_marks: capture.foreign_marks,
-            sockets,
+            ends,
             shared,
         })
     }
@@ -111,26 +120,26 @@ impl Examiner {
         way: Way,
         socket: Option<SocketInfo>,
     ) -> Fate {
-        let (Some(sockets), Some(socket)) = (&mut self.sockets, socket) else {
+        let (Some(Ends { sockets, ways }), Some(socket)) = (&mut self.ends, socket) else {
             return Fate::LetGo;
         };
-        let (local, remote) = (departure.local, departure.remote);
+        let (protocol, between) = (departure.protocol, (departure.local, departure.remote));
         let chosen = match way {
             Way::BoundToDevice => true,
             Way::PastTheRules => {
-                let by_rules = self.places.device_towards(local.ip(), remote.ip());
-                by_rules != Some(tap.index())
+                let mark = departure.mark.or(socket.mark).unwrap_or_default();
+                ways.by_the_rules(protocol, between, &socket, mark) != Some(tap.index())
             }
             Way::ForeignMark(_) | Way::NoSocket | Way::ForeignSource => false,
         };
         if !chosen {
             return Fate::LetGo;
         }
-        match sockets.destroy(departure.protocol, (local, remote), &socket) {
+        match sockets.destroy(protocol, between, &socket) {
             Ok(Destroyed::Aborted) => Fate::Ended,
             Ok(Destroyed::Absent) => Fate::LetGo,
             Err(error) => {
-                tracing::warn!(%error, %remote, "a socket that went past the capture could not be ended");
+                tracing::warn!(%error, remote = %departure.remote, "a socket that went past the capture could not be ended");
                 Fate::LetGo
             }
         }

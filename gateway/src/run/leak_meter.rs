@@ -6,7 +6,6 @@
 //! kernel. Under a flood of many flows the thread pauses, and the kernel passes over what finds no room meanwhile.
 
 use std::io;
-use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -147,8 +146,16 @@ impl Tap {
         if self.native == native {
             return Ok(());
         }
-        let old = mem::replace(&mut self.native, native.to_vec());
-        self.set_filter().inspect_err(|_| self.native = old)
+        match self.set_filter(native) {
+            // Busy flows can be muted again; without them the old filter leaves more room for the new one.
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && self.muted.clear() => {
+                self.set_filter(&self.native)?;
+                self.set_filter(native)?;
+            }
+            result => result?,
+        }
+        self.native = native.to_vec();
+        Ok(())
     }
 
     /// Looks away from a busy flow.
@@ -158,7 +165,7 @@ impl Tap {
             Muting::Before => return Taken::Muted,
             Muting::Now => {}
         }
-        if let Err(error) = self.set_filter() {
+        if let Err(error) = self.set_filter(&self.native) {
             tracing::debug!(%error, "a busy flow is not muted");
             self.muted.take_back();
             return Taken::PassedOver;
@@ -167,8 +174,8 @@ impl Tap {
     }
 
     /// Instructs the kernel anew.
-    fn set_filter(&self) -> io::Result<()> {
-        let rules: Vec<Rule> = self.muted.rules().chain(&self.native).cloned().collect();
+    fn set_filter(&self, native: &[Rule]) -> io::Result<()> {
+        let rules: Vec<Rule> = self.muted.rules().chain(native).cloned().collect();
         self.tap.set_filter(MARK, &rules)
     }
 }
@@ -229,7 +236,7 @@ impl Meter {
     fn listen_again(&mut self, now: Instant) {
         for tap in &mut self.taps {
             if tap.muted.expire(now)
-                && let Err(error) = tap.set_filter()
+                && let Err(error) = tap.set_filter(&tap.native)
             {
                 tracing::warn!(%error, "a tap keeps its filter");
             }

@@ -334,6 +334,35 @@ fn a_flood_is_bounded_and_what_found_no_room_is_counted() {
     });
 }
 
+/// What the leak meter mutes on a host with a few services.
+#[test]
+fn a_few_flows_and_services_find_room_in_20_kib() {
+    const ROOM: &str = "/proc/sys/net/core/optmem_max";
+    let flow = |family, address: &str| Selector {
+        from: Some(address.parse().unwrap()),
+        to: Some(address.parse().unwrap()),
+        source_ports: Some(port(1)),
+        destination_ports: Some(port(2)),
+        ip_protocol: Some(if family == Family::V4 { 6 } else { 17 }),
+        ..Selector::default()
+    };
+    let rules = |flows: usize| -> Vec<Rule> {
+        let muted = (0..flows).map(|_| native(Family::V6, flow(Family::V6, "2001:db8::1/128")));
+        let services = (0..5).map(|_| native(Family::V4, flow(Family::V4, "192.0.2.1/32")));
+        muted.chain(services).collect()
+    };
+    tapped(&[], |tap| {
+        if std::fs::write(ROOM, "20480").is_err() {
+            eprintln!("not tested: before Linux 6.8 this room is the machine's");
+            return;
+        }
+        // Each has to find room beside the one before.
+        for flows in [3, 4, 3] {
+            tap.set_filter(MARK, &rules(flows)).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_missing_device_is_named() {
     in_new_network(|| {

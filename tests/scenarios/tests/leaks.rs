@@ -331,3 +331,36 @@ ip route replace default via 192.168.99.1 dev up9",
     );
     Ok(())
 }
+
+#[test]
+fn an_uplink_whose_new_filter_finds_no_room_is_unmeasured_until_it_does() -> Result<()> {
+    const ROOM: &str = "/proc/sys/net/core/optmem_max";
+    let lab = Lab::new()?;
+    let is_of_the_lab = lab.host.bash(&format!("test -e {ROOM}"))?.success().is_ok();
+    if !is_of_the_lab {
+        eprintln!("not tested: before Linux 6.8 this room is the machine's");
+        return Ok(());
+    }
+    let tidegate = lab.tidegate("")?;
+    let unmeasured = || -> Result<String> { Ok(tidegate.status()?["unmeasured"].to_string()) };
+    let known = lab.host.bash(&format!("cat {ROOM}; echo 1000 > {ROOM}"))?;
+    let known = known.success()?;
+    // What is sent from its port is meant to leave natively: the filter is another.
+    let _web = service::Http::start(&lab.host, 80)?;
+    wait_until("it is unmeasured", PATIENCE, || {
+        unmeasured().is_ok_and(|places| places.contains("up0"))
+    })
+    .with_context(|| format!("{:?}", tidegate.status()))?;
+    let reload =
+        "ip link add another0 type veth peer another1 && ip link set another0 up && sleep 1";
+    lab.host.bash(reload)?.success()?;
+    let places = unmeasured()?;
+    ensure!(places.contains("up0"), "{places}");
+    let more = format!("echo {known} > {ROOM} && ip link delete another0");
+    lab.host.bash(&more)?.success()?;
+    wait_until("it is measured", PATIENCE, || {
+        unmeasured().is_ok_and(|places| places == "[]")
+    })
+    .with_context(|| format!("{:?}", tidegate.status()))?;
+    Ok(())
+}

@@ -23,8 +23,9 @@ const BURST_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long a busy flow is not looked at.
 const MUTED: Duration = Duration::from_secs(1);
-/// Busy flows that are not looked at; the kernel compares every packet that lacks our mark with each.
-const MOST_MUTED: usize = 32;
+/// Busy flows that are not looked at; the kernel compares every packet that lacks our mark with each. A filter and the one
+/// that it replaces have to find room in 20 KiB before Linux 6.8 (`net.core.optmem_max`).
+const MOST_MUTED: usize = 4;
 
 /// The flows that were seen on one device.
 #[derive(Debug, Default)]
@@ -124,6 +125,13 @@ impl Muted {
     /// Takes back what was muted last: there is no filter for it.
     pub(super) fn take_back(&mut self) {
         self.0.pop();
+    }
+
+    /// Looks again at all flows. Whether there were any.
+    pub(super) fn clear(&mut self) -> bool {
+        let any = !self.0.is_empty();
+        self.0.clear();
+        any
     }
 
     /// Looks again at flows whose time is over. Whether that takes another filter.

@@ -53,6 +53,7 @@ use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
+use self::older::Older;
 use self::udp::{Associations, Shape};
 use self::waiting::Room;
 
@@ -105,6 +106,7 @@ pub struct Worker {
     /// For packets that wait for a verdict.
     room: Room,
     echo: EchoSockets,
+    older: Older,
     inbox: Inbox,
     handle: Handle,
     shared: Arc<Shared>,
@@ -151,6 +153,7 @@ impl Worker {
             associations: Associations::default(),
             room: Room::default(),
             echo: EchoSockets::default(),
+            older: Older::default(),
             inbox,
             handle: handle.clone(),
             gauges: shared.counters.add_worker(),
@@ -218,6 +221,7 @@ impl Worker {
         self.take_events();
         self.receive_datagrams(now);
         self.receive_echoes(now);
+        self.take_older(now);
         for _ in 0..self.ready.len() {
             let Some(flow) = self.ready.pop_front() else {
                 break;
@@ -236,6 +240,7 @@ impl Worker {
             || !self.ready.is_empty()
             || self.associations.is_ready()
             || self.echo.is_ready()
+            || self.older.is_ready()
         {
             return Some(Duration::ZERO);
         }

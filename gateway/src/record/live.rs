@@ -154,7 +154,7 @@ impl LiveFlow {
         self.new.protocol
     }
 
-    pub(super) fn carriage(&self) -> Carriage {
+    pub(crate) fn carriage(&self) -> Carriage {
         self.new.carriage
     }
 

@@ -18,6 +18,7 @@ const QUIET: Duration = Duration::from_secs(1);
 impl Worker {
     /// Serves on until nothing that programs sent waits here, nothing moves any more, or `linger` has passed.
     pub(super) fn finish(&mut self, events: &mut Events, packet: &mut [u8]) -> io::Result<()> {
+        self.forget_older();
         let mut moved = Instant::now();
         let latest = moved + self.linger;
         loop {

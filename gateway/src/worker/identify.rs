@@ -24,6 +24,7 @@ use super::entry::{Judged, policy_protocol};
 use super::inbox::{Handle, Message};
 use super::speaker::{Speaker, Speaking};
 use super::{Entry, Worker};
+use crate::record::Carriage;
 
 /// The way out of every flow that may pass.
 const DIRECT: &str = "direct";
@@ -81,6 +82,7 @@ impl Identify {
         direction: Direction,
         handle: &Handle,
         speaking: Option<&mut Speaking>,
+        is_older: bool,
     ) -> Known {
         let mut noted = self.noted(key);
         let socket = self.socket(key, direction);
@@ -106,9 +108,15 @@ impl Identify {
             }
             noted = Some(connector.sender());
         }
-        // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones.
         let likely = self.finder.owners_cached(&socket);
-        if let Some(owners) = likely.or_else(|| self.finder.owners_nearby(&socket)) {
+        // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones. That of a
+        // connection older than us seldom is.
+        let nearby = || {
+            (!is_older)
+                .then(|| self.finder.owners_nearby(&socket))
+                .flatten()
+        };
+        if let Some(owners) = likely.or_else(nearby) {
             return Known::Now(complete(&noted, Ok(owners)));
         }
         match self.searches.send(Search {
@@ -260,10 +268,11 @@ impl Worker {
             return;
         };
         let speaking = entry.path.speaking();
-        match self
-            .identify
-            .find(flow, &entry.key, entry.direction, &self.handle, speaking)
-        {
+        let is_older = entry.record.carriage() == Carriage::Existing;
+        let (key, direction) = (&entry.key, entry.direction);
+        let handle = &self.handle;
+        let identify = &mut self.identify;
+        match identify.find(flow, key, direction, handle, speaking, is_older) {
             Known::Now(owners) => self.note_owners(now, flow, owners),
             Known::Later => {}
         }

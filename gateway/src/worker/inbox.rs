@@ -68,7 +68,7 @@ impl Worker {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
                 Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
-                Message::Older(connections) => self.take_older(now, &connections),
+                Message::Older(connections) => self.note_older(connections),
                 Message::Mtu(mtu) => self.follow_mtu(mtu),
                 Message::Slept => self.probe_upstreams(now),
                 Message::Changed if self.shared.lifecycle.is_stopping() => {

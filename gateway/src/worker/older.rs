@@ -88,10 +88,15 @@ impl Worker {
     pub(super) fn abort_older(&mut self, now: Instant, key: FlowKey, packet: &[u8]) {
         let aborted =
             SocketTable::open().and_then(|mut table| table.destroy_tcp(key.local, key.remote));
-        if let Err(error) = aborted {
-            tracing::debug!(%error, "an older connection cannot be aborted: it is reset");
-            self.answer(now, packet, Refusal::Reset);
+        match aborted {
+            Ok(Destroyed::Aborted) => return,
+            // It went meanwhile, or is bound to a device, which these addresses do not say.
+            Ok(Destroyed::Absent) => {}
+            Err(error) => {
+                tracing::debug!(%error, "an older connection cannot be aborted: it is reset");
+            }
         }
+        self.answer(now, packet, Refusal::Reset);
     }
 }
 

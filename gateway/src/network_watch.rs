@@ -75,20 +75,19 @@ pub fn start(workers: Vec<Handle>) -> io::Result<()> {
 impl Seen {
     /// What has changed since the last look.
     fn look(&mut self) -> Vec<Message> {
-        let told = self.monitor.drain().map(drop);
-        let slept = told.and_then(|()| self.suspend.slept());
-        let gone = slept.and_then(|slept| Ok((slept, self.addresses_gone()?)));
-        match gone {
-            Ok((slept, gone)) => {
-                let slept = (slept >= SLEEP).then_some(Message::Slept);
-                let gone = (!gone.is_empty()).then(|| Message::AddressesGone(Arc::from(gone)));
-                gone.into_iter().chain(slept).collect()
-            }
-            Err(error) => {
-                tracing::warn!(%error, "changes of the network are not seen");
-                Vec::new()
-            }
+        // What one of them does not tell keeps nothing of the others back.
+        if let Err(error) = self.monitor.drain() {
+            tracing::warn!(%error, "changes of the network are not seen");
         }
+        let slept = self.suspend.slept().unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether the machine slept is not seen");
+            Duration::ZERO
+        });
+        let gone = self.addresses_gone().unwrap_or_else(|error| {
+            tracing::warn!(%error, "addresses that went away are not seen");
+            Vec::new()
+        });
+        messages(slept, gone)
     }
 
     fn addresses_gone(&mut self) -> io::Result<Vec<IpAddr>> {
@@ -99,6 +98,30 @@ impl Seen {
     }
 }
 
+fn messages(slept: Duration, gone: Vec<IpAddr>) -> Vec<Message> {
+    let slept = (slept >= SLEEP).then_some(Message::Slept);
+    let gone = (!gone.is_empty()).then(|| Message::AddressesGone(Arc::from(gone)));
+    gone.into_iter().chain(slept).collect()
+}
+
 fn present() -> io::Result<BTreeSet<IpAddr>> {
     Ok(link::addresses()?.into_keys().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_is_told_whether_or_not_addresses_went() {
+        let gone = vec![IpAddr::from([192, 0, 2, 1])];
+        for (slept, gone, told) in [
+            (SLEEP, Vec::new(), "[Slept]"),
+            (Duration::ZERO, gone.clone(), "[AddressesGone([192.0.2.1])]"),
+            (SLEEP, gone, "[AddressesGone([192.0.2.1]), Slept]"),
+            (Duration::ZERO, Vec::new(), "[]"),
+        ] {
+            assert_eq!(format!("{:?}", messages(slept, gone)), told);
+        }
+    }
 }

@@ -197,9 +197,10 @@ impl Worker {
         let Some(association) = self.associations.all.get_mut(id) else {
             return;
         };
-        match association.send(payload, shape, target) {
-            Ok(()) => entry.record.add_bytes_up(count(payload.len())),
-            Err(error) => self.not_sent(flow, &error),
+        let (sent, outcome) = association.send(payload, shape, target);
+        entry.record.add_bytes_up(count(sent));
+        if let Err(error) = outcome {
+            self.not_sent(flow, &error);
         }
     }
 

@@ -77,31 +77,40 @@ impl Associations {
 }
 
 impl Association {
-    /// Sends a datagram, or those of a run, to one peer.
+    /// Sends a datagram, or those of a run, to one peer. Returns how many bytes went, and the first error of what did not.
     pub(super) fn send(
         &mut self,
         payload: &[u8],
         shape: Shape,
         target: SocketAddr,
-    ) -> io::Result<()> {
-        if self.fragmentation != Some(shape.fragmentation) {
-            datagrams::set_fragmentation(&self.socket, shape.fragmentation)?;
-            self.fragmentation = Some(shape.fragmentation);
+    ) -> (usize, io::Result<()>) {
+        let prepared = self
+            .fragment(shape.fragmentation)
+            .and_then(|()| self.set_hop_limit(shape.hop_limit));
+        if let Err(error) = prepared {
+            return (0, Err(error));
         }
-        self.set_hop_limit(shape.hop_limit)?;
-        let Some(segment) = shape.segment else {
-            return self.send_one(payload, target);
+        let whole = match shape.segment {
+            None => self.send_one(payload, target),
+            Some(segment) => datagrams::send_run(&self.socket, payload, segment, target),
         };
-        // What the kernel does not take whole (a path too narrow for it, a device that cannot sum) goes one by one.
-        datagrams::send_run(&self.socket, payload, segment, target).or_else(|error| {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                return Err(error);
+        match (whole, shape.segment) {
+            (Ok(()), _) => (payload.len(), Ok(())),
+            // What the kernel does not take whole (a path too narrow for it, a device that cannot sum) goes one by one.
+            (Err(error), Some(segment)) if error.kind() != io::ErrorKind::WouldBlock => {
+                let datagrams = payload.chunks(segment.get().into());
+                one_by_one(datagrams, |datagram| self.send_one(datagram, target))
             }
-            let datagrams = payload.chunks(segment.get().into());
-            // One that fails does not keep the next ones back.
-            let sent = datagrams.map(|datagram| self.send_one(datagram, target));
-            sent.fold(Ok(()), Result::and)
-        })
+            (Err(error), _) => (0, Err(error)),
+        }
+    }
+
+    fn fragment(&mut self, fragmentation: Fragmentation) -> io::Result<()> {
+        if self.fragmentation != Some(fragmentation) {
+            datagrams::set_fragmentation(&self.socket, fragmentation)?;
+            self.fragmentation = Some(fragmentation);
+        }
+        Ok(())
     }
 
     fn set_hop_limit(&mut self, hop_limit: u8) -> io::Result<()> {
@@ -123,6 +132,19 @@ impl Association {
         // The first error may be about an earlier datagram to another peer; the kernel forgets it as it tells it.
         send().or_else(|_| send()).map(drop)
     }
+}
+
+/// One that fails does not keep the next ones back. Returns how many bytes went, and the first error.
+fn one_by_one<'a>(
+    datagrams: impl Iterator<Item = &'a [u8]>,
+    mut send: impl FnMut(&[u8]) -> io::Result<()>,
+) -> (usize, io::Result<()>) {
+    datagrams.fold((0, Ok(())), |(bytes, first), datagram| {
+        match send(datagram) {
+            Ok(()) => (bytes + datagram.len(), first),
+            Err(error) => (bytes, first.and(Err(error))),
+        }
+    })
 }
 
 pub(super) fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket> {
@@ -147,4 +169,26 @@ pub(super) fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket>
 /// The address as flows are keyed by it: without flow label and scope.
 pub(super) fn unscoped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_run_the_datagrams_that_went_count_and_the_first_error_is_told() {
+        let run = [1, 1, 1, 2, 2, 2, 3, 3, 3, 4];
+        let mut tried = Vec::new();
+        let (bytes, outcome) = one_by_one(run.chunks(3), |datagram| {
+            tried.push(datagram.to_vec());
+            match datagram {
+                [2, ..] => Err(io::ErrorKind::HostUnreachable.into()),
+                [3, ..] => Err(io::ErrorKind::PermissionDenied.into()),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(tried.concat(), run);
+        assert_eq!(bytes, 4);
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::HostUnreachable);
+    }
 }

@@ -175,6 +175,28 @@ fn idle_sessions_begun_before_our_start_are_shown_and_go_on() -> Result<()> {
 }
 
 #[test]
+fn many_idle_sessions_begun_before_our_start_are_all_shown_or_all_ended() -> Result<()> {
+    const MANY: usize = 100;
+    for config in ["", RESET] {
+        let lab = Lab::new()?;
+        let _echo = service::TcpEcho::start(&lab.server, ECHO)?;
+        let servers = SERVERS.iter().cycle().take(MANY);
+        let sessions = servers.map(|server| Session::open(&lab, server, ECHO));
+        let mut sessions = sessions.collect::<Result<Vec<_>>>()?;
+        let tidegate = lab.tidegate(config)?;
+        if config == RESET {
+            sessions.iter_mut().try_for_each(Session::ensure_cut)?;
+        } else {
+            wait_until("all are shown", PATIENCE, || {
+                at_the_end(&tidegate, "existing").is_ok_and(|shown| shown == 100)
+            })?;
+            sessions.iter_mut().try_for_each(Session::talk)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_older_session_that_the_policy_refuses_ends_at_once() -> Result<()> {
     let lab = Lab::new()?;
     let _echo = service::TcpEcho::start(&lab.server, ECHO)?;

@@ -3,7 +3,7 @@
 //! From a program to us there is no network, only a queue in this kernel that tells nobody how full it is. An algorithm
 //! that paces by what it believes of a path (BBR, the default of some systems) fills that queue with packets of a segment
 //! or two, a timer behind each: 512 connections took ten times as long as with CUBIC. The network behind us sees our own
-//! sockets, which follow the host's choice.
+//! sockets, which follow the host's choice; only services whose packets we pass on as they are take CUBIC to their clients.
 
 use std::fs;
 

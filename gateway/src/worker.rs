@@ -6,6 +6,7 @@
 //! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod device;
 mod dialing;
 mod echo;
 mod ending;
@@ -26,7 +27,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -34,8 +35,7 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use tidegate_netstack::{
-    CloseReason, DropReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
-    UnknownClass,
+    CloseReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig, UnknownClass,
 };
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::tun::Tun;
@@ -57,8 +57,6 @@ use self::older::Older;
 use self::udp::{Associations, Shape};
 use self::waiting::Room;
 
-/// Packets taken from the device before upstream sockets get their turn.
-const BATCH: usize = 64;
 /// The largest packet with room to spare.
 const BUFFER: usize = 65_536 + 128;
 const TUN: Token = Token(usize::MAX);
@@ -252,33 +250,6 @@ impl Worker {
         Some(next.saturating_duration_since(now))
     }
 
-    fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {
-        for _ in 0..BATCH {
-            if !self.tun_readable {
-                break;
-            }
-            match self.tun.read(buffer) {
-                Ok((len, offload)) => {
-                    add(&self.gauges.packets_in, 1);
-                    add(&self.gauges.bytes_in, count(len));
-                    let packet = buffer.get(..len).unwrap_or_default();
-                    self.take(now, packet, offload);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.tun_readable = false
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The packet is gone, the next one is as good as any.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    tracing::trace!(%error, "the device gave a packet that means nothing");
-                    self.drop_packet(DropReason::Malformed);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Takes a packet that came out of the device, or was put together from such.
     fn take(&mut self, now: Instant, packet: &[u8], offload: Offload) {
         let input = self.stack.handle_packet(now, packet, offload);
@@ -442,27 +413,6 @@ impl Worker {
         }
     }
 
-    fn transmit(&mut self, now: Instant) {
-        while let Some(transmit) = self.stack.poll_transmit(now) {
-            write(
-                &self.tun,
-                &self.gauges,
-                &self.shared,
-                &transmit.parts(),
-                transmit.offload(),
-            );
-        }
-    }
-
-    /// Puts one packet into the device.
-    fn write(&self, parts: &[&[u8]], offload: Offload) {
-        write(&self.tun, &self.gauges, &self.shared, parts, offload);
-    }
-
-    fn drop_packet(&self, reason: DropReason) {
-        self.shared.counters.packets_dropped.add(reason.name());
-    }
-
     fn upstream_refused(&self, error: &io::Error) {
         tracing::trace!(%error, "an upstream socket refused a packet");
         self.shared
@@ -517,27 +467,6 @@ impl Worker {
             self.ready.push_back(flow);
         }
     }
-}
-
-fn write(tun: &Tun, gauges: &WorkerGauges, shared: &Shared, parts: &[&[u8]], offload: Offload) {
-    match tun.write(parts, offload) {
-        Ok(()) => {
-            add(&gauges.packets_out, 1);
-            add(
-                &gauges.bytes_out,
-                count(parts.iter().map(|part| part.len()).sum()),
-            );
-        }
-        Err(error) => {
-            tracing::trace!(%error, "the device refused a packet");
-            shared.counters.packets_dropped.add("refused by the device");
-        }
-    }
-}
-
-/// Only this thread writes the gauge, so it needs no locked instruction.
-fn add(gauge: &AtomicU64, n: u64) {
-    gauge.store(gauge.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }
 
 /// A length as a count of bytes: `usize` is never wider than 64 bits here.

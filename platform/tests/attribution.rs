@@ -13,10 +13,12 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/silence.rs"]
+mod silence;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -24,10 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
-use rustix::thread::UnshareFlags;
+use silence::{flow_of, silent_network};
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
-use tidegate_platform::link::{LinkSettings, configure};
-use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::Protocol;
 
 const NAME: &str = "short_lived_programs_are_named_rightly";
@@ -58,58 +58,6 @@ fn connect(port: u16) {
         // Lives until it is ended.
         let _ = socket.recv(&mut [0; 1]);
     }
-}
-
-/// Enters a network namespace with a device that takes every packet and answers none.
-fn silent_network() -> std::fs::File {
-    // SAFETY: the descriptor table is not unshared, the only thing that could break ownership of descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
-        .expect("this test runs as root");
-    let (device, _) = open_raw("silent0", &OffloadWish::nothing()).unwrap();
-    configure(
-        "lo",
-        &LinkSettings {
-            up: true,
-            ..Default::default()
-        },
-    )
-    .unwrap();
-    configure(
-        "silent0",
-        &LinkSettings {
-            up: true,
-            unnumbered: true,
-            ..Default::default()
-        },
-    )
-    .unwrap();
-    for arguments in [
-        ["addr", "add", "192.0.2.1/32", "dev", "silent0"],
-        ["route", "add", "default", "dev", "silent0"],
-    ] {
-        assert!(
-            Command::new("ip")
-                .args(arguments)
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-    device.into()
-}
-
-/// Protocol, local and remote address of an IPv4 packet, if it is one of ours.
-fn flow_of(packet: &[u8]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
-    let protocol = match (packet.first()? >> 4, packet.get(9)?) {
-        (4, 6) => Protocol::Tcp,
-        (4, 17) => Protocol::Udp,
-        _ => return None,
-    };
-    let octets = |at: usize| packet.get(at..at + 4)?.first_chunk::<4>().copied();
-    let port = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
-    let local = SocketAddrV4::new(octets(12)?.into(), port(20)?);
-    let remote = SocketAddrV4::new(octets(16)?.into(), port(22)?);
-    (remote.port() >= FIRST_PORT).then(|| (protocol, local.into(), remote.into()))
 }
 
 fn attribute_all() {
@@ -170,7 +118,11 @@ fn run_copies(device: &mut std::fs::File, copies: &Copies, mut finder: AppFinder
             "{} programs sent nothing",
             running.len()
         );
-        let Some((protocol, local, remote)) = packet.get(..length).and_then(flow_of) else {
+        let Some((protocol, local, remote)) = packet
+            .get(..length)
+            .and_then(flow_of)
+            .filter(|(_, _, remote)| remote.port() >= FIRST_PORT)
+        else {
             continue;
         };
         let number = remote.port() - FIRST_PORT;

@@ -13,6 +13,8 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/silence.rs"]
+mod silence;
 
 use std::fs::File;
 use std::io::Read;
@@ -26,13 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
-use rustix::thread::UnshareFlags;
+use silence::{flow_of, silent_network};
 use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_platform::apps::{
     AppFinder, Coverage, DiagSocket, Owners, Processes, Senders, SocketInfo,
 };
-use tidegate_platform::link::{LinkSettings, configure};
-use tidegate_platform::tun::{OffloadWish, open_raw};
 use tidegate_policy::{App, Protocol};
 
 const TESTS: [(&str, fn()); 4] = [
@@ -186,8 +186,8 @@ impl Network {
         let mut packet = [0; 2048];
         while Instant::now() < deadline {
             let length = self.device.read(&mut packet).unwrap();
-            let addresses = packet.get(..length).and_then(addresses);
-            if let Some((local, remote)) = addresses
+            let flow = packet.get(..length).and_then(flow_of);
+            if let Some((Protocol::Tcp, local, remote)) = flow
                 && remote.port() == FIRST_PORT + number
             {
                 let found = self.finder.find_socket(Protocol::Tcp, local, remote);
@@ -213,56 +213,6 @@ fn finder() -> AppFinder {
     let diag = DiagSocket::open().unwrap();
     let processes = Arc::new(Processes::default());
     AppFinder::new(diag, 0, "/proc/thread-self/net".into(), processes)
-}
-
-/// Enters a network namespace with a device that takes every packet and answers none.
-fn silent_network() -> File {
-    // SAFETY: the descriptor table is not unshared, the only thing that could break ownership of descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
-        .expect("this test runs as root");
-    let (device, _) = open_raw("silent0", &OffloadWish::nothing()).unwrap();
-    let up = LinkSettings {
-        up: true,
-        ..Default::default()
-    };
-    configure("lo", &up).unwrap();
-    let unnumbered = LinkSettings {
-        unnumbered: true,
-        ..up
-    };
-    configure("silent0", &unnumbered).unwrap();
-    for arguments in [
-        "-4 addr add 192.0.2.1/32 dev silent0",
-        "-4 route add default dev silent0",
-        "-6 addr add 2001:db8::1/128 dev silent0 nodad",
-        "-6 route add default dev silent0",
-    ] {
-        let status = Command::new("ip").args(arguments.split(' ')).status();
-        assert!(status.unwrap().success(), "ip {arguments}");
-    }
-    device.into()
-}
-
-/// Local and remote address of a TCP segment.
-fn addresses(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let port = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
-    let (local, remote): (IpAddr, IpAddr) = match (packet.first()? >> 4, packet.get(9)?) {
-        (4, 6) => {
-            let octets = |at: usize| packet.get(at..)?.first_chunk::<4>().copied();
-            (octets(12)?.into(), octets(16)?.into())
-        }
-        (6, _) if packet.get(6) == Some(&6) => {
-            let octets = |at: usize| packet.get(at..)?.first_chunk::<16>().copied();
-            (octets(8)?.into(), octets(24)?.into())
-        }
-        _ => return None,
-    };
-    let ports = if local.is_ipv4() { 20 } else { 40 };
-    let (local, remote) = (
-        SocketAddr::new(local, port(ports)?),
-        SocketAddr::new(remote, port(ports + 2)?),
-    );
-    Some((local, remote))
 }
 
 fn name_all() {

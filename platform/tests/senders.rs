@@ -14,6 +14,8 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/silence.rs"]
+mod silence;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,11 +28,10 @@ use std::time::{Duration, Instant};
 
 use copies::Copies;
 use etherparse::PacketBuilder;
-use rustix::thread::UnshareFlags;
+use silence::{flow_of, silent_network};
 use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
-use tidegate_platform::link::{LinkSettings, configure, index};
-use tidegate_platform::tun::{OffloadWish, open_raw};
-use tidegate_policy::App;
+use tidegate_platform::link::index;
+use tidegate_policy::{App, Protocol};
 
 const TESTS: [(&str, fn()); 6] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
@@ -140,34 +141,6 @@ impl Copies {
     }
 }
 
-/// Enters a network namespace with a device that takes every packet and answers none.
-fn silent_network() -> File {
-    // SAFETY: the descriptor table is not unshared, the only thing that could break ownership of descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
-        .expect("this test runs as root");
-    let (device, _) = open_raw("silent0", &OffloadWish::nothing()).unwrap();
-    let up = LinkSettings {
-        up: true,
-        ..Default::default()
-    };
-    configure("lo", &up).unwrap();
-    let unnumbered = LinkSettings {
-        unnumbered: true,
-        ..up
-    };
-    configure("silent0", &unnumbered).unwrap();
-    for arguments in [
-        "-4 addr add 192.0.2.1/32 dev silent0",
-        "-4 route add default dev silent0",
-        "-6 addr add 2001:db8::1/128 dev silent0 nodad",
-        "-6 route add default dev silent0",
-    ] {
-        let status = Command::new("ip").args(arguments.split(' ')).status();
-        assert!(status.unwrap().success(), "ip {arguments}");
-    }
-    device.into()
-}
-
 fn attach() -> Senders {
     let network = DiagSocket::open().unwrap();
     Senders::attach(network.as_fd(), MARK, Some(ANSWERING))
@@ -176,24 +149,8 @@ fn attach() -> Senders {
 
 /// Local and remote address of a datagram, if it is one of ours.
 fn addresses(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let port = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
-    let (local, remote): (IpAddr, IpAddr) = match (packet.first()? >> 4, packet.get(9)?) {
-        (4, 17) => {
-            let octets = |at: usize| packet.get(at..)?.first_chunk::<4>().copied();
-            (octets(12)?.into(), octets(16)?.into())
-        }
-        (6, _) if packet.get(6) == Some(&17) => {
-            let octets = |at: usize| packet.get(at..)?.first_chunk::<16>().copied();
-            (octets(8)?.into(), octets(24)?.into())
-        }
-        _ => return None,
-    };
-    let ports = if local.is_ipv4() { 20 } else { 40 };
-    let (local, remote) = (
-        SocketAddr::new(local, port(ports)?),
-        SocketAddr::new(remote, port(ports + 2)?),
-    );
-    (remote.port() >= FIRST_PORT).then_some((local, remote))
+    let (protocol, local, remote) = flow_of(packet)?;
+    (protocol == Protocol::Udp && remote.port() >= FIRST_PORT).then_some((local, remote))
 }
 
 /// The next of our datagrams.

@@ -1,18 +1,17 @@
 //! `UDP_GRO` and `UDP_SEGMENT`.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::BorrowedFd;
 
 use rustix::net::sockopt;
-use socket2::{MaybeUninitSlice, MsgHdr, MsgHdrMut, SockAddr, SockRef};
+use socket2::{MsgHdr, SockAddr, SockRef};
 use tidegate_netstack::Fragmentation;
 
 use super::Arrived;
 use crate::control_messages::{self, Kind};
-use crate::sys::{datagram, error_queue};
+use crate::sys::datagram::{self, Received};
 
 const RUN_ARRIVED: Kind = (libc::SOL_UDP, libc::UDP_GRO);
 /// Room for one integer, and for messages that were not asked for.
@@ -20,25 +19,19 @@ const CONTROL: usize = 64;
 
 pub(super) fn receive_runs(socket: BorrowedFd<'_>) {
     // Kernels before 5.0 hand each datagram over alone.
-    let _ = error_queue::turn_on(socket, libc::SOL_UDP, libc::UDP_GRO);
+    let _ = datagram::set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
 pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Arrived> {
     // The larger of the two kinds of addresses: the system writes no more than there is room for.
     let mut from = SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-    let mut control = [MaybeUninit::new(0); CONTROL];
-    let mut parts = [MaybeUninitSlice::new(datagram::uninit(buffer))];
-    let mut message = MsgHdrMut::new()
-        .with_addr(&mut from)
-        .with_buffers(&mut parts)
-        .with_control(&mut control);
-    let len = SockRef::from(&socket).recvmsg(&mut message, 0)?;
-    let written = message.control_len();
-    let segment = if written == 0 {
-        None
-    } else {
-        run(datagram::zeroed(&control), len)
-    };
+    let mut control = [0; CONTROL];
+    let Received { len, control_len } =
+        datagram::receive(socket, &mut from, buffer, &mut control, 0)?;
+    let segment = control
+        .get(..control_len)
+        .filter(|control| !control.is_empty())
+        .and_then(|control| run(control, len));
     let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     Ok(Arrived { len, from, segment })
 }

@@ -17,7 +17,7 @@ const IPV6_DONTFRAG: libc::c_int = 62;
 pub(super) fn receive_runs(_socket: BorrowedFd<'_>) {}
 
 pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Arrived> {
-    let (len, from) = SockRef::from(&socket).recv_from(datagram::uninit(buffer))?;
+    let (len, from) = datagram::receive_from(socket, buffer)?;
     let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     Ok(Arrived {
         len,

@@ -4,6 +4,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+#[cfg(target_os = "linux")]
+use socket2::{MaybeUninitSlice, MsgHdrMut};
+use socket2::{SockAddr, SockRef};
+
 /// Sets an integer option.
 ///
 /// # Errors
@@ -32,17 +36,54 @@ pub(crate) fn set_option(
     }
 }
 
-/// A buffer as calls take it that only write into it.
-pub(crate) fn uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
-    let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: the same bytes, borrowed for as long; the system calls that this is for only put initialised bytes in.
-    unsafe { std::slice::from_raw_parts_mut(start, len) }
+/// How much a call put into its buffers.
+#[cfg(target_os = "linux")]
+pub(crate) struct Received {
+    /// Bytes of the datagram.
+    pub(crate) len: usize,
+    /// Bytes of control messages.
+    pub(crate) control_len: usize,
 }
 
-/// The bytes of a buffer that was made of zeros.
+/// Receives one datagram with its control messages. The other address goes into `address`, whose room must do for it.
+///
+/// # Errors
+/// The system's.
 #[cfg(target_os = "linux")]
-pub(crate) fn zeroed(buffer: &[MaybeUninit<u8>]) -> &[u8] {
-    let (start, len) = (buffer.as_ptr().cast(), buffer.len());
-    // SAFETY: the caller gave every byte of the buffer a value, and the system only writes others over them.
-    unsafe { std::slice::from_raw_parts(start, len) }
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    address: &mut SockAddr,
+    buffer: &mut [u8],
+    control: &mut [u8],
+    flags: libc::c_int,
+) -> io::Result<Received> {
+    let mut parts = [MaybeUninitSlice::new(uninit(buffer))];
+    let mut message = MsgHdrMut::new()
+        .with_addr(address)
+        .with_buffers(&mut parts)
+        .with_control(uninit(control));
+    let len = SockRef::from(&socket).recvmsg(&mut message, flags)?;
+    Ok(Received {
+        len,
+        control_len: message.control_len(),
+    })
+}
+
+/// Receives one datagram, and says how long it is and whose.
+///
+/// # Errors
+/// The system's.
+#[cfg(target_os = "macos")]
+pub(crate) fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SockAddr)> {
+    SockRef::from(&socket).recv_from(uninit(buffer))
+}
+
+/// A buffer as calls take it that only put initialised bytes in.
+fn uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the same bytes, borrowed for as long; the callers give them to the system only.
+    unsafe { std::slice::from_raw_parts_mut(start, len) }
 }

@@ -1,10 +1,9 @@
 //! The error queue of a socket (ip(7), `IP_RECVERR`).
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
-use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
+use socket2::SockAddr;
 
 use super::datagram;
 
@@ -46,22 +45,18 @@ pub(crate) fn take(
     socket: BorrowedFd<'_>,
     destination: &mut SockAddr,
 ) -> io::Result<Option<Message>> {
-    let mut control = [MaybeUninit::new(0_u8); CONTROL];
-    let mut sent = [MaybeUninit::new(0_u8); SENT];
-    let mut parts = [MaybeUninitSlice::new(&mut sent)];
-    let mut message = MsgHdrMut::new()
-        .with_addr(destination)
-        .with_buffers(&mut parts)
-        .with_control(&mut control);
+    let (mut control, mut sent) = ([0; CONTROL], [0; SENT]);
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-    let length = match SockRef::from(&socket).recvmsg(&mut message, flags) {
-        Ok(length) => length,
+    let received = match datagram::receive(socket, destination, &mut sent, &mut control, flags) {
+        Ok(received) => received,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(error),
     };
-    let control_length = message.control_len();
     Ok(Some(Message {
-        control: datagram::zeroed(control.get(..control_length).unwrap_or_default()).to_vec(),
-        sent: datagram::zeroed(sent.get(..length).unwrap_or_default()).to_vec(),
+        control: control
+            .get(..received.control_len)
+            .unwrap_or_default()
+            .to_vec(),
+        sent: sent.get(..received.len).unwrap_or_default().to_vec(),
     }))
 }

@@ -26,6 +26,12 @@ ip -6 route add default via 2001:db8:78::1 dev up1";
 const BEHIND_FIRST: &str = "set -e
 ip -4 route add default via 192.168.78.1 dev up1 metric 3000
 ip -6 route add default via 2001:db8:78::1 dev up1 metric 3000";
+/// The first link is set up again, with what setting it down took away.
+const FIRST_UP_AGAIN: &str = "set -e
+ip link set up0 up
+ip -4 route add default via 192.168.77.1 dev up0
+ip -6 address add 2001:db8:77::2/64 dev up0
+ip -6 route add default via 2001:db8:77::1 dev up0";
 
 #[test]
 fn a_new_default_route_carries_new_flows_and_old_ones_go_on() -> Result<()> {
@@ -161,15 +167,7 @@ fn a_link_that_goes_down_leaves_its_traffic_to_the_other_and_may_come_back() -> 
     let changed = Instant::now();
     ensure_new_flows_come_from(&lab, &tidegate, SECOND)?;
     lost.ensure_ended_within(changed + SOON + SLACK)?;
-    lab.host
-        .bash(
-            "set -e
-ip link set up0 up
-ip -4 route add default via 192.168.77.1 dev up0
-ip -6 address add 2001:db8:77::2/64 dev up0
-ip -6 route add default via 2001:db8:77::1 dev up0",
-        )?
-        .success()?;
+    lab.host.bash(FIRST_UP_AGAIN)?.success()?;
     ensure_new_flows_come_from(&lab, &tidegate, FIRST)?;
     kept.talk().context("its address was always there")
 }
@@ -194,15 +192,7 @@ fn without_any_link_programs_are_told_at_once_and_with_one_they_go_on() -> Resul
             "{outcome:?}"
         );
     }
-    lab.host
-        .bash(
-            "set -e
-ip link set up0 up
-ip -4 route add default via 192.168.77.1 dev up0
-ip -6 address add 2001:db8:77::2/64 dev up0
-ip -6 route add default via 2001:db8:77::1 dev up0",
-        )?
-        .success()?;
+    lab.host.bash(FIRST_UP_AGAIN)?.success()?;
     ensure_new_flows_come_from(&lab, &tidegate, FIRST)?;
     ensure!(
         tidegate.status()?["health"] == "good",

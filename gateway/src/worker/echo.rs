@@ -244,7 +244,7 @@ impl Worker {
         let request = echo_request(echo.family, path.identifier, sequence, payload);
         let sent = echo
             .set_hop_limit(hop_limit)
-            .and_then(|()| echo.socket.send_to(&request, &target.into()));
+            .and_then(|()| echo.send(&request, target));
         match sent {
             Ok(_) => entry.record.add_bytes_up(count(payload.len())),
             Err(error) => self.not_sent(flow, &error),
@@ -353,6 +353,12 @@ impl EchoSocket {
         }
         self.hop_limit = Some(hop_limit);
         Ok(())
+    }
+
+    fn send(&self, request: &[u8], target: SocketAddr) -> io::Result<usize> {
+        let send = || self.socket.send_to(request, &target.into());
+        // The first error may be a router's about an earlier request; the kernel forgets it as it tells it.
+        send().or_else(|_| send())
     }
 }
 

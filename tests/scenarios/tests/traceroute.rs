@@ -30,25 +30,61 @@ under_both_captures! {
     an_ordinary_user_s_traceroute_does_so_too,
     traceroute_by_connections_does_so_too,
     traceroute_by_echo_requests_does_so_too,
+    an_ordinary_user_s_traceroute_by_echo_requests_does_so_too,
     mtr_names_every_router,
+    an_ordinary_user_s_mtr_does_so_too,
+    what_a_router_says_of_one_echo_request_fails_no_other,
     a_connection_that_ends_at_a_router_fails_at_once_and_may_be_tried_again,
     a_connection_with_a_hop_limit_of_its_own_outlives_a_router_s_word,
 }
 
 fn traceroute_by_datagrams_names_every_router(capture: Capture) -> Result<()> {
-    traces(capture, User::ROOT, "")
+    traces(&Lab::new()?, capture, User::ROOT, "")
 }
 
 fn an_ordinary_user_s_traceroute_does_so_too(capture: Capture) -> Result<()> {
-    traces(capture, User::ALICE, "")
+    traces(&Lab::new()?, capture, User::ALICE, "")
 }
 
 fn traceroute_by_connections_does_so_too(capture: Capture) -> Result<()> {
-    traces(capture, User::ROOT, "-T -p 80")
+    traces(&Lab::new()?, capture, User::ROOT, "-T -p 80")
 }
 
 fn traceroute_by_echo_requests_does_so_too(capture: Capture) -> Result<()> {
-    traces(capture, User::ROOT, "-I")
+    traces(&Lab::new()?, capture, User::ROOT, "-I")
+}
+
+/// Without a raw socket on either side. One probe at a time: the kernel refuses to send a second from a socket that was not
+/// asked yet what became of the first, and traceroute takes that for a loss, without us too.
+fn an_ordinary_user_s_traceroute_by_echo_requests_does_so_too(capture: Capture) -> Result<()> {
+    traces(&with_ping_sockets()?, capture, User::ALICE, "-I -N 1")
+}
+
+/// Where every user may have ping sockets, as systemd has it.
+fn with_ping_sockets() -> Result<Lab> {
+    let lab = Lab::new()?;
+    lab.host
+        .sysctl("net.ipv4.ping_group_range", "0 2147483647")?;
+    Ok(lab)
+}
+
+fn what_a_router_says_of_one_echo_request_fails_no_other(capture: Capture) -> Result<()> {
+    let lab = with_ping_sockets()?;
+    let session = lab.captured_as(capture, User::ALICE, "")?;
+    let said = session.python(
+        "
+import socket, struct
+ping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+ping.settimeout(5)
+for number in range(64):
+    hops = 1 if number % 2 else 64
+    ping.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+    ping.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, number), ('203.0.113.10', 0))
+answered = {struct.unpack('!H', ping.recv(100)[6:8])[0] for _ in range(32)}
+print(answered == set(range(0, 64, 2)))",
+    )?;
+    ensure!(said.success()? == "True");
+    Ok(())
 }
 
 fn a_connection_that_ends_at_a_router_fails_at_once_and_may_be_tried_again(
@@ -127,8 +163,7 @@ fn refused_by(lab: &Lab) -> Result<u64> {
 }
 
 /// Each of the three probes of each hop is answered, by who should.
-fn traces(capture: Capture, user: User, how: &str) -> Result<()> {
-    let lab = Lab::new()?;
+fn traces(lab: &Lab, capture: Capture, user: User, how: &str) -> Result<()> {
     let _way = lab.long_way()?;
     let session = lab.captured_as(capture, user, "")?;
     for way in WAYS {
@@ -150,15 +185,33 @@ fn traces(capture: Capture, user: User, how: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same of a tool that sends its probes one by one: none is lost.
 fn mtr_names_every_router(capture: Capture) -> Result<()> {
-    let lab = Lab::new()?;
+    traces_with_mtr(
+        &Lab::new()?,
+        capture,
+        User::ROOT,
+        ["--interval 0.2", "--interval 0.2 --udp"],
+    )
+}
+
+fn an_ordinary_user_s_mtr_does_so_too(capture: Capture) -> Result<()> {
+    // Faster is root's only, says mtr, and its datagrams find nobody without a raw socket, without us too.
+    traces_with_mtr(
+        &with_ping_sockets()?,
+        capture,
+        User::ALICE,
+        ["--interval 1"; 2],
+    )
+}
+
+/// The same of a tool that sends its probes one by one: none is lost.
+fn traces_with_mtr(lab: &Lab, capture: Capture, user: User, how: [&str; 2]) -> Result<()> {
     let _way = lab.long_way()?;
-    let session = lab.captured_as(capture, User::ROOT, "")?;
-    for (way, how) in WAYS.iter().zip(["", "--udp"]) {
+    let session = lab.captured_as(capture, user, "")?;
+    for (way, how) in WAYS.iter().zip(how) {
         let target = way[3];
         let said = session.bash(&format!(
-            "mtr --no-dns --report --report-cycles 2 --interval 0.2 --gracetime 1 {how} {target}"
+            "mtr --no-dns --report --report-cycles 2 --gracetime 1 {how} {target}"
         ))?;
         let said = said.success()?;
         let hops: Vec<Vec<_>> = said

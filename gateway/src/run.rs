@@ -24,6 +24,7 @@ use tidegate_platform::bypass::Bypass;
 use tidegate_platform::emit::RawEmitter;
 use tidegate_platform::host::UndoError;
 use tidegate_platform::link::{self, LinkSettings};
+use tidegate_platform::memory_pressure;
 use tidegate_platform::privileges;
 use tidegate_platform::sockets;
 use tidegate_platform::tun::{Tun, TunConfig};
@@ -170,6 +171,10 @@ fn check_means(capture: &Capture) -> anyhow::Result<()> {
 }
 
 fn drop_privileges() {
+    // Takes some that are not kept.
+    for error in memory_pressure::prepare() {
+        tracing::info!(%error, "network disks may stall while memory is short");
+    }
     for error in privileges::drop_to_needed().err().into_iter().flatten() {
         tracing::warn!(%error, "more privileges than needed are kept");
     }

@@ -2,7 +2,8 @@
 //!
 //! One facade file per concern; `linux.rs` and `macos.rs` beside it hold the same names with the same arguments and
 //! errors. A concern that one system lacks is absent there, not stubbed: macOS has no network namespaces, so nothing of
-//! `namespaces`, no means to destroy another program's socket, so nothing of `sockets`, and no rules that a socket could
+//! `namespaces`, no means to destroy another program's socket, so nothing of `sockets`, no score of who is killed when
+//! memory is short, so nothing of `memory_pressure`, and no rules that a socket could
 //! go round, so nothing of `uplink_tap`. FFI lives in `sys`.
 //!
 //! Messages of either system are read and written by pure functions over bytes, which every system tests.
@@ -29,6 +30,8 @@ pub mod host;
 mod inet_diag;
 pub mod limits;
 pub mod link;
+#[cfg(target_os = "linux")]
+pub mod memory_pressure;
 pub mod monitor;
 #[cfg(target_os = "linux")]
 pub mod namespaces;

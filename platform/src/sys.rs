@@ -15,6 +15,8 @@ pub(crate) mod interface_addresses;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
 #[cfg(target_os = "linux")]
+pub(crate) mod memory;
+#[cfg(target_os = "linux")]
 pub(crate) mod packet_socket;
 #[cfg(target_os = "macos")]
 pub(crate) mod process;

@@ -291,61 +291,6 @@ fn vxlan(machine: &Namespace, number: u8, local: &str, remote: &str) -> Result<(
     machine.ip("link set vx0 up")
 }
 
-/// What a network disk is to us: a connection that no process has open. Here it waits in a UNIX socket's queue instead of in
-/// the kernel's disk driver.
-#[test]
-fn a_connection_without_a_process_goes_on_and_has_its_verdict() -> Result<()> {
-    let lab = Lab::new()?;
-    let _echo = service::TcpEcho::start(&lab.server, 2049)?;
-    let go = lab.folder().join("go");
-    let disk = lab.host.python_background_as(
-        User::ROOT,
-        &format!(
-            "
-import os, socket, time
-held, queue = socket.socketpair()
-for server in ('{v4}', '{v6}'):
-    s = socket.create_connection((server, 2049))
-    socket.send_fds(held, [b'x'], [s.fileno()])
-    s.close()
-print('ready')
-while not os.path.exists('{go}'): time.sleep(0.02)
-for _ in range(2):
-    _, [fd], _, _ = socket.recv_fds(queue, 1, 1)
-    s = socket.socket(fileno=fd)
-    s.settimeout(5)
-    s.sendall(b'hello')
-    print('disk', s.getpeername()[0], s.recv(5).decode())",
-            v4 = address::SERVER_V4,
-            v6 = address::SERVER_V6,
-            go = go.display(),
-        ),
-    )?;
-    disk.wait_for_output("ready")?;
-    let tidegate = lab.tidegate("[capture]\nfail = \"closed\"\n")?;
-    for server in SERVERS {
-        let flow = tidegate.wait_for_flow("the disk", |flow| {
-            flow["remote"]
-                .as_str()
-                .is_some_and(|remote| remote.contains(server))
-                && !flow["verdict"].is_null()
-        })?;
-        ensure!(
-            flow["carriage"] == "existing" && flow["verdict"] == "allow",
-            "{flow}"
-        );
-        ensure!(
-            flow["app"].is_null() && flow["unattributed"].is_string(),
-            "{flow}"
-        );
-    }
-    lab.file("go", "")?;
-    for server in SERVERS {
-        disk.wait_for_output(&format!("disk {server} hello"))?;
-    }
-    Ok(())
-}
-
 fn wait_for_protocol(tidegate: &Daemon<'_>, server: &str, protocol: u8) -> Result<Value> {
     tidegate.wait_for_flow(&format!("protocol {protocol} to {server}"), |flow| {
         flow["protocol"] == format!("ip/{protocol}")

@@ -13,6 +13,7 @@ mod ending;
 mod entry;
 mod identify;
 mod inbox;
+mod keep_alive;
 mod network;
 mod older;
 mod speaker;
@@ -409,6 +410,7 @@ impl Worker {
                     }
                     self.end(flow, close_reason(reason));
                 }
+                Event::KeepAlive(flow, silence) => self.program_asks(flow, silence),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What a stack gives back: events, deadlines, packets to transmit, figures.
 
+use std::time::Duration;
+
 use crate::flow::FlowId;
 use crate::packet::{Offload, PacketHead};
 
@@ -23,6 +25,9 @@ pub enum CloseReason {
 pub enum Event {
     /// The flow is gone; its id will not come back.
     Closed(FlowId, CloseReason),
+    /// A TCP program asks whether the other end is still there (RFC 9293 section 3.8.4). It was answered that the connection stands;
+    /// whether it does, the caller may ask in turn. It had said nothing for so long.
+    KeepAlive(FlowId, Duration),
 }
 
 /// Why [`Stack::poll_timeout`](crate::Stack::poll_timeout) wants to be called.

@@ -4,31 +4,20 @@
 //! both ends hear at once: a program that has lost its address gets its socket aborted, since a RST to that address would
 //! find nobody; one that kept it, while our connection upstream has lost its own, gets a RST. Flows whose addresses are
 //! still there go on. Datagrams need nothing: each leaves by the way that the kernel finds for it.
-//!
-//! After a sleep nobody knows which connections still stand. To reset them all would end those that do, so each is asked:
-//! the kernel's keepalive probes are turned on for a while. A peer that has forgotten answers with RST, silence is found out
-//! after [`PROBES`], and either is passed on. Connections with bytes under way are asked by their retransmissions.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tidegate_netstack::{FlowId, Protocol};
 use tidegate_platform::sockets::SocketTable;
 
 use super::entry::{Entry, Path};
+use super::tcp::TcpPath;
 use super::{Strangers, Worker};
 
 /// Why flows end whose address is gone.
 const ADDRESS_GONE: &str = "the local address is gone";
-/// Silence until a connection is asked after a sleep.
-const FIRST_PROBE: Duration = Duration::from_secs(1);
-/// Between two questions.
-const PROBE_PAUSE: Duration = Duration::from_secs(2);
-/// Questions without an answer: a radio link needs some seconds to come back.
-const PROBES: u32 = 7;
-/// After this every connection has answered or is dead.
-const PROBING: Duration = Duration::from_secs(20);
 
 impl Worker {
     /// The host no longer has these addresses.
@@ -111,32 +100,6 @@ impl Worker {
         }
     }
 
-    /// The machine has slept: every connection upstream is asked whether it still stands.
-    pub(super) fn probe_upstreams(&mut self, now: Instant) {
-        self.probing_until = Some(now + PROBING);
-        let probes = TcpKeepalive::new()
-            .with_time(FIRST_PROBE)
-            .with_interval(PROBE_PAUSE)
-            .with_retries(PROBES);
-        self.each_upstream(|socket| socket.set_tcp_keepalive(&probes));
-    }
-
-    /// Ends what [`probe_upstreams`](Self::probe_upstreams) began once it has run its time: an idle connection costs nothing.
-    pub(super) fn end_probing(&mut self, now: Instant) {
-        if self.probing_until.is_some_and(|until| until <= now) {
-            self.probing_until = None;
-            self.each_upstream(|socket| socket.set_keepalive(false));
-        }
-    }
-
-    fn each_upstream(&self, change: impl Fn(&SockRef<'_>) -> std::io::Result<()>) {
-        let sockets = self.flows.values().filter_map(Entry::socket);
-        let failures = sockets.filter_map(|socket| change(&socket).err());
-        failures.for_each(|error| {
-            tracing::debug!(%error, "a connection is not asked whether it stands");
-        });
-    }
-
     /// TCP flows of which this holds for the address that their upstream connection comes from.
     fn flows_of_sockets(&self, holds: impl Fn(IpAddr) -> bool) -> Vec<FlowId> {
         let comes_from = |entry: &Entry| Some(entry.socket()?.local_addr().ok()?.as_socket()?.ip());
@@ -154,8 +117,12 @@ impl Worker {
 impl Entry {
     /// The upstream connection's socket.
     fn socket(&self) -> Option<SockRef<'_>> {
+        self.tcp()?.socket()
+    }
+
+    pub(super) fn tcp(&self) -> Option<&TcpPath> {
         match &self.path {
-            Path::Tcp(path) => path.socket(),
+            Path::Tcp(path) => Some(path),
             Path::Udp(_) | Path::Echo(_) | Path::Pass(_) => None,
         }
     }

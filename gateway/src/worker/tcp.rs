@@ -19,6 +19,7 @@ use tidegate_platform::error_queue::{self, Report};
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
+use super::keep_alive::KeepAlive;
 use super::{Source, USUAL_HOP_LIMIT, Worker, count};
 
 /// Bytes one flow may move in one direction before the next flow gets its turn.
@@ -32,6 +33,7 @@ pub(super) struct TcpPath {
     /// What a router said of the SYN.
     report: Option<Box<Report>>,
     socket: Option<Upstream>,
+    pub(super) keep_alive: KeepAlive,
 }
 
 struct Upstream {
@@ -60,6 +62,7 @@ impl Path {
             hop_limit,
             report: None,
             socket: None,
+            keep_alive: KeepAlive::default(),
         })
     }
 }
@@ -215,6 +218,7 @@ impl Worker {
             hop_limit,
             report,
             socket: Some(upstream),
+            ..
         }) = &mut entry.path
         else {
             return;

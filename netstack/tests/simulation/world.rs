@@ -282,7 +282,9 @@ impl World {
             }
         }
         while let Some(event) = self.stack.poll_event() {
-            let Event::Closed(flow, reason) = event;
+            let Event::Closed(flow, reason) = event else {
+                continue;
+            };
             assert_eq!(Some(flow), self.flow);
             assert_eq!(self.closed.replace(reason), None, "closed twice");
         }

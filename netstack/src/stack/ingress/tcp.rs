@@ -8,7 +8,7 @@ use crate::departed::Afterlife;
 use crate::flow::{FlowId, FlowKey, Protocol};
 use crate::input::Input;
 use crate::ip::{IpPacket, is_group};
-use crate::output::CloseReason;
+use crate::output::{CloseReason, Event};
 use crate::packet::{DropReason, Offload};
 use crate::table::FlowKind;
 use crate::tcp::engine::{Phase, Reply, Way};
@@ -138,6 +138,7 @@ impl Stack {
         let FlowKind::Tcp(tcp) = &mut flow.kind else {
             return Input::Handled;
         };
+        let silence = now.saturating_duration_since(flow.active);
         flow.active = now;
         if segment.has(flag::SYN) && tcp.engine.phase() != Phase::Handshake {
             // RFC 5961 section 4: say where we stand; who really begins anew answers with RST.
@@ -157,7 +158,10 @@ impl Stack {
             .ingest(now, segment, packet.payload(), &mut self.pool);
         match reply {
             Reply::None => {}
-            Reply::Acknowledge => {
+            Reply::Acknowledge | Reply::KeepAlive => {
+                if reply == Reply::KeepAlive {
+                    self.events.push_back(Event::KeepAlive(id, silence));
+                }
                 let answer = tcp.engine.acknowledgement(Way {
                     key: &flow.key,
                     link: self.link,

@@ -372,6 +372,35 @@ fn an_idle_connection_is_reset_after_its_limit_and_ticks_never() {
 }
 
 #[test]
+fn a_program_that_asks_whether_the_other_end_is_there_is_answered_and_heard() {
+    for garbage in ["", "x"] {
+        let mut bench = Bench::new();
+        let (flow, next) = bench.established();
+        bench.wait(Duration::from_secs(60));
+        bench.put(&ack(ISN, next, garbage.as_bytes()));
+        let silence = Duration::from_secs(60);
+        assert_eq!(
+            bench.events(),
+            [Event::KeepAlive(flow, silence)],
+            "{garbage:?}"
+        );
+        let answer = read(&bench.out()[0]);
+        assert!(answer.ack && !answer.rst);
+        assert_eq!(
+            (answer.sequence, answer.acknowledgement),
+            (next, ISN + 1),
+            "{garbage:?}"
+        );
+        // What was received before is no question.
+        bench.put(&ack(ISN + 1, next, b"abc"));
+        bench.put(&ack(ISN + 1, next, b"abc"));
+        bench.wait(Duration::from_secs(1));
+        bench.put(&ack(ISN + 1, next, b""));
+        assert_eq!(bench.events(), [], "{garbage:?}");
+    }
+}
+
+#[test]
 fn half_open_flows_are_capped() {
     let mut bench = Bench::with(StackConfig {
         max_half_open: 2,

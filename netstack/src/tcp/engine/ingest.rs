@@ -21,6 +21,8 @@ pub(crate) enum Reply {
     None,
     /// An acknowledgement.
     Acknowledge,
+    /// An acknowledgement: the program asked whether the other end is still there.
+    KeepAlive,
     /// A RST.
     Reset,
 }
@@ -40,7 +42,12 @@ impl Engine {
             return Reply::None;
         }
         if !self.is_acceptable(segment) {
-            return self.answer_unless_hollow(now, segment);
+            let reply = self.answer_unless_hollow(now, segment);
+            return if reply == Reply::Acknowledge && self.is_keep_alive(segment) {
+                Reply::KeepAlive
+            } else {
+                reply
+            };
         }
         if segment.has(flag::RST) {
             return self.take_reset(now, segment);
@@ -66,6 +73,15 @@ impl Engine {
             !is_before(self.rcv_nxt, segment.end())
         };
         !starts_late && !ends_early
+    }
+
+    /// RFC 9293 section 3.8.4. Before a closed window the same is a question about the window.
+    fn is_keep_alive(&self, segment: &Segment) -> bool {
+        segment.sequence == self.rcv_nxt.wrapping_sub(1)
+            && segment.sequence_len() <= 1
+            && !segment.has(flag::SYN)
+            && !segment.has(flag::FIN)
+            && self.rcv_adv != self.rcv_nxt
     }
 
     /// Says where we stand; to segments that carry nothing only now and then.

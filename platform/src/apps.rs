@@ -199,6 +199,10 @@ pub enum Unattributed {
     /// Some processes could not be looked into, and none of the others holds the socket.
     #[error("not allowed to look into every process")]
     PermissionDenied,
+    /// The kernel noted who sent it, or may have, and the note is gone: a flood of others pushed it out, or its program's
+    /// executable lies too deep to be noted.
+    #[error("the note of who sent it was lost in a flood of others")]
+    NoteLost,
     /// Several sockets may have sent this, of different programs.
     #[error("several sockets may have sent this")]
     Ambiguous,
@@ -231,6 +235,7 @@ impl Unattributed {
             Self::NoSocket => "no socket",
             Self::NoProcess => "no process",
             Self::PermissionDenied => "permission denied",
+            Self::NoteLost => "note lost",
             Self::Ambiguous => "ambiguous",
             Self::Unsupported => "unsupported",
             Self::TooMany => "too many",

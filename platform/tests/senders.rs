@@ -33,7 +33,7 @@ use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
 use tidegate_platform::link::index;
 use tidegate_policy::{App, Protocol};
 
-const TESTS: [(&str, fn()); 6] = [
+const TESTS: [(&str, fn()); 7] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
     (
         "of_two_that_share_a_port_in_turn_both_are_named",
@@ -43,6 +43,10 @@ const TESTS: [(&str, fn()); 6] = [
     (
         "who_is_started_from_a_folder_too_deep_to_note_is_named",
         start_deep,
+    ),
+    (
+        "a_note_that_a_flood_has_pushed_out_is_known_to_be_lost",
+        flood,
     ),
     ("marked_sockets_and_other_networks_leave_no_note", leave_out),
     (
@@ -318,6 +322,54 @@ fn start_deep() {
     };
     assert_eq!(app.path, copy);
     assert!(app.parents.is_empty(), "{:?}", app.parents);
+
+    // Who lies there himself is not known, and that is said.
+    let deep = deep.join("copy");
+    std::fs::hard_link(&copy, &deep).unwrap();
+    let port = FIRST_PORT.to_string();
+    let arguments = ["send", "unconnected-4", "0", &port];
+    let ended = Command::new(deep).args(arguments).status().unwrap();
+    assert!(ended.success());
+    let (local, remote) = next(&mut device);
+    let sender = senders.sender(local, remote).unwrap();
+    let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+    assert_eq!(owners, Err(Unattributed::NoteLost));
+}
+
+/// More flows than there is room for. Those that never leave the host take none.
+fn flood() {
+    const FLOWS: u16 = 20_000;
+    // What a processor notes first stays in a list of its own until it notes more.
+    let mut first = rustix::thread::CpuSet::new();
+    first.set(0);
+    rustix::thread::sched_setaffinity(None, &first).unwrap();
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("flood", 1);
+    let flood = |remote: Ipv4Addr| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for port in FIRST_PORT + 1..FIRST_PORT + FLOWS {
+            // Used twice: what was used once makes room first.
+            for _ in 0..2 {
+                // The device is full soon, and nobody receives on the loopback.
+                let _ = socket.send_to(b"x", (remote, port));
+            }
+        }
+    };
+    copies.run(0, "unconnected-4", 4000, FIRST_PORT);
+    let (local, remote) = next(&mut device);
+    let is_noted = || senders.sender(local, remote).is_some();
+    let why = || senders.why_unnoted(Unattributed::NoSocket);
+    flood(Ipv4Addr::LOCALHOST);
+    assert!(is_noted());
+    assert_eq!(why(), Unattributed::NoSocket);
+    flood(REMOTE_V4);
+    assert!(!is_noted());
+    assert_eq!(why(), Unattributed::NoteLost);
+    assert_eq!(
+        senders.why_unnoted(Unattributed::Ambiguous),
+        Unattributed::Ambiguous
+    );
 }
 
 /// Puts a datagram into the device, as if it came from there.

@@ -23,6 +23,9 @@ use index::Index;
 pub struct Policy {
     default: Verdict,
     unattributed: Verdict,
+    /// Where the first rule stands that refuses some programs what others may; none where the user has said what holds for
+    /// flows whose program is not known.
+    first_about_programs: Option<usize>,
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
@@ -41,9 +44,16 @@ impl Policy {
         let outgoing = Index::new(&rules, Direction::Out);
         let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In);
+        let refuses_programs =
+            |rule: &Rule| rule.app.is_some() && rule.info.action != Verdict::Allow;
+        let first_about_programs = match unattributed {
+            Some(_) => None,
+            None => rules.iter().position(refuses_programs),
+        };
         Self {
             default,
             unattributed: unattributed.unwrap_or(default),
+            first_about_programs,
             rules,
             actions,
             outgoing,
@@ -97,6 +107,24 @@ impl Policy {
                 .map(|owner| one(Some(owner)))
                 .reduce(stricter)
                 .unwrap_or(self.by_default(Direction::Out, None)),
+        }
+    }
+
+    /// What happens to a flow whose program was known and can no longer be told, where `decision` is what would happen to one
+    /// that never was.
+    ///
+    /// Its program may have seen to that. So it does not pass where a rule that could have refused it stands ahead of what
+    /// lets it pass, unless the user has said what holds for flows whose program is not known (`unattributed`).
+    pub fn decide_for_lost(&self, decision: Decision) -> Decision {
+        let refusing = self.first_about_programs;
+        let could_be_refused = refusing.is_some_and(|first| first < position(decision));
+        if decision.verdict == Verdict::Allow && could_be_refused {
+            Decision {
+                verdict: Verdict::Block,
+                by: DecidedBy::Default,
+            }
+        } else {
+            decision
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) life: Flow,
     pub(super) record: Arc<LiveFlow>,
     pub(super) apps: Arc<[App]>,
+    /// Its program was known to the kernel, and can no longer be told.
+    pub(super) is_note_lost: bool,
     pub(super) path: Path,
     /// Why the way upstream could not be opened, in the system's words.
     pub(super) failure: Option<Cow<'static, str>>,
@@ -170,6 +172,7 @@ impl Worker {
             life: Flow::new(),
             record,
             apps: Arc::default(),
+            is_note_lost: false,
             path,
             failure: None,
             queued: false,

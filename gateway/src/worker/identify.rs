@@ -40,6 +40,7 @@ pub struct Identify {
 /// A search for the look-up thread.
 struct Search {
     flow: FlowId,
+    protocol: Protocol,
     socket: SocketInfo,
     noted: Option<Noted>,
     reply_to: Handle,
@@ -90,7 +91,12 @@ impl Identify {
             speaking.begins(Speaker::of(noted, socket.ok().flatten()));
         }
         let complete = |noted: &Option<Noted>, owners| {
-            complete(self.senders.as_deref(), noted.as_ref(), owners)
+            complete(
+                self.senders.as_deref(),
+                key.protocol,
+                noted.as_ref(),
+                owners,
+            )
         };
         let socket = match socket {
             // The port is another's by now.
@@ -121,6 +127,7 @@ impl Identify {
         }
         match self.searches.send(Search {
             flow,
+            protocol: key.protocol,
             socket,
             noted,
             reply_to: handle.clone(),
@@ -242,14 +249,19 @@ impl Identify {
     }
 }
 
-/// What was found out about the socket, and what the kernel noted.
+/// What was found out about the socket, and what the kernel noted. A datagram that it should have noted, and of which there is
+/// nothing, says more than that nobody holds its socket.
 fn complete(
     senders: Option<&Senders>,
+    protocol: Protocol,
     noted: Option<&Noted>,
     owners: Result<Owners, Unattributed>,
 ) -> Result<Owners, Unattributed> {
     match (senders, noted) {
         (Some(senders), Some(noted)) => senders.complete(noted, owners),
+        (Some(senders), None) if protocol == Protocol::Udp => {
+            owners.map_err(|reason| senders.why_unnoted(reason))
+        }
         _ => owners,
     }
 }
@@ -257,7 +269,9 @@ fn complete(
 fn serve(inbox: &Receiver<Search>, processes: &Processes, senders: Option<&Senders>) {
     while let Ok(search) = inbox.recv() {
         let owners = processes.owners_somewhere(&search.socket);
-        let owners = complete(senders, search.noted.as_ref(), owners);
+        // The kernel's own sockets have no file, and what they send is never noted.
+        let senders = senders.filter(|_| search.socket.inode != 0);
+        let owners = complete(senders, search.protocol, search.noted.as_ref(), owners);
         search.reply_to.tell(Message::Owners(search.flow, owners));
     }
 }
@@ -310,6 +324,7 @@ impl Worker {
                     .set_apps::<_, String>(Ok(Arc::clone(&entry.apps)));
             }
             Err(reason) => {
+                entry.is_note_lost = reason == Unattributed::NoteLost;
                 self.shared.counters.unattributed.add(reason.name());
                 entry
                     .record
@@ -326,6 +341,11 @@ impl Worker {
         let decision = match entry.judged {
             Judged::OneWay => policy.decide(&facts(entry)),
             Judged::EitherWay => policy.decide_either_way(&facts(entry)),
+        };
+        let decision = if entry.is_note_lost {
+            policy.decide_for_lost(decision)
+        } else {
+            decision
         };
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),

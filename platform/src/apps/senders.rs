@@ -27,6 +27,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
+use super::Unattributed;
 use crate::bpf::btf::BtfError;
 use crate::sys::bpf::{self, Hook, MapKind};
 
@@ -40,6 +41,7 @@ mod noted_apps;
 mod offsets;
 mod packet;
 mod records;
+mod tally;
 mod walk;
 
 use addressed::Scope;
@@ -48,6 +50,7 @@ pub use connections::Connector;
 use noted_apps::NotedApps;
 use offsets::Offsets;
 use records::Send;
+use tally::Tallies;
 
 /// Sizes of the tables. A flood of datagrams pushes older notes out, one of connections those of connections: then what is
 /// asked for late is not known.
@@ -56,6 +59,9 @@ const SENDERS: u32 = 8192;
 const CONNECTIONS: u32 = 8192;
 const PROCESSES: u32 = 1024;
 const PATHS: u32 = 2048;
+/// What was noted is still there as long as fewer notes than these came after it. The kernel pushes those out first that came
+/// first and were not used since, but leaves up to half of a table to those that were used.
+const SAFE: u64 = (TUPLES / 4) as u64;
 /// How long a datagram may wait for its look-up while another program takes over its port.
 const RECENT: Duration = Duration::from_secs(5);
 /// Most look-ups that are remembered. When full, all are forgotten.
@@ -132,6 +138,7 @@ fn last_lines(log: &str) -> String {
 #[derive(Debug)]
 pub struct Senders {
     tuples: OwnedFd,
+    tallies: Tallies,
     arrivals: Option<Arrivals>,
     connections: OwnedFd,
     apps: NotedApps,
@@ -215,6 +222,7 @@ impl Senders {
         )?;
         let paths = map(MapKind::LruHash, records::IMAGE, records::PATH, PATHS)?;
         let tuples = map(MapKind::LruHash, records::TUPLE, records::SENDS, TUPLES)?;
+        let tallies = Tallies::create().map_err(|source| SendersError::Map { source })?;
         let arrivals = answering.map(|ports| Ok((Arrivals::create()?, ports)));
         let arrivals = arrivals.transpose();
         let arrivals = arrivals.map_err(|source| SendersError::Map { source })?;
@@ -228,6 +236,7 @@ impl Senders {
                 connections: connections.as_fd(),
                 processes: processes.as_fd(),
                 paths: paths.as_fd(),
+                tallies: tallies.as_fd(),
             },
             scope,
         );
@@ -235,6 +244,7 @@ impl Senders {
             egress::Maps {
                 senders: senders.as_fd(),
                 tuples: tuples.as_fd(),
+                tallies: tallies.as_fd(),
             },
             scope.without_mark,
         );
@@ -259,6 +269,7 @@ impl Senders {
         Ok(Self {
             _attached: attached.collect::<Result<_, _>>()?,
             tuples,
+            tallies,
             arrivals: arrivals.map(|(maps, _)| maps),
             connections,
             apps: NotedApps::new(processes, paths),
@@ -320,6 +331,17 @@ impl Senders {
     /// Whether it is known who sent the last datagram from `local` to `remote`. Takes a system call.
     pub fn knows(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         self.sends(local, remote).is_ok_and(|sends| sends.is_some())
+    }
+
+    /// Why nobody is known who sent a datagram of which there is no note, where `reason` says that no process holds its socket.
+    /// It may have been noted, and the note have been pushed out by others. Takes two system calls.
+    pub fn why_unnoted(&self, reason: Unattributed) -> Unattributed {
+        let is_gone = matches!(reason, Unattributed::NoSocket | Unattributed::NoProcess);
+        if is_gone && self.tallies.are_filling(SAFE, RECENT).unwrap_or(false) {
+            Unattributed::NoteLost
+        } else {
+            reason
+        }
     }
 
     /// Gives when what was asked about the time before had been sent.

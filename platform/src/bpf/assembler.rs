@@ -39,6 +39,7 @@ pub(crate) enum Operation {
     Multiply,
     And,
     ShiftLeft,
+    ShiftRight,
     Set,
 }
 
@@ -118,6 +119,8 @@ const EXIT: u8 = 0x90;
 const MAP: u8 = 1;
 /// `BPF_CMPXCHG`: compares with `R0`, stores if equal, gives the old value in `R0`.
 const COMPARE_AND_EXCHANGE: i32 = 0xf1;
+/// `BPF_ADD | BPF_FETCH`: adds, gives the old value in the register.
+const FETCH_AND_ADD: i32 = 0x01;
 
 impl From<Register> for Operand {
     fn from(register: Register) -> Self {
@@ -177,6 +180,7 @@ impl Operation {
             Self::Multiply => 0x20,
             Self::And => 0x50,
             Self::ShiftLeft => 0x60,
+            Self::ShiftRight => 0x70,
             Self::Set => 0xb0,
         }
     }
@@ -334,12 +338,21 @@ impl Assembler {
 
     /// `if *to == R0 { *to = new }`, in one step; `R0` = what was there. 64 bits.
     pub(crate) fn compare_and_exchange(&mut self, to: Register, offset: i16, new: Register) {
+        self.atomic(to, offset, new, COMPARE_AND_EXCHANGE);
+    }
+
+    /// Adds `by` to `*(to + offset)`, whose old value is in `by` afterwards. In one go, 64 bits wide.
+    pub(crate) fn fetch_and_add(&mut self, to: Register, offset: i16, by: Register) {
+        self.atomic(to, offset, by, FETCH_AND_ADD);
+    }
+
+    fn atomic(&mut self, to: Register, offset: i16, with: Register, what: i32) {
         self.instructions.push(Instruction {
             code: STORE | ATOMIC | Size::U64.code(),
             destination: to.number(),
-            source: new.number(),
+            source: with.number(),
             offset,
-            number: COMPARE_AND_EXCHANGE,
+            number: what,
         });
     }
 
@@ -431,9 +444,11 @@ mod tests {
             program.store(Size::U16, R10, -2, 7); // *(u16 *)(r10 - 2) = 7
             program.compute(Operation::And, R1, 15); // r1 &= 15
             program.compute(Operation::ShiftLeft, R1, 2); // r1 <<= 2
+            program.compute(Operation::ShiftRight, R1, 2); // r1 >>= 2
             program.compute(Operation::Subtract, R1, R2); // r1 -= r2
             program.set_wide(R1, 0x1122_3344_5566_7788); // r1 = 0x1122334455667788 ll
             program.compare_and_exchange(R6, 8, R1); // r0 = cmpxchg_64(r6 + 8, r0, r1)
+            program.fetch_and_add(R6, 8, R1); // r1 = atomic_fetch_add((u64 *)(r6 + 8), r1)
             program.call(Helper::MapLookup); // call 1
             program.exit(); // exit
         });
@@ -447,10 +462,12 @@ mod tests {
             [0x6a, 0x0a, 0xfe, 0xff, 7, 0, 0, 0],
             [0x57, 0x01, 0, 0, 15, 0, 0, 0],
             [0x67, 0x01, 0, 0, 2, 0, 0, 0],
+            [0x77, 0x01, 0, 0, 2, 0, 0, 0],
             [0x1f, 0x21, 0, 0, 0, 0, 0, 0],
             [0x18, 0x01, 0, 0, 0x88, 0x77, 0x66, 0x55],
             [0, 0, 0, 0, 0x44, 0x33, 0x22, 0x11],
             [0xdb, 0x16, 8, 0, 0xf1, 0, 0, 0],
+            [0xdb, 0x16, 8, 0, 0x01, 0, 0, 0],
             [0x85, 0, 0, 0, 1, 0, 0, 0],
             [0x95, 0, 0, 0, 0, 0, 0, 0],
         ];

@@ -377,3 +377,39 @@ fn what_nobody_is_known_to_have_sent_has_a_default_of_its_own() {
         "a rule comes first"
     );
 }
+
+#[test]
+fn what_has_lost_its_program_passes_only_what_no_rule_about_programs_could_have_refused() {
+    const RED: &str = "[[rule]]\napp = \"/usr/bin/red\"\naction = \"block\"\n";
+    const GREEN: &str = "[[rule]]\napp = \"/usr/bin/green\"\naction = \"allow\"\n";
+    const DNS: &str = "[[rule]]\nport = \"udp/53\"\naction = \"allow\"\n";
+    let verdict = |text: &str| {
+        let document = Document::parse("tidegate.toml", text).unwrap();
+        let mut source = PolicySource::default();
+        source.read_main(&document);
+        assert_eq!(document.finish(), []);
+        let policy = Policy::compile(source);
+        let decision = policy.decide(&FlowFacts {
+            direction: Direction::Out,
+            protocol: Protocol::Udp,
+            local: "192.0.2.1:40000".parse().unwrap(),
+            remote: "203.0.113.9:53".parse().unwrap(),
+            apps: &[],
+        });
+        policy.decide_for_lost(decision).verdict
+    };
+    for (rules, expected) in [
+        ("", Verdict::Allow),
+        (GREEN, Verdict::Allow),
+        (RED, Verdict::Block),
+        (&format!("{DNS}{RED}"), Verdict::Allow),
+        (&format!("{RED}{DNS}"), Verdict::Block),
+        ("[policy]\ndefault = \"drop\"\n", Verdict::Drop),
+        (
+            &format!("[policy]\nunattributed = \"allow\"\n{RED}"),
+            Verdict::Allow,
+        ),
+    ] {
+        assert_eq!(verdict(rules), expected, "{rules}");
+    }
+}

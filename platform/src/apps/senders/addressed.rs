@@ -16,6 +16,7 @@ use super::records::{
     ARGUMENTS, DETAILS, DETAILS_ANCESTORS, DETAILS_ARGUMENTS, DETAILS_ARGUMENTS_LENGTH,
     DETAILS_GROUP, DETAILS_GROUP_LENGTH, IMAGE, MOST_ANCESTORS, PATH, PATH_TEXT,
 };
+use super::tally::{self, Table};
 use super::walk::{self, Places, follow, read, short, small};
 
 /// Members of `struct bpf_sock_addr`.
@@ -60,6 +61,7 @@ pub(super) struct Maps<'a> {
     pub(super) connections: BorrowedFd<'a>,
     pub(super) processes: BorrowedFd<'a>,
     pub(super) paths: BorrowedFd<'a>,
+    pub(super) tallies: BorrowedFd<'a>,
 }
 
 /// Which sockets it notes.
@@ -152,6 +154,7 @@ fn note_sender(program: &mut Assembler, maps: Maps<'_>, known: Label) {
     program.stack_address(R3, PROCESS_KEY);
     program.set(R4, 0);
     program.call(Helper::MapUpdate);
+    tally::note(program, maps.tallies, Table::Senders, DESK_INDEX);
 }
 
 /// Goes out if all is known of the current process.

@@ -26,8 +26,6 @@ const CONTEXT_SOCKET: i16 = 168;
 const SOCKET_PROTOCOL: i16 = 12;
 const SOCKET_MARK: i16 = 16;
 const IPPROTO_UDP: i32 = 17;
-/// The loopback device has this index in every network namespace; what it carries is not captured.
-const LOOPBACK: i32 = 1;
 
 // Places on the stack.
 const KEY: i16 = -40;
@@ -113,7 +111,7 @@ fn require_datagram_socket(program: &mut Assembler, scope: Scope, out: Label) {
 
 fn require_other_device(program: &mut Assembler, maps: &Arrivals, out: Label) {
     program.load(Size::U32, R7, R6, CONTEXT_DEVICE);
-    program.jump_if(Equal, R7, LOOPBACK, out);
+    program.jump_if(Equal, R7, packet::LOOPBACK, out);
     program.store(Size::U32, R10, INDEX, 0);
     program.set_map(R1, maps.device.as_fd());
     program.stack_address(R2, INDEX);

@@ -13,10 +13,12 @@ use super::packet::{self, HEADER_V4, HEADER_V6, PORTS};
 use super::records::{
     PROCESS, SEND, SEND_COOKIE, SEND_TIME, SEND_USER, SENDS, TUPLE_PORTS, TUPLE_REMOTE,
 };
+use super::tally::{self, Table};
 use super::walk::short;
 
-/// Member of `struct __sk_buff`.
+/// Members of `struct __sk_buff`.
 const CONTEXT_MARK: i16 = 8;
+const CONTEXT_DEVICE: i16 = 40;
 const IPPROTO_UDP: i32 = 17;
 
 // Places on the stack.
@@ -24,12 +26,14 @@ const KEY: i16 = -40;
 const SEND_VALUE: i16 = -152;
 const HEADER: i16 = -192;
 const COOKIE: i16 = -200;
+const TALLY_KEY: i16 = -204;
 
 /// The maps that it reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Maps<'a> {
     pub(super) senders: BorrowedFd<'a>,
     pub(super) tuples: BorrowedFd<'a>,
+    pub(super) tallies: BorrowedFd<'a>,
 }
 
 /// Writes the program. `None` if it is too long.
@@ -45,6 +49,9 @@ pub(super) fn program(maps: Maps<'_>, without_mark: u32) -> Option<Vec<u64>> {
     program.load(Size::U32, R1, R6, CONTEXT_MARK);
     program.set_wide(R2, without_mark.into());
     program.jump_if(AnyBit, R1, R2, out);
+    // Nobody asks who sent what never leaves, and a flood of it costs nothing.
+    program.load(Size::U32, R1, R6, CONTEXT_DEVICE);
+    program.jump_if(Equal, R1, packet::LOOPBACK, out);
     program.load(Size::U32, R1, R6, packet::CONTEXT_PROTOCOL);
     program.jump_if(Equal, R1, packet::ipv4(), ipv4);
     program.jump_if(Equal, R1, packet::ipv6(), ipv6);
@@ -123,6 +130,8 @@ fn note(program: &mut Assembler, maps: Maps<'_>, out: Label) {
     program.stack_address(R3, SEND_VALUE);
     program.set(R4, 0);
     program.call(Helper::MapUpdate);
+    program.jump_if(NotEqual, R8, 0, out);
+    tally::note(program, maps.tallies, Table::Tuples, TALLY_KEY);
     program.jump(out);
 
     // Nobody knows whose socket this is, so the last note about these addresses is no longer true.

@@ -104,7 +104,7 @@ impl Senders {
     /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
     ///
     /// # Errors
-    /// What was found out, where the note is gone too.
+    /// [`Unattributed::NoteLost`], where the note of the process is gone too.
     pub fn complete(
         &self,
         sender: &Sender,
@@ -121,7 +121,7 @@ impl Senders {
                     apps: apps.into(),
                     coverage,
                 })
-                .ok_or_else(|| found.err().unwrap_or(Unattributed::NoProcess));
+                .ok_or(Unattributed::NoteLost);
         };
         for send in sends {
             let path = self.apps.path(&records::image(&send.process));

@@ -11,6 +11,9 @@ pub(super) const HEADER_V4: i32 = 20;
 pub(super) const HEADER_V6: i32 = 40;
 pub(super) const PORTS: i32 = 4;
 
+/// The loopback device has this index in every network namespace; what it carries is not captured.
+pub(super) const LOOPBACK: i32 = 1;
+
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 

@@ -14,6 +14,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,26 @@ fn file_name(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+/// Names a file of this host for as long as it is there.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    major: u32,
+    minor: u32,
+    inode: u64,
+}
+
+/// What was noted of an executable.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NotedPath {
+    /// As its process calls it.
+    path: PathBuf,
+    file: FileId,
+    /// The namespace of the mounts that it is opened in; 0 if it is in none.
+    mounts: u64,
 }
 
 /// A socket that the kernel knows.

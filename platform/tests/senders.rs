@@ -22,7 +22,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
 use tidegate_platform::link::index;
 use tidegate_policy::{App, Protocol};
 
-const TESTS: [(&str, fn()); 7] = [
+const TESTS: [(&str, fn()); 8] = [
     ("programs_that_send_and_end_are_named_rightly", name_all),
     (
         "of_two_that_share_a_port_in_turn_both_are_named",
@@ -43,6 +43,10 @@ const TESTS: [(&str, fn()); 7] = [
     (
         "who_is_started_from_a_folder_too_deep_to_note_is_named",
         start_deep,
+    ),
+    (
+        "a_file_in_another_s_place_does_not_have_its_path_when_its_program_has_ended",
+        replace_file,
     ),
     (
         "a_note_that_a_flood_has_pushed_out_is_known_to_be_lost",
@@ -334,6 +338,63 @@ fn start_deep() {
     let sender = senders.sender(local, remote).unwrap();
     let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
     assert_eq!(owners, Err(Unattributed::NoteLost));
+}
+
+/// In mounts of its own, or from there.
+fn replace_file() {
+    let mut device = silent_network();
+    let senders = attach();
+    let copies = Copies::make("mounts", 1);
+    let copy = copies.path(0);
+    let copy = copy.to_str().unwrap();
+    let send = format!("send unconnected-4 0 {FIRST_PORT}");
+    let in_place = format!("mount --bind {copy} /usr/bin/env");
+    let of_no_mount = format!(
+        "mount -t tmpfs none /mnt && mkdir -p /mnt/usr/bin && cp {copy} /mnt/usr/bin/env && exec 3</mnt/usr/bin/env && \
+         umount -l /mnt && /proc/self/fd/3 {send}"
+    );
+    let mut holder = Command::new("unshare");
+    holder.args([
+        "--mount",
+        "sh",
+        "-ec",
+        &format!("{in_place}; echo; read end"),
+    ]);
+    let mut holder = holder
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    holder.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let run_in_ours = format!(
+        "exec nsenter --mount=/proc/{}/ns/mnt /proc/{}/root/usr/bin/env {send}",
+        std::process::id(),
+        holder.id()
+    );
+    let scripts = [
+        (run_in_ours, false),
+        (format!("{in_place} && /usr/bin/env {send}"), false),
+        (of_no_mount, false),
+        (format!("{copy} {send}"), true),
+    ];
+    for (script, is_here) in scripts {
+        let mut command = Command::new("unshare");
+        let ended = command.args(["--mount", "sh", "-c", &script]).status();
+        assert!(ended.unwrap().success(), "{script}");
+        let (local, remote) = next(&mut device);
+        let sender = senders.sender(local, remote).unwrap();
+        let owners = senders.complete(&sender, Err(Unattributed::NoSocket));
+        let owners = owners.unwrap();
+        let path = owners.apps[0].path.to_str().unwrap();
+        if is_here {
+            assert_eq!(path, copy);
+        } else {
+            let is_elsewhere = path.starts_with("/proc/inode/") && path.ends_with("/usr/bin/env");
+            assert!(is_elsewhere, "{script}: {path}");
+        }
+    }
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
 }
 
 /// More flows than there is room for. Those that never leave the host take none.

@@ -9,7 +9,7 @@ use tidegate_policy::Protocol;
 
 use super::cgroup::{self, Membership};
 use super::inet_table::{self, TableRow};
-use super::{DiagError, SocketInfo, SocketState, canonical};
+use super::{DiagError, NotedPath, SocketInfo, SocketState, canonical};
 use crate::inet_diag;
 
 mod descriptors;
@@ -25,7 +25,7 @@ mod search;
 use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
-pub(super) use mounts::path_of_its_own;
+pub(super) use mounts::may_be_called;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -182,12 +182,9 @@ pub(super) fn control_groups(pid: u32, started: u64) -> Option<Membership> {
     Some(cgroup::parse(&String::from_utf8_lossy(&text)))
 }
 
-/// The noted path of such a process's executable, as it is called here. Not verified of one that has ended.
-pub(super) fn noted_path(pid: u32, started: u64, path: PathBuf) -> PathBuf {
-    match living(pid, started) {
-        Some(process) => mounts::noted_path(&process, path),
-        None => path,
-    }
+/// The noted path of such a process's executable, as it is called here.
+pub(super) fn noted_path(pid: u32, started: u64, noted: NotedPath) -> PathBuf {
+    mounts::noted_path(living(pid, started).as_ref(), noted)
 }
 
 fn living(pid: u32, started: u64) -> Option<ProcessDirectory> {

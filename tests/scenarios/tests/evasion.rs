@@ -181,7 +181,7 @@ fn who_puts_a_file_in_another_s_place_in_mounts_of_its_own_does_not_get_its_path
         let flow = flow.with_context(|| format!("{ebpf}: {flows:?}"))?;
         let path = flow["app"]["path"].as_str().unwrap_or_default();
         ensure!(
-            path.starts_with("/proc/") && path.ends_with("/root/usr/bin/env"),
+            path.starts_with("/proc/inode/") && path.ends_with("/usr/bin/env"),
             "{ebpf}: {flow}"
         );
         ensure!(flow["verdict"] == "block", "{ebpf}: {flow}");

@@ -12,11 +12,11 @@ use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 
+use super::mounts::Opened;
 use crate::apps::process_stat::{self, ProcessStat};
 
 /// Longest `/proc` file that is read: a command line may be megabytes long and is not needed whole.
@@ -175,11 +175,9 @@ impl ProcessDirectory {
         Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?.st_nlink == 0)
     }
 
-    /// Whether one of its links leads to the file that has this path here.
-    pub(super) fn is_file(&self, name: &CStr, path: &Path) -> io::Result<bool> {
-        let own = rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?;
-        let here = rustix::fs::stat(path)?;
-        Ok((own.st_dev, own.st_ino) == (here.st_dev, here.st_ino))
+    /// The file that it runs.
+    pub(super) fn executable(&self) -> io::Result<Opened> {
+        Opened::at(&self.directory, c"exe")
     }
 
     /// The id of the process, if this is the directory of one of its threads.

@@ -1,94 +1,258 @@
 //! Whether the path of an executable means the same file here as where its process runs.
 //!
-//! Anybody may have mounts of his own (`unshare --user --mount`), and put any file in the place of any other there. The kernel
-//! tells the path that the file has among those.
+//! Anybody may have mounts of his own (`unshare --user --mount`), and put any file in the place of any other there, run it, or
+//! open it and hand it to a process with our mounts to run (`fexecve`). The kernel tells the path that the file has among the
+//! mounts that it is opened in. So it is asked whether that mount is one of ours ([`table`]), and else whether it is the same file.
+//! What is on our own mounts is not looked for by its path: on a network's disk that may wait for a server, and so for us.
 
+use std::ffi::CStr;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::descriptors::ProcessDirectory;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-/// Whether `path` here is the executable of the process. Takes a system call for a process with our mounts, of which it is
-/// so; two more for others.
-pub(super) fn mean_the_same(process: &ProcessDirectory, path: &Path) -> io::Result<bool> {
-    let theirs = process.link(c"ns/mnt")?;
-    Ok(own().is_some_and(|own| *own == *theirs) || process.is_file(c"exe", path)?)
+mod table;
+
+use super::descriptors::ProcessDirectory;
+use crate::apps::{FileId, NotedPath};
+
+/// Where files stand that have no path here: `/proc` has no such folder. What follows names the file.
+const ELSEWHERE: &str = "/proc/inode";
+
+/// A file and the mount that it is opened in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    file: FileId,
+    /// The kernel's number of the mount; none before Linux 5.8.
+    mount: Option<u64>,
 }
 
-/// The same for a path that was noted before: one of a process that has ended cannot be verified, and holds.
-pub(super) fn noted_path(process: &ProcessDirectory, path: PathBuf) -> PathBuf {
-    let has_ended = || {
-        let ended = process.link(c"exe").err()?.raw_os_error()?;
-        Some(matches!(ended, libc::ENOENT | libc::ESRCH))
-    };
-    if mean_the_same(process, &path).unwrap_or(false) || has_ended().unwrap_or(false) {
-        path
-    } else {
-        path_of_its_own(process.pid, &path)
+impl Opened {
+    pub(super) fn at(folder: impl AsFd, name: &CStr) -> io::Result<Self> {
+        Self::look(folder, name)
+    }
+
+    fn of(path: &Path) -> io::Result<Self> {
+        Self::look(CWD, path)
+    }
+
+    fn look(folder: impl AsFd, path: impl rustix::path::Arg) -> io::Result<Self> {
+        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+        let found = rustix::fs::statx(folder, path, AtFlags::STATX_DONT_SYNC, wanted)?;
+        let told = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Ok(Self {
+            file: FileId {
+                major: found.stx_dev_major,
+                minor: found.stx_dev_minor,
+                inode: found.stx_ino,
+            },
+            mount: told.then_some(found.stx_mnt_id),
+        })
+    }
+
+    /// Whether the file has this path here, or had it until another was put in its place or it was removed.
+    fn is_here(&self, path: &Path) -> bool {
+        self.mount.is_some_and(table::is_ours)
+            || Self::of(path).is_ok_and(|here| here.file == self.file)
     }
 }
 
-/// A path that only this process has: no rule for a path of this host means it.
-pub(in crate::apps) fn path_of_its_own(pid: u32, path: &Path) -> PathBuf {
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
+/// The path of a process's executable, which the process calls `path`, as it is called here. Takes two system calls
+/// where it is on our mounts.
+pub(super) fn path_here(process: &ProcessDirectory, path: PathBuf) -> io::Result<PathBuf> {
+    let executable = process.executable()?;
+    Ok(if is_of_memory(&path) || executable.is_here(&path) {
+        path
+    } else {
+        path_elsewhere(&executable.file, &path)
+    })
+}
+
+/// The same for what was noted of a process, which may have ended.
+pub(super) fn noted_path(process: Option<&ProcessDirectory>, noted: NotedPath) -> PathBuf {
+    let NotedPath { path, file, mounts } = noted;
+    let is_here = || Opened::of(&path).is_ok_and(|here| here.file == file);
+    if is_of_memory(&path) || own() == Some(mounts) || is_here() {
+        return path;
+    }
+    // Some file systems (btrfs) tell another device than they note. If it still runs the same file, that can be looked at.
+    let executable = process.and_then(|process| process.executable().ok());
+    match executable.filter(|executable| executable.file.inode == file.inode) {
+        Some(executable) if executable.is_here(&path) => path,
+        Some(executable) => path_elsewhere(&executable.file, &path),
+        None => path_elsewhere(&file, &path),
+    }
+}
+
+/// Whether the kernel names a file so that was made by memfd_create(2), and so is on no mount of anybody's.
+fn is_of_memory(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:")
+}
+
+/// The path of a file that is not what has this path here: no rule for a path of this host means it.
+fn path_elsewhere(file: &FileId, path: &Path) -> PathBuf {
+    let FileId {
+        major,
+        minor,
+        inode,
+    } = file;
+    let root = Path::new(ELSEWHERE).join(format!("{major}:{minor}:{inode}"));
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Names our mounts.
-fn own() -> Option<&'static [u8]> {
-    static OWN: OnceLock<Vec<u8>> = OnceLock::new();
-    if let Some(own) = OWN.get() {
-        return Some(own);
-    }
-    let process = ProcessDirectory::open(std::process::id()).ok()?;
-    let own = process.link(c"ns/mnt").ok()?;
-    Some(OWN.get_or_init(|| own))
+/// Whether an executable, called `path` here, may be called `by_itself` by its process.
+pub(in crate::apps) fn may_be_called(path: &Path, by_itself: &Path) -> bool {
+    let elsewhere = || {
+        let mut rest = path.strip_prefix(ELSEWHERE).ok()?.components();
+        rest.next()?;
+        Some(rest.as_path() == by_itself.strip_prefix("/").ok()?)
+    };
+    path == by_itself || elsewhere().unwrap_or(false)
+}
+
+/// The number of our mounts' namespace.
+fn own() -> Option<u64> {
+    static OWN: OnceLock<Option<u64>> = OnceLock::new();
+    *OWN.get_or_init(|| Some(rustix::fs::stat("/proc/self/ns/mnt").ok()?.st_ino))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
+    use std::os::unix::fs::MetadataExt;
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
     use crate::apps::linux::process::{Image, Program};
 
-    /// Runs `script`, which prints a line and waits for the end of its input, in mounts of its own.
-    fn path_in_own_mounts(script: &str) -> (PathBuf, PathBuf, u32) {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "/bin/sh", "-ec", script]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let process = ProcessDirectory::open(child.id()).unwrap();
-        let image = Image::read(&process).unwrap();
-        let program = Program::read(&process, process.stat().unwrap(), &image);
-        let noted = noted_path(&process, "/usr/bin/env".into());
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        // Of one that has ended nothing can be told.
-        assert_eq!(noted_path(&process, "/x".into()), Path::new("/x"));
-        (program.path, noted, child.id())
+    const WAIT: &str = "-c 'echo ready; read end'";
+
+    /// A shell that runs a script, which prints a line and waits for the end of its input.
+    struct Running(Child);
+
+    impl Running {
+        fn new(program: &str, arguments: &[&str]) -> Self {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            output.read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            Self(child)
+        }
+
+        fn in_own_mounts(script: &str) -> Self {
+            Self::new("unshare", &["--mount", "/bin/sh", "-ec", script])
+        }
+
+        fn process(&self) -> ProcessDirectory {
+            ProcessDirectory::open(self.0.id()).unwrap()
+        }
+
+        fn path(&self) -> String {
+            let process = self.process();
+            let image = Image::read(&process).unwrap();
+            let program = Program::read(&process, process.stat().unwrap(), &image);
+            program.path.into_os_string().into_string().unwrap()
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            drop(self.0.stdin.take());
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn shell() -> String {
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        shell.into_os_string().into_string().unwrap()
+    }
+
+    /// The path of the shell's file under a name that is another file's here.
+    fn elsewhere(name: &str) -> String {
+        let opened = Opened::of(Path::new(&shell())).unwrap();
+        let path = path_elsewhere(&opened.file, Path::new(name));
+        path.into_os_string().into_string().unwrap()
+    }
+
+    fn in_place(of: &str) -> String {
+        format!("mount --bind {} {of}", shell())
     }
 
     #[test]
     fn a_file_in_the_place_of_another_does_not_have_its_path() {
-        const WAIT: &str = "-c 'echo ready; read end'";
-        let shell = std::fs::canonicalize("/bin/sh").unwrap();
-        let shell = shell.to_str().unwrap();
-        let in_place = format!("mount --bind {shell} /usr/bin/env; exec /usr/bin/env {WAIT}");
-        let (path, noted, pid) = path_in_own_mounts(&in_place);
-        let own = PathBuf::from(format!("/proc/{pid}/root/usr/bin/env"));
-        assert_eq!((&path, &noted), (&own, &own));
+        let script = format!("{}; exec /usr/bin/env {WAIT}", in_place("/usr/bin/env"));
+        let one = Running::in_own_mounts(&script);
+        assert_eq!(one.path(), elsewhere("/usr/bin/env"));
+        // Of however many processes it is one program.
+        assert_eq!(Running::in_own_mounts(&script).path(), one.path());
+        let same = Running::in_own_mounts(&format!("exec {} {WAIT}", shell()));
+        assert_eq!(same.path(), shell());
+    }
 
-        let (path, ..) = path_in_own_mounts(&format!("exec {shell} {WAIT}"));
-        assert_eq!(path.to_str(), Some(shell));
+    #[test]
+    fn a_file_of_other_mounts_that_is_run_in_ours_does_not_have_our_path() {
+        let holder = format!("{}; exec {} {WAIT}", in_place("/usr/bin/env"), shell());
+        let holder = Running::in_own_mounts(&holder);
+        let there = format!("/proc/{}/root/usr/bin/env", holder.0.id());
+        let ours = Running::new(&there, &["-c", "echo ready; read end"]);
+        assert_eq!(ours.path(), elsewhere("/usr/bin/env"));
+
+        // On no mount any more that anybody has.
+        let script = format!(
+            "mount -t tmpfs none /mnt; mkdir -p /mnt/usr/bin; cp {} /mnt/usr/bin/env; exec 3</mnt/usr/bin/env; umount -l /mnt; \
+             exec /proc/self/fd/3 {WAIT}",
+            shell()
+        );
+        let path = Running::in_own_mounts(&script).path();
+        assert!(
+            path.starts_with("/proc/inode/") && path.ends_with("/usr/bin/env"),
+            "{path}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_or_removed_while_it_runs_keeps_its_path() {
+        let folder = std::env::temp_dir().join(format!("tidegate-mounts-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let program = folder.join("program");
+        std::fs::copy(shell(), &program).unwrap();
+        let program = program.to_str().unwrap();
+        let running = Running::new(program, &["-c", "echo ready; read end"]);
+        std::fs::remove_file(program).unwrap();
+        assert_eq!(running.path(), program);
+        std::fs::copy(shell(), program).unwrap();
+        assert_eq!(running.path(), program);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(running.path(), program);
+    }
+
+    #[test]
+    fn what_was_noted_is_compared_with_what_is_here_where_it_was_in_other_mounts() {
+        let path = PathBuf::from(shell());
+        let found = std::fs::metadata(&path).unwrap();
+        let file = Opened::of(&path).unwrap().file;
+        assert_eq!(file.inode, found.ino());
+        let noted = |file, mounts| NotedPath {
+            path: path.clone(),
+            file,
+            mounts,
+        };
+        let other = FileId { inode: 1, ..file };
+        let mounts = own().unwrap();
+        assert_eq!(noted_path(None, noted(other, mounts)), path);
+        assert_eq!(noted_path(None, noted(file, 0)), path);
+        let elsewhere = noted_path(None, noted(other, 0));
+        assert_eq!(elsewhere, path_elsewhere(&other, &path));
+        assert!(may_be_called(&elsewhere, &path) && may_be_called(&path, &path));
+        assert!(!may_be_called(&elsewhere, Path::new("/bin/other")));
     }
 }

@@ -34,7 +34,7 @@ impl Image {
     pub(super) fn read(process: &ProcessDirectory) -> io::Result<Self> {
         let executable = process.link(c"exe")?;
         Ok(Self {
-            path: executable_path(process, executable.clone()),
+            path: executable_path(process, executable.clone())?,
             executable,
             command_line: process.read(c"cmdline")?,
         })
@@ -67,17 +67,12 @@ impl Program {
 
 /// The kernel appends ` (deleted)` to the name of a file that has none any more; a file may also be called so. The name is the
 /// process's own: whether it means the same file here is verified.
-fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> PathBuf {
+fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> io::Result<PathBuf> {
     const DELETED: &[u8] = b" (deleted)";
     if link.ends_with(DELETED) && process.is_unlinked(c"exe").unwrap_or(true) {
         link.truncate(link.len() - DELETED.len());
     }
-    let path = PathBuf::from(OsString::from_vec(link));
-    if mounts::mean_the_same(process, &path).unwrap_or(false) {
-        path
-    } else {
-        mounts::path_of_its_own(process.pid, &path)
-    }
+    mounts::path_here(process, OsString::from_vec(link).into())
 }
 
 /// Executables of the ancestors. The chain ends at the first whose executable may not be read, or that has none: the
@@ -88,7 +83,8 @@ fn parents(mut parent: u32) -> Vec<PathBuf> {
         let read = || {
             let process = ProcessDirectory::open(parent)?;
             let link = process.link(c"exe")?;
-            Ok::<_, io::Error>((executable_path(&process, link), process.stat()?.parent))
+            let path = executable_path(&process, link)?;
+            Ok::<_, io::Error>((path, process.stat()?.parent))
         };
         let Ok((path, next)) = read() else { break };
         paths.push(path);

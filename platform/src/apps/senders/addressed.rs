@@ -14,7 +14,8 @@ use super::connected;
 use super::offsets::Offsets;
 use super::records::{
     ARGUMENTS, DETAILS, DETAILS_ANCESTORS, DETAILS_ARGUMENTS, DETAILS_ARGUMENTS_LENGTH,
-    DETAILS_GROUP, DETAILS_GROUP_LENGTH, IMAGE, MOST_ANCESTORS, PATH, PATH_TEXT,
+    DETAILS_GROUP, DETAILS_GROUP_LENGTH, IMAGE, MOST_ANCESTORS, PATH, PATH_DEVICE, PATH_INODE,
+    PATH_MOUNTS, PATH_TEXT,
 };
 use super::tally::{self, Table};
 use super::walk::{self, Places, follow, read, short, small};
@@ -282,6 +283,7 @@ fn note_path(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail: L
     follow(program, R8, WALK.first, R9, offsets.file_mount);
     program.add(R8, -i32::from(offsets.mount_public));
     follow(program, R7, WALK.first, R9, offsets.file_entry);
+    note_place(program, offsets);
     walk::path(program, offsets, WALK, small(DESK_PATH + PATH_TEXT), fail);
     program.store(Size::U32, R6, short(DESK_PATH), R9);
     // What ends or becomes another program gives up its memory first: then all of this may have been somebody else's.
@@ -295,6 +297,24 @@ fn note_path(program: &mut Assembler, offsets: &Offsets, maps: Maps<'_>, fail: L
     program.add(R3, small(DESK_PATH));
     program.set(R4, 0);
     program.call(Helper::MapUpdate);
+}
+
+/// Notes which file the directory entry in R7 is of, and in whose mounts the mount in R8 is, which may be none. Destroys R9.
+fn note_place(program: &mut Assembler, offsets: &Offsets) {
+    let (wide, narrow) = (WALK.second, WALK.sequence);
+    let at = |member: usize| short(DESK_PATH + member);
+    follow(program, R9, WALK.first, R8, offsets.mount_namespace);
+    read(program, Size::U32, narrow, R9, offsets.mounts_number);
+    program.load(Size::U32, R1, R10, narrow);
+    program.store(Size::U32, R6, at(PATH_MOUNTS), R1);
+    follow(program, R9, WALK.first, R7, offsets.entry_inode);
+    read(program, Size::U64, wide, R9, offsets.inode_number);
+    program.load(Size::U64, R1, R10, wide);
+    program.store(Size::U64, R6, at(PATH_INODE), R1);
+    follow(program, R9, WALK.first, R9, offsets.inode_file_system);
+    read(program, Size::U32, narrow, R9, offsets.file_system_device);
+    program.load(Size::U32, R1, R10, narrow);
+    program.store(Size::U32, R6, at(PATH_DEVICE), R1);
 }
 
 /// Copies the command line of the current process to the desk, as much as there is room for.

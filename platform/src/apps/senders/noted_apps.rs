@@ -2,7 +2,7 @@
 //! so a program that was put together once needs no second look.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
@@ -11,7 +11,7 @@ use tidegate_policy::App;
 use super::records::{self, Details, ImageKey, ProcessKey, Send};
 use super::{Sender, Senders};
 use crate::apps::cgroup::{self, Membership};
-use crate::apps::{Coverage, Owners, Unattributed, linux};
+use crate::apps::{Coverage, NotedPath, Owners, Unattributed, linux};
 use crate::sys::bpf;
 use crate::users::Users;
 
@@ -86,13 +86,12 @@ impl NotedApps {
         })
     }
 
-    /// Verified, if the process is still there.
     fn path_here(&self, image: &ImageKey) -> Option<PathBuf> {
         let (pid, started) = (records::process_id(image), records::started(image));
         Some(linux::noted_path(pid, started, self.path(image)?))
     }
 
-    pub(super) fn path(&self, image: &ImageKey) -> Option<PathBuf> {
+    fn path(&self, image: &ImageKey) -> Option<NotedPath> {
         let mut value = [0; records::PATH];
         let found = bpf::look_up(self.paths.as_fd(), image, &mut value).ok()?;
         found.then(|| records::path(&value)).flatten()
@@ -124,10 +123,11 @@ impl Senders {
                 .ok_or(Unattributed::NoteLost);
         };
         for send in sends {
-            let path = self.apps.path(&records::image(&send.process));
+            let noted = self.apps.path(&records::image(&send.process));
             let pid = records::process_id(&send.process);
             let is_known = owners.apps.iter().any(|app| {
-                app.pid == pid && path.as_deref().is_some_and(|path| is_path(app, path))
+                let is_path = |noted: &NotedPath| linux::may_be_called(&app.path, &noted.path);
+                app.pid == pid && noted.as_ref().is_some_and(is_path)
             });
             if !is_known {
                 let sent = self.app(send);
@@ -145,11 +145,6 @@ impl Senders {
     pub(super) fn app(&self, send: &Send) -> Option<Arc<[App]>> {
         self.apps.of(&send.process, send.uid)
     }
-}
-
-/// Whether this path was noted of the program, which may have it among its own mounts only.
-fn is_path(app: &App, noted: &Path) -> bool {
-    app.path == noted || app.path == linux::path_of_its_own(app.pid, noted)
 }
 
 /// Of a process that is still there its own file tells more: the control groups of version 1 too.

@@ -6,7 +6,8 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+
+use crate::apps::{FileId, NotedPath};
 
 /// One life of a process under one executable: when its process was forked (nanoseconds since boot), how many `exec`s came
 /// before, its id. Names an executable for good.
@@ -42,9 +43,16 @@ pub(super) const NAME: usize = 256;
 /// Names of this length together still leave room for one more.
 pub(super) const PATH_NAMES: usize = 768;
 pub(super) const GROUP_NAMES: usize = 256;
-/// An executable: the length of its names, 4 bytes of zeros, the names.
-pub(super) const PATH_TEXT: usize = 8;
+/// An executable: the length of its names, the number of the namespace whose mounts it is opened in, its file's device and, at
+/// 16, inode; the names.
+pub(super) const PATH_MOUNTS: usize = 4;
+pub(super) const PATH_DEVICE: usize = 8;
+pub(super) const PATH_INODE: usize = 16;
+pub(super) const PATH_TEXT: usize = 24;
 pub(super) const PATH: usize = PATH_TEXT + PATH_NAMES + NAME;
+
+/// Of a device as the kernel has it: the rest is its major number (`MINORBITS`, linux/kdev_t.h).
+const MINOR_BITS: u32 = 20;
 
 /// How far up ancestors are noted.
 pub(super) const MOST_ANCESTORS: usize = 16;
@@ -151,10 +159,19 @@ pub(super) fn image(process: &ProcessKey) -> ImageKey {
     chunk(process, 0)
 }
 
-/// The path of an executable. `None` if nothing was noted.
-pub(super) fn path(value: &[u8; PATH]) -> Option<PathBuf> {
+/// The path of an executable, and its file. `None` if nothing was noted.
+pub(super) fn path(value: &[u8; PATH]) -> Option<NotedPath> {
     let names = text(value, 0, PATH_TEXT);
-    (!names.is_empty()).then(|| OsString::from_vec(outermost_first(names)).into())
+    let device = u32::from_ne_bytes(chunk(value, PATH_DEVICE));
+    (!names.is_empty()).then(|| NotedPath {
+        path: OsString::from_vec(outermost_first(names)).into(),
+        file: FileId {
+            major: device >> MINOR_BITS,
+            minor: device & ((1 << MINOR_BITS) - 1),
+            inode: u64::from_ne_bytes(chunk(value, PATH_INODE)),
+        },
+        mounts: u32::from_ne_bytes(chunk(value, PATH_MOUNTS)).into(),
+    })
 }
 
 pub(super) fn details(value: &[u8; DETAILS]) -> Details {
@@ -208,7 +225,8 @@ mod tests {
 
     #[test]
     fn names_are_turned_round() {
-        let path_of = |names: &[u8]| path(&noted(names)).map(|path| path.display().to_string());
+        let path_of =
+            |names: &[u8]| path(&noted(names)).map(|noted| noted.path.display().to_string());
         assert_eq!(
             path_of(b"curl\0bin\0usr\0").as_deref(),
             Some("/usr/bin/curl")
@@ -216,6 +234,23 @@ mod tests {
         assert_eq!(path_of(b"memfd:x\0").as_deref(), Some("/memfd:x"));
         assert_eq!(path_of(b""), None);
         assert_eq!(outermost_first(b""), b"/");
+    }
+
+    #[test]
+    fn a_device_is_told_as_programs_know_it() {
+        let mut value = noted(b"a\0");
+        let device: u32 = 8 << MINOR_BITS | 257;
+        value[PATH_MOUNTS..PATH_DEVICE].copy_from_slice(&5_u32.to_ne_bytes());
+        value[PATH_DEVICE..PATH_DEVICE + 4].copy_from_slice(&device.to_ne_bytes());
+        value[PATH_INODE..PATH_TEXT].copy_from_slice(&(1_u64 << 40).to_ne_bytes());
+        let noted = path(&value).unwrap();
+        let FileId {
+            major,
+            minor,
+            inode,
+        } = noted.file;
+        assert_eq!((major, minor, inode), (8, 257, 1 << 40));
+        assert_eq!(noted.mounts, 5);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::bpf::assembler::Register::{R0, R1, R2, R7, R8, R10};
 use crate::bpf::assembler::{Assembler, Helper, Operation, Size};
 use crate::sys::bpf::{self, MapKind};
 
-use super::walk::small;
+use super::walk::{short, small};
 
 /// A time is written down for the first of so many notes (a power of two),
 const EACH: u64 = 64;
@@ -110,7 +110,7 @@ pub(super) fn note(program: &mut Assembler, tallies: BorrowedFd<'_>, table: Tabl
     program.compute(Operation::ShiftLeft, R8, 3);
     program.add(R7, R8);
     program.call(Helper::MonotonicTime);
-    program.store(Size::U64, R7, TIMES as i16, R0);
+    program.store(Size::U64, R7, short(TIMES), R0);
     program.place(done);
 }
 

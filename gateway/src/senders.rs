@@ -4,10 +4,10 @@
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 
-use tidegate_platform::apps::{Senders, SendersError};
+use tidegate_platform::apps::{Missing, Senders, SendersError};
 
 use crate::config::Ebpf;
-use crate::shared::EbpfStatus;
+use crate::shared::{EbpfStatus, MissingPart};
 
 /// Attaches what notes them, while the privileges are there that it takes. `network` is any socket of the network namespace
 /// whose senders are wanted; sockets that carry a bit of `without_mark` are left out. Which of them answer on the ports
@@ -31,10 +31,29 @@ pub fn usable(attached: Option<Result<Senders, SendersError>>) -> (Option<Sender
     };
     match attached.map(checked) {
         None => (None, EbpfStatus::Off),
-        Some(Ok(senders)) => (Some(senders), EbpfStatus::On),
+        Some(Ok(senders)) => {
+            let status = status(senders.missing());
+            (Some(senders), status)
+        }
         Some(Err(error)) => {
             tracing::info!("eBPF cannot be used: {error}");
             (None, EbpfStatus::Refused(error.to_string()))
         }
+    }
+}
+
+fn status(missing: &[Missing]) -> EbpfStatus {
+    for Missing { part, error } in missing {
+        tracing::info!(?part, "eBPF can be used in part only: {error}");
+    }
+    let missing = missing.iter().map(|Missing { part, error }| MissingPart {
+        part: *part,
+        error: error.to_string(),
+    });
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        EbpfStatus::On
+    } else {
+        EbpfStatus::Partly(missing)
     }
 }

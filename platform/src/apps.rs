@@ -45,7 +45,7 @@ pub use linux::{AppFinder, DiagSocket, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
-pub use senders::{Connector, Sender, Senders, SendersError};
+pub use senders::{Connector, Missing, Part, Sender, Senders, SendersError};
 
 /// How far up ancestors are named.
 const MOST_PARENTS: usize = 16;

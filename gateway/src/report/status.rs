@@ -8,7 +8,7 @@ use tidegate_routing::plan::Family;
 use super::amount::{bytes, counted, duration, grouped};
 use crate::control::status::{Health, PolicyStatus, Status};
 use crate::record::{AtTheEnd, Timestamp};
-use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, EbpfStatus, WorkerSnapshot};
+use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, WorkerSnapshot};
 use crate::terminal::printable_lines;
 
 mod leaks;
@@ -116,12 +116,10 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
             ),
         }
     });
-    let ebpf = matches!(capture.ebpf, EbpfStatus::On)
-        .then(|| "eBPF tells who sends a datagram and is gone at once".to_owned());
     [format!("{what}, through {}", capture.interface)]
         .into_iter()
         .chain(uplinks)
-        .chain(ebpf)
+        .chain(capture.ebpf.uses())
         .collect()
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tidegate_platform::apps::Part;
 use tidegate_routing::plan::Family;
 
 /// Whose packets are captured.
@@ -40,11 +41,22 @@ pub struct CaptureStatus {
 pub enum EbpfStatus {
     /// It does.
     On,
+    /// It does, and what else it could note it does not.
+    Partly(Vec<MissingPart>),
     /// It is not asked to.
     #[default]
     Off,
     /// It refuses, and why.
     Refused(String),
+}
+
+/// What eBPF is not used for, although it could be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingPart {
+    /// Which part.
+    pub part: Part,
+    /// Why.
+    pub error: String,
 }
 
 /// A way out of the host.
@@ -78,31 +90,56 @@ impl CaptureStatus {
     pub fn blind_spots(&self) -> Vec<String> {
         let spots = self.kind.blind_spots().iter().map(|&spot| spot.to_owned());
         let missed = self.kind.blind_without_ebpf().iter();
-        let missed = missed.filter_map(|missed| self.ebpf.blind_spot(missed));
+        let missed = missed.filter_map(|(part, missed)| self.ebpf.blind_spot(*part, missed));
         spots.chain(missed).collect()
     }
 }
 
 impl EbpfStatus {
-    /// What is `missed` because of it.
-    fn blind_spot(&self, missed: &str) -> Option<String> {
+    /// What is `missed` because of it; `part` says what would note it, if not that which notes who sends.
+    fn blind_spot(&self, part: Option<Part>, missed: &str) -> Option<String> {
         match self {
             Self::On => None,
+            Self::Partly(missing) => {
+                let missing = missing.iter().find(|one| Some(one.part) == part)?;
+                Some(format!("{missed}: {}", missing.error))
+            }
             Self::Off => Some(format!("{missed}, as eBPF is off")),
             Self::Refused(reason) => Some(format!("{missed}, as eBPF cannot be used: {reason}")),
         }
     }
+
+    /// What it is used for, in words; none where it is not.
+    pub fn uses(&self) -> Option<String> {
+        const SENDERS: &str = "eBPF tells who sends a datagram and is gone at once";
+        let slow = match self {
+            Self::On => None,
+            Self::Partly(missing) => missing.iter().find(|one| one.part == Part::Connections),
+            Self::Off | Self::Refused(_) => return None,
+        };
+        let slow = slow.map(|missing| {
+            let error = &missing.error;
+            format!("; who begins a connection is searched for, which takes longer: {error}")
+        });
+        Some(format!("{SENDERS}{}", slow.unwrap_or_default()))
+    }
 }
 
 impl CaptureKind {
-    /// What is not seen where eBPF is off or refused.
-    fn blind_without_ebpf(self) -> &'static [&'static str] {
-        const GONE: &str = "which program sent a datagram and closed its socket at once";
+    /// What is not seen where eBPF is off or refused, or a part of it.
+    fn blind_without_ebpf(self) -> &'static [(Option<Part>, &'static str)] {
+        const GONE: (Option<Part>, &str) = (
+            None,
+            "which program sent a datagram and closed its socket at once",
+        );
         match self {
             Self::Exec => &[GONE],
             Self::Host => &[
                 GONE,
-                "that a peer spoke first to a UDP service that started later on a port of ip_local_port_range (its answers leave from another port)",
+                (
+                    Some(Part::Answers),
+                    "that a peer spoke first to a UDP service that started later on a port of ip_local_port_range (its answers leave from another port)",
+                ),
             ],
         }
     }
@@ -123,5 +160,35 @@ impl CaptureKind {
                 "multicast, limited broadcast, DHCP and IPv6 link-local",
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_ebpf_that_is_missing_is_said_with_what_is_missed() {
+        let missing = |part| MissingPart {
+            part,
+            error: "the kernel refuses it".to_owned(),
+        };
+        let status = |missing| CaptureStatus {
+            ebpf: EbpfStatus::Partly(vec![missing]),
+            ..CaptureStatus::new(CaptureKind::Host, "tide0")
+        };
+        let answers = status(missing(Part::Answers));
+        let spots = answers.blind_spots();
+        let said = spots.iter().find(|spot| spot.contains("refuses it"));
+        assert!(said.is_some_and(|said| said.contains("peer spoke first")));
+        assert!(!spots.iter().any(|spot| spot.contains("closed its socket")));
+        assert!(!answers.ebpf.uses().unwrap().contains("refuses it"));
+
+        let connections = status(missing(Part::Connections));
+        let spots = connections.blind_spots();
+        assert!(!spots.iter().any(|spot| spot.contains("refuses it")));
+        let uses = connections.ebpf.uses().unwrap();
+        assert!(uses.contains("searched for") && uses.contains("refuses it"));
+        assert_eq!(EbpfStatus::Off.uses(), None);
     }
 }

@@ -15,7 +15,6 @@
 //! For datagrams through a connected socket the sender is whoever connected it. Another process that inherited it is found
 //! only while it holds it.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -25,11 +24,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Unattributed;
 use crate::bpf::btf::BtfError;
-use crate::sys::bpf::{self, Hook, MapKind};
+use crate::sys::bpf;
 
 mod addressed;
 mod arrivals;
@@ -37,6 +37,7 @@ mod cgroup_root;
 mod connected;
 mod connections;
 mod egress;
+mod loading;
 mod noted_apps;
 mod offsets;
 mod packet;
@@ -48,20 +49,13 @@ use addressed::Scope;
 use arrivals::Arrivals;
 pub use connections::Connector;
 use noted_apps::NotedApps;
-use offsets::Offsets;
+use offsets::Described;
 use records::Send;
 use tally::Tallies;
 
-/// Sizes of the tables. A flood of datagrams pushes older notes out, one of connections those of connections: then what is
-/// asked for late is not known.
-const TUPLES: u32 = 8192;
-const SENDERS: u32 = 8192;
-const CONNECTIONS: u32 = 8192;
-const PROCESSES: u32 = 1024;
-const PATHS: u32 = 2048;
 /// What was noted is still there as long as fewer notes than these came after it. The kernel pushes those out first that came
 /// first and were not used since, but leaves up to half of a table to those that were used.
-const SAFE: u64 = (TUPLES / 4) as u64;
+const SAFE: u64 = (loading::TUPLES / 4) as u64;
 /// How long a datagram may wait for its look-up while another program takes over its port.
 const RECENT: Duration = Duration::from_secs(5);
 /// Most look-ups that are remembered. When full, all are forgotten.
@@ -144,7 +138,27 @@ pub struct Senders {
     apps: NotedApps,
     /// For each tuple, when what was last asked about was sent: that datagram has been read, and no longer waits.
     answers: Mutex<FxHashMap<[u8; records::TUPLE], u64>>,
+    missing: Vec<Missing>,
     _attached: Vec<OwnedFd>,
+}
+
+/// What the kernel can note beside who sends datagrams. Each may be missing without the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Who begins TCP connections. Else it is searched for.
+    Connections,
+    /// To whom a peer has spoken unasked, so that its answer leaves from its port.
+    Answers,
+}
+
+/// A part that is missing.
+#[derive(Debug)]
+pub struct Missing {
+    /// Which.
+    pub part: Part,
+    /// Why.
+    pub error: SendersError,
 }
 
 /// The socket and process that sent a datagram.
@@ -194,87 +208,32 @@ impl Senders {
             network_cookie,
             without_mark,
         };
-        Self::with(scope, &root, answering)
+        // After the first thing that takes privileges: the description is long.
+        let tables = loading::tables()?;
+        let kernel = Described::of_kernel().map_err(SendersError::Description)?;
+        let loaded = loading::load(
+            tables,
+            scope,
+            root.as_fd(),
+            answering,
+            kernel,
+            &bpf::load_program,
+        )?;
+        Ok(Self {
+            tuples: loaded.tables.tuples,
+            tallies: loaded.tables.tallies,
+            arrivals: loaded.arrivals,
+            connections: loaded.tables.connections,
+            apps: NotedApps::new(loaded.tables.processes, loaded.tables.paths),
+            answers: Mutex::default(),
+            missing: loaded.missing,
+            _attached: loaded.attached,
+        })
     }
 
-    fn with(
-        scope: Scope,
-        root: &File,
-        answering: Option<RangeInclusive<u16>>,
-    ) -> Result<Self, SendersError> {
-        let map = |kind, key: usize, value: usize, entries| {
-            bpf::create_map(kind, key, value, entries)
-                .map_err(|source| SendersError::Map { source })
-        };
-        let desks = map(
-            MapKind::Array,
-            4,
-            addressed::DESK,
-            addressed::DESKS.unsigned_abs().into(),
-        )?;
-        let senders = map(MapKind::LruHash, 8, records::PROCESS, SENDERS)?;
-        let connections = map(MapKind::LruHash, 8, records::CONNECTION, CONNECTIONS)?;
-        let processes = map(
-            MapKind::LruHash,
-            records::PROCESS,
-            records::DETAILS,
-            PROCESSES,
-        )?;
-        let paths = map(MapKind::LruHash, records::IMAGE, records::PATH, PATHS)?;
-        let tuples = map(MapKind::LruHash, records::TUPLE, records::SENDS, TUPLES)?;
-        let tallies = Tallies::create().map_err(|source| SendersError::Map { source })?;
-        let arrivals = answering.map(|ports| Ok((Arrivals::create()?, ports)));
-        let arrivals = arrivals.transpose();
-        let arrivals = arrivals.map_err(|source| SendersError::Map { source })?;
-        // After the first thing that takes privileges: the description is long.
-        let offsets = Offsets::of_kernel().map_err(SendersError::Description)?;
-        let addressed = addressed::program(
-            &offsets,
-            addressed::Maps {
-                desks: desks.as_fd(),
-                senders: senders.as_fd(),
-                connections: connections.as_fd(),
-                processes: processes.as_fd(),
-                paths: paths.as_fd(),
-                tallies: tallies.as_fd(),
-            },
-            scope,
-        );
-        let egress = egress::program(
-            egress::Maps {
-                senders: senders.as_fd(),
-                tuples: tuples.as_fd(),
-                tallies: tallies.as_fd(),
-            },
-            scope.without_mark,
-        );
-        let arriving = arrivals.as_ref().map(|(maps, ports)| {
-            let program = arrivals::program(&offsets, maps, scope, ports);
-            (Hook::Ingress, "ingress", program)
-        });
-        let attached = [
-            (Hook::Connect4, "connect4", &addressed),
-            (Hook::Connect6, "connect6", &addressed),
-            (Hook::SendMessage4, "sendmsg4", &addressed),
-            (Hook::SendMessage6, "sendmsg6", &addressed),
-            // Last: it drops what it finds no sender for.
-            (Hook::Egress, "egress", &egress),
-        ];
-        let arriving = arriving.as_ref();
-        let arriving = arriving.map(|(hook, name, program)| (*hook, *name, program));
-        let attached = attached
-            .into_iter()
-            .chain(arriving)
-            .map(|(hook, name, program)| attach(hook, name, program.as_deref(), root.as_fd()));
-        Ok(Self {
-            _attached: attached.collect::<Result<_, _>>()?,
-            tuples,
-            tallies,
-            arrivals: arrivals.map(|(maps, _)| maps),
-            connections,
-            apps: NotedApps::new(processes, paths),
-            answers: Mutex::default(),
-        })
+    /// What else could be had of the kernel and is refused.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// Whether the tables can be read, once privileges are given up.
@@ -366,22 +325,4 @@ impl Senders {
         )?;
         Ok(found.then(|| records::sends(&value)))
     }
-}
-
-/// The descriptor of the attachment holds the program.
-fn attach(
-    hook: Hook,
-    name: &'static str,
-    program: Option<&[u64]>,
-    root: BorrowedFd<'_>,
-) -> Result<OwnedFd, SendersError> {
-    let refused = |source, log| SendersError::Program {
-        hook: name,
-        source,
-        log,
-    };
-    let program =
-        program.ok_or_else(|| refused(io::ErrorKind::InvalidData.into(), String::new()))?;
-    let program = bpf::load_program(hook, program).map_err(|(source, log)| refused(source, log))?;
-    bpf::attach(program.as_fd(), root, hook).map_err(SendersError::Attach)
 }

@@ -5,6 +5,7 @@ use tidegate_policy::{Protocol, Verdict};
 use super::*;
 use crate::leaks::{LeakRecord, Way};
 use crate::record::{AppRecord, AtTheEnd};
+use crate::shared::EbpfStatus;
 use crate::shared::{ReloadFailure, UplinkStatus};
 
 fn at(seconds: u64) -> Timestamp {

@@ -11,7 +11,7 @@ use crate::bpf::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use crate::bpf::assembler::{Assembler, Helper, Label, Operation, Size};
 
 use super::connected;
-use super::offsets::Offsets;
+use super::offsets::{ConnectionOffsets, Offsets};
 use super::records::{
     ARGUMENTS, DETAILS, DETAILS_ANCESTORS, DETAILS_ARGUMENTS, DETAILS_ARGUMENTS_LENGTH,
     DETAILS_GROUP, DETAILS_GROUP_LENGTH, IMAGE, MOST_ANCESTORS, PATH, PATH_DEVICE, PATH_INODE,
@@ -74,19 +74,36 @@ pub(super) struct Scope {
     pub(super) without_mark: u32,
 }
 
-/// Writes the program. `None` if it is too long.
-pub(super) fn program(offsets: &Offsets, maps: Maps<'_>, scope: Scope) -> Option<Vec<u64>> {
+/// Writes the program; without `connections` nothing is noted of TCP. `None` if it is too long.
+pub(super) fn program(
+    offsets: &Offsets,
+    connections: Option<&ConnectionOffsets>,
+    maps: Maps<'_>,
+    scope: Scope,
+) -> Option<Vec<u64>> {
     let program = &mut Assembler::default();
     let (connection, process, out) = (program.label(), program.label(), program.label());
     program.set(R6, R1);
+    program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
+    let wanted = program.label();
+    program.jump_if(Equal, R1, IPPROTO_UDP, wanted);
+    if connections.is_some() {
+        program.jump_if(Equal, R1, IPPROTO_TCP, wanted);
+    }
+    program.jump(out);
+    program.place(wanted);
     require_scope(program, scope, out);
     identify(program, offsets);
-    program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
-    program.jump_if(Equal, R1, IPPROTO_TCP, connection);
-    note_sender(program, maps, process);
-    program.jump(process);
-    program.place(connection);
-    connected::note(program, offsets, maps.connections, out);
+    if let Some(connections) = connections {
+        program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
+        program.jump_if(Equal, R1, IPPROTO_TCP, connection);
+        note_sender(program, maps, process);
+        program.jump(process);
+        program.place(connection);
+        connected::note(program, connections, maps.connections, out);
+    } else {
+        note_sender(program, maps, process);
+    }
     program.place(process);
     require_unknown(program, maps, out);
     note_process(program, offsets, maps, out);
@@ -98,11 +115,6 @@ pub(super) fn program(offsets: &Offsets, maps: Maps<'_>, scope: Scope) -> Option
 }
 
 fn require_scope(program: &mut Assembler, scope: Scope, out: Label) {
-    let wanted = program.label();
-    program.load(Size::U32, R1, R6, CONTEXT_PROTOCOL);
-    program.jump_if(Equal, R1, IPPROTO_UDP, wanted);
-    program.jump_if(NotEqual, R1, IPPROTO_TCP, out);
-    program.place(wanted);
     program.load(Size::U64, R7, R6, CONTEXT_SOCKET);
     program.jump_if(Equal, R7, 0, out);
     program.load(Size::U32, R1, R7, SOCKET_MARK);

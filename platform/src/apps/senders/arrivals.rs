@@ -14,7 +14,7 @@ use crate::bpf::assembler::{Assembler, Helper, Label, Operation, Size};
 use crate::sys::bpf::{self, MapKind};
 
 use super::addressed::Scope;
-use super::offsets::Offsets;
+use super::offsets::ArrivalOffsets;
 use super::packet::{self, HEADER_V4, HEADER_V6, PORTS};
 use super::records::{ARRIVAL, TUPLE, TUPLE_PORTS, TUPLE_REMOTE};
 use super::walk::{follow, read, short};
@@ -69,7 +69,7 @@ impl Arrivals {
 
 /// Writes the program for datagrams to these `ports`. `None` if it is too long.
 pub(super) fn program(
-    offsets: &Offsets,
+    offsets: &ArrivalOffsets,
     maps: &Arrivals,
     scope: Scope,
     ports: &RangeInclusive<u16>,
@@ -122,7 +122,7 @@ fn require_other_device(program: &mut Assembler, maps: &Arrivals, out: Label) {
 }
 
 /// The helper that names a packet's network namespace is younger (Linux 6.16) than what else is used here.
-fn require_network(program: &mut Assembler, offsets: &Offsets, scope: Scope, out: Label) {
+fn require_network(program: &mut Assembler, offsets: &ArrivalOffsets, scope: Scope, out: Label) {
     follow(program, R8, WALK, R6, offsets.buffer_socket);
     follow(program, R8, WALK, R8, offsets.socket_network);
     read(program, Size::U64, WALK, R8, offsets.network_cookie);

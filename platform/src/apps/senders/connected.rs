@@ -11,14 +11,14 @@ use crate::bpf::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use crate::bpf::assembler::{Assembler, Helper, Label, Size};
 
 use super::addressed::{COOKIE, PROCESS_KEY, TASK, WALK};
-use super::offsets::Offsets;
+use super::offsets::ConnectionOffsets;
 use super::records::{CONNECTION_ALONE, CONNECTION_NEXT_ID, CONNECTION_TIME};
 use super::walk::{follow, read, short};
 
 /// Notes the connection whose context is in R6. Sockets without a file are the kernel's own.
 pub(super) fn note(
     program: &mut Assembler,
-    offsets: &Offsets,
+    offsets: &ConnectionOffsets,
     connections: BorrowedFd<'_>,
     out: Label,
 ) {
@@ -44,7 +44,7 @@ pub(super) fn note(
 }
 
 /// Notes the id that the next process or thread gets, in the first namespace. The task is in R7.
-fn next_process_id(program: &mut Assembler, offsets: &Offsets) {
+fn next_process_id(program: &mut Assembler, offsets: &ConnectionOffsets) {
     follow(program, R8, WALK.first, R7, offsets.task_ids);
     follow(program, R8, WALK.first, R8, offsets.ids_first_namespace);
     let to = PROCESS_KEY + short(CONNECTION_NEXT_ID);
@@ -52,7 +52,7 @@ fn next_process_id(program: &mut Assembler, offsets: &Offsets) {
 }
 
 /// Goes to `shared` unless the task in R7 and its threads are all that hold the file in R8.
-fn require_only_holder(program: &mut Assembler, offsets: &Offsets, shared: Label) {
+fn require_only_holder(program: &mut Assembler, offsets: &ConnectionOffsets, shared: Label) {
     let compare = program.label();
     follow(program, R8, WALK.first, R8, offsets.file_references);
     follow(program, R9, WALK.first, R7, offsets.task_files);

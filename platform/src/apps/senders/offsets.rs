@@ -2,7 +2,15 @@
 
 use crate::bpf::btf::{Btf, BtfError};
 
-/// Offsets in bytes, each named `structure_member`.
+/// All of it, as far as this kernel has it.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) senders: Offsets,
+    pub(super) connections: Result<ConnectionOffsets, BtfError>,
+    pub(super) arrivals: Result<ArrivalOffsets, BtfError>,
+}
+
+/// What is read of a process that sends. Offsets in bytes, each named `structure_member`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offsets {
     pub(super) task_leader: i16,
@@ -35,9 +43,11 @@ pub(super) struct Offsets {
     pub(super) group_node: i16,
     pub(super) node_parent: i16,
     pub(super) node_name: i16,
-    pub(super) buffer_socket: i16,
-    pub(super) socket_network: i16,
-    pub(super) network_cookie: i16,
+}
+
+/// What is read of who holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionOffsets {
     pub(super) context_socket: i16,
     pub(super) socket_socket: i16,
     pub(super) socket_file: i16,
@@ -55,17 +65,30 @@ pub(super) struct Offsets {
     pub(super) namespace_next: i16,
 }
 
-impl Offsets {
+/// What is read of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ArrivalOffsets {
+    pub(super) buffer_socket: i16,
+    pub(super) socket_network: i16,
+    pub(super) network_cookie: i16,
+}
+
+impl Described {
     pub(super) fn of_kernel() -> Result<Self, BtfError> {
         let btf = Btf::of_kernel()?;
+        Ok(Self {
+            senders: Offsets::of(&btf)?,
+            connections: ConnectionOffsets::of(&btf),
+            arrivals: ArrivalOffsets::of(&btf),
+        })
+    }
+}
+
+impl Offsets {
+    fn of(btf: &Btf) -> Result<Self, BtfError> {
         let of = |structure, member| btf.offset(structure, member);
         let path = of("file", "f_path")?;
         let public = of("mount", "mnt")?;
-        // Counted from 0 since Linux 6.13.
-        let (file_references, one_reference) = match of("file", "f_ref") {
-            Ok(references) => (references, 0),
-            Err(_) => (of("file", "f_count")?, 1),
-        };
         Ok(Self {
             task_leader: of("task_struct", "group_leader")?,
             task_parent: of("task_struct", "real_parent")?,
@@ -97,9 +120,19 @@ impl Offsets {
             // Renamed in Linux 6.15.
             node_parent: of("kernfs_node", "__parent").or_else(|_| of("kernfs_node", "parent"))?,
             node_name: of("kernfs_node", "name")?,
-            buffer_socket: of("sk_buff", "sk")?,
-            socket_network: of("sock", "__sk_common")? + of("sock_common", "skc_net")?,
-            network_cookie: of("net", "net_cookie")?,
+        })
+    }
+}
+
+impl ConnectionOffsets {
+    fn of(btf: &Btf) -> Result<Self, BtfError> {
+        let of = |structure, member| btf.offset(structure, member);
+        // Counted from 0 since Linux 6.13.
+        let (file_references, one_reference) = match of("file", "f_ref") {
+            Ok(references) => (references, 0),
+            Err(_) => (of("file", "f_count")?, 1),
+        };
+        Ok(Self {
             context_socket: of("bpf_sock_addr_kern", "sk")?,
             socket_socket: of("sock", "sk_socket")?,
             socket_file: of("socket", "file")?,
@@ -112,6 +145,17 @@ impl Offsets {
             task_ids: of("task_struct", "thread_pid")?,
             ids_first_namespace: of("pid", "numbers")? + of("upid", "ns")?,
             namespace_next: of("pid_namespace", "idr")? + of("idr", "idr_next")?,
+        })
+    }
+}
+
+impl ArrivalOffsets {
+    fn of(btf: &Btf) -> Result<Self, BtfError> {
+        let of = |structure, member| btf.offset(structure, member);
+        Ok(Self {
+            buffer_socket: of("sk_buff", "sk")?,
+            socket_network: of("sock", "__sk_common")? + of("sock_common", "skc_net")?,
+            network_cookie: of("net", "net_cookie")?,
         })
     }
 }

@@ -83,8 +83,10 @@ pub enum DropReason {
     SourceRoute,
     /// Fragments overlap (RFC 5722).
     FragmentOverlap,
-    /// The reassembly table is full, or the datagram would be too large.
+    /// A datagram of too many fragments, or larger than a packet can be.
     FragmentTableFull,
+    /// The rest of a datagram's fragments did not come in time, or before newer datagrams needed the room.
+    Incomplete,
     /// No room for another flow.
     FlowTableFull,
     /// Too many flows wait for a verdict or an upstream connection.
@@ -112,6 +114,7 @@ impl DropReason {
             Self::SourceRoute => "source route",
             Self::FragmentOverlap => "fragments overlap",
             Self::FragmentTableFull => "fragment table full",
+            Self::Incomplete => "fragments without the rest",
             Self::FlowTableFull => "flow table full",
             Self::TooManyHalfOpen => "too many half-open flows",
             Self::RateLimited => "rate limited",

@@ -56,6 +56,8 @@ pub(crate) struct Reassembly {
     datagrams: HashMap<DatagramKey, Datagram, FxSeededState>,
     /// In the order of their time-outs.
     order: VecDeque<(Instant, DatagramKey)>,
+    /// Given up since this was last asked.
+    given_up: u64,
 }
 
 impl Reassembly {
@@ -64,6 +66,7 @@ impl Reassembly {
         Self {
             datagrams: HashMap::with_hasher(state),
             order: VecDeque::new(),
+            given_up: 0,
         }
     }
 
@@ -91,7 +94,7 @@ impl Reassembly {
                 && let Some((_, oldest)) = self.order.pop_front()
             {
                 // A program's kernel sends all fragments at once: what waits for longest will hardly be completed.
-                self.datagrams.remove(&oldest);
+                self.give_up(&oldest);
             }
             self.order.push_back((now + TIMEOUT, key));
         }
@@ -122,13 +125,25 @@ impl Reassembly {
             && until <= now
         {
             self.order.pop_front();
-            self.datagrams.remove(&key);
+            self.give_up(&key);
         }
+    }
+
+    /// How many datagrams were given up, for want of time or room, since this was last asked.
+    pub(crate) fn take_given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
     }
 
     /// When the next datagram is given up.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.order.front().map(|&(until, _)| until)
+    }
+
+    /// One whose fragments overlapped was counted with them.
+    fn give_up(&mut self, key: &DatagramKey) {
+        if let Some(Datagram::Incomplete(_)) = self.datagrams.remove(key) {
+            self.given_up += 1;
+        }
     }
 
     fn forget(&mut self, key: &DatagramKey) {
@@ -323,6 +338,7 @@ mod tests {
             assert!(reassembly.datagrams.len() <= MAX_DATAGRAMS);
             assert_eq!(reassembly.order.len(), reassembly.datagrams.len());
         }
+        assert_eq!(reassembly.take_given_up(), 20_000 - 256);
         let mut last = |identification| {
             let last = fragment(identification, 8, false, &[1; 8]);
             add(&mut reassembly, now, &last).unwrap().is_some()
@@ -332,6 +348,8 @@ mod tests {
         reassembly.expire(now + TIMEOUT);
         assert_eq!(reassembly.next_deadline(), None);
         assert!(reassembly.datagrams.is_empty());
+        // Two became whole, and one of those given up began anew.
+        assert_eq!(reassembly.take_given_up(), 256 - 2 + 1);
     }
 
     #[test]

@@ -171,13 +171,25 @@ impl Stack {
     }
 
     fn count_drop(&mut self, reason: DropReason) {
+        self.count_drops(reason, 1);
+    }
+
+    /// Counts the datagrams whose fragments are no longer waited for.
+    fn count_incomplete(&mut self) {
+        match self.reassembly.take_given_up() {
+            0 => {}
+            given_up => self.count_drops(DropReason::Incomplete, given_up),
+        }
+    }
+
+    fn count_drops(&mut self, reason: DropReason, more: u64) {
         match self
             .dropped
             .iter_mut()
             .find(|(counted, _)| *counted == reason)
         {
-            Some((_, count)) => *count += 1,
-            None => self.dropped.push((reason, 1)),
+            Some((_, count)) => *count += more,
+            None => self.dropped.push((reason, more)),
         }
     }
 

@@ -121,6 +121,7 @@ impl Stack {
     /// Lets timers run whose deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.reassembly.expire(now);
+        self.count_incomplete();
         self.departed.sweep(now);
         while let Some(id) = self.table.take_due(now) {
             self.flow_is_due(now, id);

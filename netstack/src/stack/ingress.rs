@@ -56,8 +56,9 @@ impl Stack {
         offload: Offload,
     ) -> Result<Input<'p>, DropReason> {
         if let Some(fragment) = packet.fragment {
-            let whole = self.reassembly.add(now, packet, fragment)?;
-            return Ok(whole.map_or(Input::Handled, Input::Reassembled));
+            let whole = self.reassembly.add(now, packet, fragment);
+            self.count_incomplete();
+            return whole.map(|whole| whole.map_or(Input::Handled, Input::Reassembled));
         }
         match (packet.protocol, packet.source.is_ipv4()) {
             (protocol::TCP, _) => self.handle_tcp(now, packet, offload),

@@ -49,11 +49,11 @@ fn a_flood_of_half_open_connections_leaves_other_programs_alone() -> Result<()> 
 
 /// What speaks before, during and after a flood: an old flow of datagrams, and large ones that travel in fragments.
 const SPEAK: &str = "
-import socket, sys
-def speaker(size):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+import socket, struct, sys
+def speaker(size, to='203.0.113.10'):
+    s = socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(1)
-    s.connect(('203.0.113.10', 7))
+    s.connect((to, 7))
     def speak():
         global lost
         # All programs share the device's queue: of a flood it drops some, of whomever.
@@ -91,5 +91,43 @@ fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()
     let status = tidegate.status()?;
     let opened = status["counters"]["flows_opened"].as_u64();
     ensure!(opened > Some(50_000), "{status}");
+    Ok(())
+}
+
+/// A hundred times: six hundred fragments whose rest never comes, which is more than are waited for and less than the device's
+/// queue holds, so that every other packet must arrive.
+const FRAGMENTS: &str = "
+NOWHERE_V4, NOWHERE_V6 = '203.0.113.66', '2001:db8:113::66'
+raw_v4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw_v6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+ends_v4 = socket.inet_aton('192.168.77.2') + socket.inet_aton(NOWHERE_V4)
+ends_v6 = b''.join(socket.inet_pton(socket.AF_INET6, at) for at in ('2001:db8:77::2', NOWHERE_V6))
+datagram = struct.pack('!HHHH', 5000, 9, 2000, 1) + bytes(1224)
+def fragment_v4(number):
+    head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(datagram), number, 0x2000, 64, socket.IPPROTO_UDP, 0)
+    return head + ends_v4 + datagram
+def fragment_v6(number):
+    head = struct.pack('!IHBB', 6 << 28, 8 + len(datagram), socket.IPPROTO_FRAGMENT, 64)
+    return head + ends_v6 + struct.pack('!BBHI', socket.IPPROTO_UDP, 0, 1, number) + datagram
+speakers = [speaker(size, to) for to in ('203.0.113.10', '2001:db8:113::10') for size in (100, 8000)]
+for number in range(1, 30_001):
+    raw_v4.sendto(fragment_v4(number), (NOWHERE_V4, 0))
+    raw_v6.sendto(fragment_v6(number), (NOWHERE_V6, 0))
+    if number % 300 == 0:
+        for speak in speakers:
+            speak()
+            if lost: sys.exit(f'lost after {number} fragments')
+";
+
+#[test]
+fn a_flood_of_fragments_leaves_old_flows_and_whole_datagrams_alone() -> Result<()> {
+    let lab = Lab::new()?;
+    let servers = [address::SERVER_V4, address::SERVER_V6];
+    let _echo = service::UdpEcho::start(&lab.server, &servers, 7)?;
+    let tidegate = lab.tidegate("")?;
+    lab.host.python(&format!("{SPEAK}{FRAGMENTS}"))?.success()?;
+    let status = tidegate.status()?;
+    let given_up = &status["counters"]["packets_dropped"]["fragments without the rest"];
+    ensure!(given_up.as_u64() > Some(59_000), "{status}");
     Ok(())
 }

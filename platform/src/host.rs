@@ -115,6 +115,11 @@ impl HostNetwork {
     /// # Errors
     /// See [`ApplyError`].
     pub fn apply(&mut self, changes: &[Change], journal: &mut Journal) -> Result<(), ApplyError> {
+        let is_gone =
+            |change: &Change| matches!(change, Change::Set { path, .. } if self.0.lacks(path));
+        if let Err(error) = journal.forget(is_gone) {
+            tracing::warn!(%error, "the journal keeps what it could forget");
+        }
         let mut made = Vec::with_capacity(changes.len());
         for change in changes {
             match self.make(change, journal) {

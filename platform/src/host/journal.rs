@@ -64,14 +64,20 @@ pub enum JournalError {
     Process(#[source] io::Error),
 }
 
+/// From so many changes on a journal is looked through for those that can be forgotten.
+const MANY: usize = 256;
+
 /// An open journal, locked for as long as it lives.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
     previous: Option<Owner>,
+    owner: Option<Owner>,
     changes: Vec<Change>,
     damaged: usize,
+    /// With how many changes it is looked through next.
+    next_look: usize,
 }
 
 impl Journal {
@@ -94,8 +100,7 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         // Nobody else may open it: who can read a file can lock it, and keep us from starting.
-        let mut how = OpenOptions::new();
-        how.read(true).append(true).create(true).mode(0o600);
+        let how = for_its_owner();
         let mut journal = loop {
             let file = how.open(&path).map_err(failed)?;
             let journal = Self::lock(path.clone(), file)?;
@@ -105,7 +110,8 @@ impl Journal {
             }
         };
         journal.start_line()?;
-        journal.append(&Line::Owner(owner))?;
+        journal.append(&Line::Owner(owner.clone()))?;
+        journal.owner = Some(owner);
         journal.sync_folder()?;
         Ok(journal)
     }
@@ -145,8 +151,10 @@ impl Journal {
             path,
             file,
             previous: content.owner,
+            owner: None,
             changes: content.changes,
             damaged: content.damaged,
+            next_look: MANY,
         };
         journal.forget_an_earlier_boot()?;
         Ok(journal)
@@ -204,6 +212,46 @@ impl Journal {
         self.append(&Line::Change(change.clone()))?;
         self.changes.push(change.clone());
         Ok(())
+    }
+
+    /// Once they have become many, forgets the changes of which `is_gone` says that nothing is left to take back.
+    ///
+    /// # Errors
+    /// The journal is as it was.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&Change) -> bool) -> Result<(), JournalError> {
+        if self.changes.len() < self.next_look {
+            return Ok(());
+        }
+        let is_left = |change: &&Change| !is_gone(change);
+        let left: Vec<Change> = self.changes.iter().filter(is_left).cloned().collect();
+        self.next_look = MANY.max(2 * left.len());
+        if left.len() < self.changes.len() {
+            self.file = self
+                .rewritten(&left)
+                .map_err(|source| self.failed(source))?;
+            self.changes = left;
+            self.sync_folder()?;
+        }
+        Ok(())
+    }
+
+    /// A journal with these changes in the place of this one: at any moment there is one of the two, and it is locked.
+    fn rewritten(&self, changes: &[Change]) -> io::Result<File> {
+        let beside = self.path.with_extension("new");
+        let mut file = for_its_owner().open(&beside)?;
+        file.try_lock()?;
+        file.set_len(0)?;
+        let owner = self.owner.iter().cloned().map(Line::Owner);
+        let lines = owner.chain(changes.iter().cloned().map(Line::Change));
+        let mut bytes = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut bytes, &line)?;
+            bytes.push(b'\n');
+        }
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        Ok(file)
     }
 
     /// Everything is undone: removes the file.
@@ -272,6 +320,13 @@ impl Drop for Journal {
             tracing::debug!(%error, "the journal stays locked until it is closed");
         }
     }
+}
+
+/// For who may read a file can lock it too.
+fn for_its_owner() -> OpenOptions {
+    let mut how = OpenOptions::new();
+    how.read(true).append(true).create(true).mode(0o600);
+    how
 }
 
 /// Whether `earlier` already tells what was there before `change`: it is about the same thing. A setting's further values

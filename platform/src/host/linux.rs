@@ -174,6 +174,11 @@ impl Network {
         Ok(settings::read(path)?)
     }
 
+    /// Whether there is no such setting now: its interface is gone.
+    pub(super) fn lacks(&self, path: &str) -> bool {
+        settings::read(path).is_err_and(|error| error.is_gone())
+    }
+
     pub(super) fn set(&self, path: &str, value: &str) -> Result<(), ChangeError> {
         Ok(settings::write(path, value)?)
     }

@@ -35,6 +35,44 @@ fn what_is_applied_is_there_and_what_is_undone_is_as_before() {
 }
 
 #[test]
+fn interfaces_that_come_and_go_do_not_make_the_journal_grow() {
+    let scratch = Scratch::new("interfaces");
+    in_new_network(|| {
+        uplink();
+        let loosened = |interface: &str| {
+            let path = format!("net/ipv4/conf/{interface}/rp_filter");
+            settings::write(&path, "1").unwrap();
+            Change::Set {
+                path,
+                from: "1".to_owned(),
+                to: "2".to_owned(),
+            }
+        };
+        let mut host = HostNetwork::open().unwrap();
+        let mut journal = Journal::open(scratch.journal(), json!({})).unwrap();
+        host.apply(&changes(), &mut journal).unwrap();
+        let lasting = journal.changes().to_vec();
+        for round in 0..300 {
+            let name = format!("short{round}");
+            ip(&format!("link add {name} type veth peer name far{name}"));
+            host.apply(&[loosened(&name)], &mut journal).unwrap();
+            ip(&format!("link del {name}"));
+        }
+        assert!(journal.changes().len() < 256, "{}", journal.changes().len());
+        assert!(Journal::load(scratch.journal()).is_err(), "not locked");
+        drop(journal);
+        // What a successor reads.
+        let journal = Journal::load(scratch.journal()).unwrap().unwrap();
+        assert!(journal.changes().len() < 256);
+        assert!(journal.changes().starts_with(&lasting));
+        assert_eq!(journal.previous_owner().unwrap().pid, std::process::id());
+        assert_eq!(journal.damaged_lines(), 0);
+        let failures = host.undo(&journal);
+        assert!(failures.is_empty(), "{failures:?}");
+    });
+}
+
+#[test]
 fn a_successor_undoes_what_a_dead_instance_left_even_if_part_is_gone() {
     let scratch = Scratch::new("successor");
     in_new_network(|| {

@@ -163,6 +163,11 @@ fn packets_written_below_the_network_layer_are_seen_and_their_possible_writers_n
             ensure!(flow["reason"] == way, "{flow}");
         }
     }
+    // Of several processes of one program it is one leak each way.
+    let status = tidegate.status()?;
+    let leaks = status["leaks"].as_array().context("no leaks")?;
+    let flows: Vec<_> = leaks.iter().map(|leak| &leak["flows"]).collect();
+    ensure!(flows == [2, 2], "{status}");
     Ok(())
 }
 

@@ -290,7 +290,8 @@ impl Examiner {
             .iter()
             .filter_map(|writer| self.processes.owners_somewhere(writer).ok())
             .flat_map(|owners| owners.apps.to_vec())
-            .map(|app| format!("{} (process {})", app.name, app.pid))
+            // Without the process: what several of one program send is one entry.
+            .map(|app| format!("{} ({})", app.name, app.path.display()))
             .collect();
         names.sort();
         names.dedup();

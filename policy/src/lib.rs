@@ -13,6 +13,7 @@ pub mod document;
 pub mod explain;
 pub mod facts;
 pub mod glob;
+pub mod list;
 pub mod name;
 pub mod rule;
 pub mod source;

@@ -1,0 +1,112 @@
+//! Filter lists: what their lines say, in no format, and how they are read and written.
+//!
+//! A list is text in one of the [`parse::Format`]s. [`parse::Parser`] turns its lines into [`Entry`]s, whatever the
+//! format.
+
+pub mod parse;
+pub mod suffixes;
+
+mod client;
+mod name_pattern;
+mod range;
+mod record_types;
+mod write;
+
+pub use client::Client;
+pub use name_pattern::NamePattern;
+pub use range::AddressRange;
+pub use record_types::{RecordType, RecordTypes};
+pub use write::write;
+
+use crate::Name;
+
+/// What an entry wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effect {
+    /// Keep programs from it.
+    Block,
+    /// Let them have it, whatever blocks it.
+    Allow,
+}
+
+/// How far below a name an entry reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reach {
+    /// The name only.
+    Exact,
+    /// The name and all beneath it.
+    Within,
+    /// All beneath the name, not the name itself.
+    Below,
+}
+
+/// Which names or addresses an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A name, and how far it reaches.
+    Name(Name, Reach),
+    /// Addresses that follow one another.
+    Addresses(AddressRange),
+    /// Names of a certain look.
+    Matching(NamePattern),
+}
+
+/// When an entry counts; empty parts ask for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Conditions {
+    /// `$client`: programs, as an app selector of ours would name them.
+    pub clients: Vec<Client>,
+    /// `$dnstype`: types of the record asked for.
+    pub record_types: RecordTypes,
+    /// `$denyallow`: names, and what is beneath them, which the entry is not about.
+    pub except: Vec<Name>,
+}
+
+impl Conditions {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.record_types.is_any() && self.except.is_empty()
+    }
+}
+
+/// Whether an entry says something, or takes back what another says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// It says something.
+    Rule,
+    /// `$badfilter`: the entry that is equal but for this does not count.
+    Cancel,
+}
+
+/// What one line of a list says, in no format.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// What it is about.
+    pub target: Target,
+    /// What is to be done.
+    pub effect: Effect,
+    /// Whether it wins over entries that are not important, even allowing ones.
+    pub important: bool,
+    /// When it counts.
+    pub conditions: Conditions,
+    /// Whether it says something, or takes something back.
+    pub purpose: Purpose,
+}
+
+impl Entry {
+    /// An entry without modifiers.
+    pub fn new(target: Target, effect: Effect) -> Self {
+        Self {
+            target,
+            effect,
+            important: false,
+            conditions: Conditions::default(),
+            purpose: Purpose::Rule,
+        }
+    }
+
+    /// Whether it has neither modifiers nor conditions, which most formats cannot say.
+    pub fn is_plain(&self) -> bool {
+        !self.important && self.conditions.is_empty() && self.purpose == Purpose::Rule
+    }
+}

@@ -1,8 +1,29 @@
-//! Filter lists: what their lines say, in no format, and how they are read and written.
+//! Filter lists: what their lines say, how they are read and written, and the compact form in which they are asked.
 //!
 //! A list is text in one of the [`parse::Format`]s. [`parse::Parser`] turns its lines into [`Entry`]s, whatever the
-//! format.
+//! format; [`compiled::Builder`] puts the entries of many lists into one compact file, and [`compiled::Compiled`] is
+//! asked about a name or an address straight from that file's bytes.
+//!
+//! ```
+//! use tidegate_policy::list::compiled::{Builder, Compiled, Context, ListInfo};
+//! use tidegate_policy::list::parse::{self, Settings};
+//! use tidegate_policy::{Name, list::Effect};
+//!
+//! let mut builder = Builder::new(7);
+//! let trackers = builder.list(ListInfo::new("trackers")).unwrap();
+//! let text = b"||tracker.example^\n@@||good.tracker.example^\n";
+//! let report = parse::parse(text, &Settings::default(), |entry| builder.add(trackers, entry));
+//! assert_eq!(report.accepted, 2);
+//!
+//! let bytes = builder.finish().unwrap();
+//! let lists = Compiled::open(&bytes).unwrap();
+//! let ask = |name| lists.name(&Name::parse(name).unwrap(), &Context::default()).effect(lists.all());
+//! assert_eq!(ask("a.tracker.example"), Some(Effect::Block));
+//! assert_eq!(ask("good.tracker.example"), Some(Effect::Allow));
+//! assert_eq!(ask("example"), None);
+//! ```
 
+pub mod compiled;
 pub mod parse;
 pub mod suffixes;
 

@@ -12,6 +12,7 @@
 pub mod document;
 pub mod explain;
 pub mod facts;
+pub mod geo;
 pub mod glob;
 pub mod list;
 pub mod name;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tidegate_policy::document::{Document, Problem};
-use tidegate_policy::{Policy, PolicySource};
+use tidegate_policy::{Feed, Policy, PolicySource};
 
 use files::Text;
 
@@ -19,6 +19,9 @@ pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tidegate/tidegate.toml";
+
+/// The facts about flows that the data plane gathers beyond addresses, ports and programs.
+const FEEDS: [Feed; 0] = [];
 
 /// The folder of rule files, beside the main file.
 const RULES_FOLDER: &str = "rules.d";
@@ -104,12 +107,23 @@ impl ConfigSource {
 }
 
 impl Config {
-    /// Reads and compiles a configuration.
+    /// Reads and compiles a configuration to be put in force: conditions on what is not known of live flows are errors.
     ///
     /// # Errors
     /// Every problem of every file, if there is an error among them.
     pub fn load(source: &ConfigSource) -> Result<Self, ConfigError> {
-        let mut draft = Draft::default();
+        Self::load_for(source, &FEEDS)
+    }
+
+    /// Reads and compiles a configuration for someone who can give these kinds of facts.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_for(source: &ConfigSource, feeds: &[Feed]) -> Result<Self, ConfigError> {
+        let mut draft = Draft {
+            policy: PolicySource::fed_by(feeds),
+            ..Draft::default()
+        };
         draft.read_main(source);
         let [_, folder] = source.folders();
         match files::rule_files(&folder) {
@@ -186,7 +200,12 @@ impl Draft {
                 problems: self.problems,
             });
         }
-        self.problems.extend(self.policy.warnings());
+        self.problems.extend(self.policy.review());
+        if self.problems.iter().any(Problem::is_error) {
+            return Err(ConfigError {
+                problems: self.problems,
+            });
+        }
         Ok(Config {
             capture: self.capture,
             policy: Policy::compile(self.policy),

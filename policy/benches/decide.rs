@@ -12,7 +12,10 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use tidegate_policy::{App, Direction, Document, FlowFacts, Policy, PolicySource, Protocol};
+use tidegate_policy::{
+    App, Country, Direction, Document, Fact, FlowFacts, FlowName, Name, NameSource, Names, Peer,
+    Policy, PolicySource, Protocol,
+};
 
 fn main() {
     for count in [10, 1_000, 100_000] {
@@ -22,6 +25,15 @@ fn main() {
         report("known apps and destinations", &policy, &flows(count, 0));
         report("unknown destinations", &policy, &flows(count, 1));
         report("nothing that a rule names", &policy, &flows(count, 2));
+    }
+    println!("100000 rules on names and sets, 500 sets");
+    let policy = compile(&named_rules());
+    for (label, names) in [
+        ("a name in rules", Some("www.site")),
+        ("another name", Some("www.page")),
+        ("a name awaited", None),
+    ] {
+        report(label, &policy, &named_flows(names));
     }
     println!("100000 rules of one shape");
     for (label, condition) in SHAPES {
@@ -127,7 +139,78 @@ fn v4(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0b00_0000 + number.wrapping_mul(2_654_435_761) % 0x5000_0000)
 }
 
-type Flow = (SocketAddr, [App; 1]);
+/// Where it is bound for, whose it is, and the names it goes by; absent: they are awaited.
+type Flow = (SocketAddr, [App; 1], Option<Vec<FlowName>>);
+
+const NAMED: u32 = 100_000;
+
+/// Rules on names, with and without an app, and on sets of names and networks.
+fn named_rules() -> String {
+    let mut numbers = Numbers(3);
+    let mut text = String::new();
+    for set in 0..500 {
+        let names: Vec<String> = (0..100)
+            .map(|_| format!("\".site{}.example\"", numbers.below(NAMED)))
+            .collect();
+        let inner = if set > 0 {
+            format!("\"set:s{}\", ", set / 2)
+        } else {
+            String::new()
+        };
+        let net = v4(numbers.below(NAMED)).octets();
+        let names = names.join(", ");
+        writeln!(
+            text,
+            "[[set]]\nname = \"s{set}\"\nto = [{inner}\"{}.{}.0.0/16\", {names}]",
+            net[0], net[1]
+        )
+        .expect("a string takes all");
+    }
+    for _ in 0..NAMED {
+        let (app, site, set) = (
+            numbers.below(NAMED / 10),
+            numbers.below(NAMED),
+            numbers.below(500),
+        );
+        let conditions = match numbers.below(20) {
+            0..=3 => format!("to = \"www.site{site}.example\""),
+            4..=8 => format!("to = \".site{site}.example\""),
+            9 => format!("to = \"*.site{site}.example\"\nport = \"443\""),
+            10 => format!("to = \"ad*.site{site}.example\""),
+            11..=13 => format!(
+                "app = \"/opt/app{app}/bin/run\"\nto = [\".site{site}.example\", \"country:FR\"]"
+            ),
+            14 | 15 => format!("app = \"/opt/app{app}/bin/run\"\nto = \"set:s{set}\""),
+            16 => format!(
+                "app = \"/opt/app{app}/**\"\nto = {{ not = [\"country:DE\", \".site{site}.example\"] }}\nport = \"25\""
+            ),
+            17 => format!(
+                "to = \"set:s{set}\"\nport = \"tcp/{}\"",
+                numbers.below(65_535)
+            ),
+            _ => format!("to = \"as:{site}\"\nport = {{ not = \"443\" }}"),
+        };
+        writeln!(text, "[[rule]]\n{conditions}\naction = \"block\"").expect("a string takes all");
+    }
+    text
+}
+
+/// Flows to any addresses, under names that begin so.
+fn named_flows(names: Option<&str>) -> Vec<Flow> {
+    let mut numbers = Numbers(4);
+    (0..20_000)
+        .map(|_| {
+            let app = numbers.below(NAMED / 10);
+            let remote = SocketAddr::new(v4(numbers.below(NAMED)).into(), 443);
+            let name = names.map(|start| FlowName {
+                name: Name::parse(&format!("{start}{}.example", numbers.below(NAMED)))
+                    .expect("a name"),
+                source: NameSource::Dns,
+            });
+            (remote, [program("app", app)], name.map(|name| vec![name]))
+        })
+        .collect()
+}
 
 /// Flows whose app and destination rules name (0), whose destination they do not (1), or neither (2).
 fn flows(count: u32, unknown: u32) -> Vec<Flow> {
@@ -144,7 +227,7 @@ fn flows(count: u32, unknown: u32) -> Vec<Flow> {
             };
             let name = if unknown > 1 { "other" } else { "app" };
             let remote = SocketAddr::new(address, if app.is_multiple_of(4) { 25 } else { 443 });
-            (remote, [program(name, app)])
+            (remote, [program(name, app)], Some(Vec::new()))
         })
         .collect()
 }
@@ -166,16 +249,23 @@ fn program(name: &str, number: u32) -> App {
 fn report(label: &str, policy: &Policy, flows: &[Flow]) {
     let mut times: Vec<Duration> = Vec::new();
     let mut by_rule = 0;
+    let country = Country::parse("DE").expect("a country");
     for _ in 0..5 {
-        for (remote, apps) in flows {
+        for (remote, apps, names) in flows {
             // Facts are gathered just before a decision: a copy is as warm as they are.
-            let apps = &apps.clone();
+            let (apps, names) = (&apps.clone(), &names.clone());
             let facts = FlowFacts {
                 direction: Direction::Out,
                 protocol: Protocol::Tcp,
                 local: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
                 remote: *remote,
                 apps,
+                peer: Peer {
+                    names: names.as_deref().map_or(Names::Awaited, Names::Known),
+                    country: Fact::Is(country),
+                    system: Fact::Is(remote.port().into()),
+                    ..Peer::default()
+                },
             };
             let started = Instant::now();
             let decision = black_box(policy.decide(black_box(&facts)));

@@ -25,6 +25,8 @@ pub struct AppCondition {
     pub container: Vec<ContainerPrefix>,
     /// The executable's path of any ancestor.
     pub parent: Vec<Pattern>,
+    /// What must not hold.
+    pub except: Option<Box<Self>>,
 }
 
 /// What an application may be known by.
@@ -44,6 +46,8 @@ pub enum AppField {
     Container,
     /// [`AppCondition::parent`]
     Parent,
+    /// [`AppCondition::except`]
+    Except,
 }
 
 impl AppCondition {
@@ -87,9 +91,16 @@ impl AppCondition {
             Some(AppField::Container)
         } else if !self.parent.is_empty() && !parent() {
             Some(AppField::Parent)
+        } else if self.excludes(app) {
+            Some(AppField::Except)
         } else {
             None
         }
+    }
+
+    fn excludes(&self, app: &App) -> bool {
+        let except = self.except.as_ref();
+        except.is_some_and(|except| except.first_mismatch(app).is_none())
     }
 
     /// Why `field` does not hold for `app`, as a sentence.
@@ -126,6 +137,7 @@ impl AppCondition {
                 ),
             },
             AppField::Parent => format!("no parent of the app matches {}", one_of(&self.parent)),
+            AppField::Except => format!("app {} is one that `not` excludes", app.path.display()),
         }
     }
 }

@@ -1,17 +1,31 @@
-//! Conditions on the other end's address: an address, a network, a range, a scope, or anywhere.
+//! Conditions on the other end: its address, its names, where it is, the lists it is on.
+
+mod name_pattern;
+mod place;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
 
+use crate::definitions::Definitions;
 use crate::document::Refusal;
+use crate::facts::{Fact, FlowFacts, Lists, Names};
+use crate::feed::Feed;
 use crate::scope::Scope;
+use crate::truth::Truth;
+
+pub use name_pattern::{NamePattern, NameRegex};
+pub use place::{Continent, Country};
+
+/// Characters that the name of a list or a set has at most.
+const LONGEST_LABEL: usize = 64;
 
 /// Where a rule applies.
 ///
 /// IPv4-mapped IPv6 addresses (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2) are read, and judged, as IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// `*`
     Anywhere,
@@ -21,6 +35,18 @@ pub enum Destination {
     Range(IpAddr, IpAddr),
     /// `lan`, `internet`, ...
     Scope(Scope),
+    /// `example.com`, `.example.com`, `*.example.com`, `ads*.example.com`, `/^ads/`
+    Name(NamePattern),
+    /// `country:DE`
+    Country(Country),
+    /// `continent:EU`
+    Continent(Continent),
+    /// `as:13335`
+    System(u32),
+    /// `list:trackers`
+    List(Arc<str>),
+    /// `set:printers`: one of the destinations that the set holds.
+    Set(Arc<str>),
 }
 
 impl Destination {
@@ -36,6 +62,11 @@ impl Destination {
         if let Some(scope) = Scope::parse(text) {
             return Ok(Self::Scope(scope));
         }
+        if let Some((kind, value)) = text.split_once(':')
+            && let Some(destination) = parse_labelled(kind, value)
+        {
+            return destination;
+        }
         if text.contains('%') {
             return Err(Refusal::new(
                 format!("\"{text}\" names an interface"),
@@ -45,18 +76,19 @@ impl Destination {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::Net(address.to_canonical().into()));
         }
-        if text.contains('/') {
-            return parse_net(text);
+        if let Some((first, last)) = text.split_once('-')
+            && first.parse::<IpAddr>().is_ok()
+        {
+            return parse_range(text, first, last);
         }
-        match text.split_once('-') {
-            Some((first, last)) if first.parse::<IpAddr>().is_ok() => {
-                parse_range(text, first, last)
-            }
-            _ => Err(not_a_destination(text)),
+        match NamePattern::parse(text) {
+            Some(name) => name.map(Self::Name),
+            None if text.contains('/') => parse_net(text),
+            None => Err(not_a_destination(text)),
         }
     }
 
-    /// Whether `address`, which must be canonical ([`IpAddr::to_canonical`]), lies here.
+    /// Whether `address`, which must be canonical ([`IpAddr::to_canonical`]), lies here, by the address alone.
     pub fn contains(&self, address: IpAddr) -> bool {
         match self {
             Self::Anywhere => true,
@@ -65,13 +97,96 @@ impl Destination {
                 first.is_ipv4() == address.is_ipv4() && (*first..=*last).contains(&address)
             }
             Self::Scope(scope) => *scope == Scope::of(address),
+            Self::Name(_)
+            | Self::Country(_)
+            | Self::Continent(_)
+            | Self::System(_)
+            | Self::List(_)
+            | Self::Set(_) => false,
+        }
+    }
+
+    /// Whether the flow's other end is meant.
+    pub(crate) fn truth(&self, facts: &FlowFacts<'_>, definitions: &Definitions) -> Truth {
+        match self {
+            Self::Anywhere | Self::Net(_) | Self::Range(..) | Self::Scope(_) => {
+                Truth::of(self.contains(facts.other_end()))
+            }
+            Self::Name(pattern) => match facts.peer.names {
+                Names::Awaited => Truth::Awaited,
+                Names::Known([]) => Truth::Unknown,
+                Names::Known(names) => {
+                    Truth::of(names.iter().any(|known| pattern.matches(&known.name)))
+                }
+            },
+            Self::Country(country) => truth_of(facts.peer.country, *country),
+            Self::Continent(continent) => truth_of(facts.peer.continent, *continent),
+            Self::System(system) => truth_of(facts.peer.system, *system),
+            Self::List(list) => match (facts.peer.lists, definitions.list(list)) {
+                (Lists::On(lists), Some(id)) if lists.contains(&id) => Truth::Holds,
+                (Lists::Unknown, _) | (_, None) => Truth::Unknown,
+                (Lists::On(_), Some(_)) if matches!(facts.peer.names, Names::Awaited) => {
+                    Truth::Awaited
+                }
+                (Lists::On(_), Some(_)) => Truth::Fails,
+            },
+            Self::Set(set) => {
+                let members = definitions.members(set);
+                let truths = members.map(|members| members.map(|to| to.truth(facts, definitions)));
+                truths.map_or(Truth::Unknown, Truth::any)
+            }
+        }
+    }
+
+    /// The fact about the other end that is needed beside its address.
+    pub fn feed(&self) -> Option<Feed> {
+        match self {
+            Self::Anywhere | Self::Net(_) | Self::Range(..) | Self::Scope(_) | Self::Set(_) => None,
+            Self::Name(_) => Some(Feed::Names),
+            Self::Country(_) | Self::Continent(_) | Self::System(_) => Some(Feed::Places),
+            Self::List(_) => Some(Feed::Lists),
+        }
+    }
+
+    /// The condition on the name.
+    pub(crate) fn name(&self) -> Option<&NamePattern> {
+        if let Self::Name(pattern) = self {
+            Some(pattern)
+        } else {
+            None
+        }
+    }
+
+    /// The list that is named.
+    pub(crate) fn list(&self) -> Option<&Arc<str>> {
+        if let Self::List(list) = self {
+            Some(list)
+        } else {
+            None
+        }
+    }
+
+    /// The set that is named.
+    pub(crate) fn set(&self) -> Option<&Arc<str>> {
+        if let Self::Set(set) = self {
+            Some(set)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it may be that a name must be waited for.
+    pub(crate) fn may_wait(&self, definitions: &Definitions) -> bool {
+        let alone = |to: &Self| matches!(to, Self::Name(_) | Self::List(_));
+        match self.set().map(|set| definitions.members(set)) {
+            Some(members) => members.is_some_and(|mut members| members.any(alone)),
+            None => alone(self),
         }
     }
 
     /// The networks that make up a network or a range; none for the rest.
     pub(crate) fn nets(&self) -> Vec<IpNet> {
         match *self {
-            Self::Anywhere | Self::Scope(_) => Vec::new(),
             Self::Net(net) => vec![net],
             Self::Range(IpAddr::V4(first), IpAddr::V4(last)) => {
                 Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect()
@@ -79,9 +194,68 @@ impl Destination {
             Self::Range(IpAddr::V6(first), IpAddr::V6(last)) => {
                 Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect()
             }
-            Self::Range(..) => Vec::new(),
+            Self::Anywhere
+            | Self::Range(..)
+            | Self::Scope(_)
+            | Self::Name(_)
+            | Self::Country(_)
+            | Self::Continent(_)
+            | Self::System(_)
+            | Self::List(_)
+            | Self::Set(_) => Vec::new(),
         }
     }
+}
+
+fn truth_of<T: PartialEq>(fact: Fact<T>, wanted: T) -> Truth {
+    match fact {
+        Fact::Unknown => Truth::Unknown,
+        Fact::Absent => Truth::Fails,
+        Fact::Is(value) => Truth::of(value == wanted),
+    }
+}
+
+/// What stands behind `country:` and its like; nothing if `kind` is none of them.
+fn parse_labelled(kind: &str, value: &str) -> Option<Result<Destination, Refusal>> {
+    Some(match kind {
+        "country" => Country::parse(value)
+            .map(Destination::Country)
+            .ok_or_else(|| {
+                Refusal::new(
+                    format!("there is no country \"{value}\""),
+                    "write the two letters of ISO 3166-1: country:DE, country:GB",
+                )
+            }),
+        "continent" => Continent::parse(value)
+            .map(Destination::Continent)
+            .ok_or_else(|| {
+                Refusal::new(
+                    format!("there is no continent \"{value}\""),
+                    "write one of AF, AN, AS, EU, NA, OC, SA",
+                )
+            }),
+        "as" => value.parse().map(Destination::System).map_err(|_| {
+            Refusal::new(
+                format!("\"{value}\" is no number of an autonomous system"),
+                "write as:13335",
+            )
+        }),
+        "list" => label(value).map(Destination::List),
+        "set" => label(value).map(Destination::Set),
+        _ => return None,
+    })
+}
+
+/// The name of a list or of a set.
+pub(crate) fn label(text: &str) -> Result<Arc<str>, Refusal> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=LONGEST_LABEL).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(text.into());
+    }
+    Err(Refusal::new(
+        format!("\"{text}\" cannot name a list or a set"),
+        "use up to 64 letters, digits, `-`, `_` and `.`",
+    ))
 }
 
 fn parse_net(text: &str) -> Result<Destination, Refusal> {
@@ -136,8 +310,9 @@ fn parse_range(text: &str, first: &str, last: &str) -> Result<Destination, Refus
 fn not_a_destination(text: &str) -> Refusal {
     Refusal::new(
         format!("\"{text}\" is no destination"),
-        "write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), `*`, \
-         or one of loopback, link-local, lan, multicast, internet",
+        "write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if \
+         it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, \
+         list:, set: with a value",
     )
 }
 
@@ -149,6 +324,12 @@ impl fmt::Display for Destination {
             Self::Net(net) => net.fmt(f),
             Self::Range(first, last) => write!(f, "{first}-{last}"),
             Self::Scope(scope) => scope.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::Country(country) => write!(f, "country:{country}"),
+            Self::Continent(continent) => write!(f, "continent:{continent}"),
+            Self::System(number) => write!(f, "as:{number}"),
+            Self::List(list) => write!(f, "list:{list}"),
+            Self::Set(set) => write!(f, "set:{set}"),
         }
     }
 }
@@ -206,6 +387,17 @@ mod tests {
             "2001:db8::/32",
             "192.0.2.1-192.0.2.9",
             "link-local",
+            "example.com",
+            "printer.",
+            ".example.com",
+            "*.example.com",
+            "ads*.example.com",
+            "/^ads/",
+            "country:DE",
+            "continent:EU",
+            "as:13335",
+            "list:trackers",
+            "set:printers",
         ] {
             assert_eq!(Destination::parse(text).unwrap().to_string(), text);
         }
@@ -224,7 +416,9 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(text in "[0-9a-f:./%*-]{0,30}") {
+        fn no_text_makes_the_parser_panic(
+            text in "(|country:|continent:|as:|list:|set:)[0-9a-fA-F:./%*?{},ü-]{0,30}",
+        ) {
             if let Ok(destination) = Destination::parse(&text) {
                 prop_assert_eq!(Destination::parse(&destination.to_string()), Ok(destination));
             }

@@ -31,10 +31,13 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use crate::rule::Origin;
+
 pub use item::Item;
 pub use problem::{Problem, Refusal, Severity};
 pub use section::Section;
 
+pub(crate) use suggest::nearest;
 use tree::{Entry, Table};
 
 /// A parsed configuration file and what was found wrong with it so far.
@@ -96,6 +99,15 @@ impl Document {
         self.into_problems()
     }
 
+    fn origin(&self, start: usize) -> Origin {
+        let (line, column) = self.lines.position(start);
+        Origin {
+            file: Arc::clone(&self.file),
+            line,
+            column,
+        }
+    }
+
     fn note(&self, start: usize, severity: Severity, message: String, hint: Option<String>) {
         self.problems.borrow_mut().push(Found {
             start,
@@ -108,7 +120,7 @@ impl Document {
     fn note_unknown(&self, table: &Table, entry: &Entry) {
         let mut asked = table.asked.borrow().clone();
         asked.sort_unstable();
-        let hint = match suggest::nearest(&entry.key, &asked) {
+        let hint = match nearest(&entry.key, &asked) {
             Some(key) => format!("did you mean `{key}`?"),
             None => format!("known here: {}", asked.join(", ")),
         };

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::facts::{App, FlowFacts};
 use crate::policy::{Policy, stricter};
 use crate::rule::{Mismatch, Origin, Rule};
+use crate::truth::Truth;
 use crate::verdict::{DecidedBy, Decision, Verdict};
 
 /// A trace of up to this many rules is given whole.
@@ -20,6 +21,8 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The rule that gave it, or none: the default did.
     pub rule: Option<RuleRef>,
+    /// An earlier rule that would give another verdict, and waits for a name of the other end.
+    pub waits_for: Option<RuleRef>,
     /// The owner of the flow's socket for whom it was given; of several, one with the strictest verdict.
     pub app: Option<PathBuf>,
     /// Owners of the flow's socket.
@@ -56,22 +59,27 @@ impl Policy {
         let owners = facts.apps.iter().map(Some);
         let judged = owners.map(|app| (app, self.first_in_order(facts, app)));
         let (app, decision) = judged
-            .reduce(|a, b| if stricter(a.1, b.1) == a.1 { a } else { b })
+            .reduce(|a, b| {
+                let holds = stricter(a.1, b.1);
+                (if holds.by == a.1.by { a.0 } else { b.0 }, holds)
+            })
             .unwrap_or_else(|| (None, self.first_in_order(facts, None)));
         let end = match decision.by {
             DecidedBy::Rule(index) => index + 1,
             DecidedBy::Default => self.len(),
         };
         let (tried, omitted) = self.trace(facts, app, end);
+        let reference = |index: usize| {
+            let rule = self.rules().get(index);
+            rule.map(|rule| RuleRef::new(index, rule))
+        };
         Explanation {
             verdict: decision.verdict,
             rule: match decision.by {
-                DecidedBy::Rule(index) => self
-                    .rules()
-                    .get(index)
-                    .map(|rule| RuleRef::new(index, rule)),
+                DecidedBy::Rule(index) => reference(index),
                 DecidedBy::Default => None,
             },
+            waits_for: decision.waits_for.and_then(reference),
             app: app.map(|app| app.path.clone()),
             owners: facts.apps.len(),
             tried,
@@ -80,13 +88,23 @@ impl Policy {
     }
 
     fn first_in_order(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Decision {
-        let first = self
-            .rules()
-            .iter()
-            .position(|rule| rule.matches(facts, app));
-        first.map_or(self.by_default(facts.direction, app), |index| {
+        let truths = || {
+            let rules = self.rules().iter().enumerate();
+            rules.map(|(index, rule)| (index, rule.truth(facts, app, self.definitions())))
+        };
+        let first = truths().find(|(_, truth)| *truth == Truth::Holds);
+        let first = first.map(|(index, _)| index);
+        let decision = first.map_or(self.by_default(facts.direction, app), |index| {
             self.by_rule(index)
-        })
+        });
+        let other = |index| self.by_rule(index).verdict != decision.verdict;
+        let waits_for = truths()
+            .take_while(|(index, _)| Some(*index) != first)
+            .find(|(index, truth)| *truth == Truth::Awaited && other(*index));
+        Decision {
+            waits_for: waits_for.map(|(index, _)| index),
+            ..decision
+        }
     }
 
     /// The rules before `end`; where they are too many, those nearest to matching, in order.
@@ -96,7 +114,13 @@ impl Policy {
             .iter()
             .enumerate()
             .take(end)
-            .map(|(index, rule)| (index, rule, rule.first_mismatch(facts, app)))
+            .map(|(index, rule)| {
+                (
+                    index,
+                    rule,
+                    rule.first_mismatch(facts, app, self.definitions()),
+                )
+            })
             .collect();
         let omitted = tried.len().saturating_sub(MOST);
         if omitted > 0 {
@@ -120,9 +144,11 @@ impl Policy {
 fn distance(rule: &Rule, mismatch: Option<Mismatch>) -> u8 {
     match mismatch {
         None => 0,
-        Some(Mismatch::Port) => 1,
+        Some(Mismatch::Awaited | Mismatch::Port) => 1,
         Some(Mismatch::Destination) if rule.app.is_some() => 2,
-        Some(Mismatch::App(_) | Mismatch::AppUnknown | Mismatch::Destination) => 3,
+        Some(
+            Mismatch::App(_) | Mismatch::AppUnknown | Mismatch::Destination | Mismatch::Unknown(_),
+        ) => 3,
         Some(Mismatch::Direction) => 4,
     }
 }
@@ -170,8 +196,15 @@ impl fmt::Display for Explanation {
             writeln!(f, "({} more rules tried that do not match)", self.omitted)?;
         }
         match &self.rule {
-            Some(rule) => write!(f, "{} by {rule}", self.verdict),
-            None => write!(f, "{} by default: no rule matches", self.verdict),
+            Some(rule) => write!(f, "{} by {rule}", self.verdict)?,
+            None => write!(f, "{} by default: no rule matches", self.verdict)?,
+        }
+        match &self.waits_for {
+            Some(rule) => write!(
+                f,
+                ", unless a name of the destination comes that {rule} meets"
+            ),
+            None => Ok(()),
         }
     }
 }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::destination::{Continent, Country};
+use crate::name::Name;
+
 /// The program behind a flow, with everything that identifies it.
 ///
 /// Absent values are absent because the system has none for this program, never because a look-up was skipped.
@@ -68,6 +71,85 @@ pub struct FlowFacts<'a> {
     pub remote: SocketAddr,
     /// Every owner of the flow's socket: empty when it is not known. Several owners: the strictest verdict holds.
     pub apps: &'a [App],
+    /// What is known of the other end beyond its address.
+    pub peer: Peer<'a>,
+}
+
+/// What is known of the other end beyond its address: by default nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer<'a> {
+    /// What it is called.
+    pub names: Names<'a>,
+    /// The country in which its address is in use.
+    pub country: Fact<Country>,
+    /// The continent.
+    pub continent: Fact<Continent>,
+    /// The number of the autonomous system that announces its address.
+    pub system: Fact<u32>,
+    /// The lists that its names or its address are on.
+    pub lists: Lists<'a>,
+}
+
+/// Something that may be known, or known not to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fact<T> {
+    /// Nobody can say: there is no database, for instance.
+    #[default]
+    Unknown,
+    /// It is known that there is none.
+    Absent,
+    /// This.
+    Is(T),
+}
+
+/// The other end's names.
+#[derive(Clone, Copy, Debug)]
+pub enum Names<'a> {
+    /// None is known yet, but one may still be learned, for instance from the flow's first bytes.
+    Awaited,
+    /// These; without any, the names are not known and will not be.
+    Known(&'a [FlowName]),
+}
+
+impl Default for Names<'_> {
+    fn default() -> Self {
+        Self::Known(&[])
+    }
+}
+
+/// One name of a flow's other end, and how it was learned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FlowName {
+    /// The name.
+    pub name: Name,
+    /// How it was learned.
+    pub source: NameSource,
+}
+
+/// How a name was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameSource {
+    /// An answer to a question for this name.
+    Dns,
+    /// The name in a TLS ClientHello, QUIC's too.
+    Sni,
+    /// The Host header of an HTTP request.
+    Http,
+}
+
+/// A list that rules name: its position in [`Policy::lists`](crate::Policy::lists).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListId(pub u32);
+
+/// The lists that a flow's other end is on.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Lists<'a> {
+    /// No list is there to be asked.
+    #[default]
+    Unknown,
+    /// These and no others of those that rules name.
+    On(&'a [ListId]),
 }
 
 impl FlowFacts<'_> {

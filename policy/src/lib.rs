@@ -12,6 +12,7 @@
 pub mod document;
 pub mod explain;
 pub mod facts;
+pub mod feed;
 pub mod geo;
 pub mod glob;
 pub mod list;
@@ -21,17 +22,24 @@ pub mod source;
 pub mod verdict;
 
 mod app_condition;
+mod definitions;
 mod destination;
 mod pattern;
 mod policy;
 mod port;
 mod scope;
+mod selection;
+mod truth;
 
 pub use app_condition::{AppCondition, AppField, ContainerPrefix};
-pub use destination::Destination;
+pub use definitions::Set;
+pub use destination::{Continent, Country, Destination, NamePattern, NameRegex};
 pub use document::{Document, Item, Problem, Refusal, Section, Severity};
 pub use explain::Explanation;
-pub use facts::{App, Direction, FlowFacts, Protocol};
+pub use facts::{
+    App, Direction, Fact, FlowFacts, FlowName, ListId, Lists, NameSource, Names, Peer, Protocol,
+};
+pub use feed::Feed;
 pub use glob::Glob;
 pub use name::Name;
 pub use pattern::Pattern;
@@ -39,5 +47,6 @@ pub use policy::Policy;
 pub use port::Port;
 pub use rule::{Origin, Rule, RuleInfo};
 pub use scope::Scope;
+pub use selection::Selection;
 pub use source::PolicySource;
 pub use verdict::{DecidedBy, Decision, Verdict};

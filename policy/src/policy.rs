@@ -4,13 +4,18 @@ mod app_index;
 mod bucket;
 mod destination_index;
 mod index;
+mod name_index;
 mod nested;
 mod text_index;
 
-use crate::facts::{App, Direction, FlowFacts};
+use std::sync::Arc;
+
+use crate::definitions::Definitions;
+use crate::facts::{App, Direction, FlowFacts, Names};
 use crate::port::Port;
 use crate::rule::{Rule, RuleInfo};
 use crate::source::PolicySource;
+use crate::truth::Truth;
 use crate::verdict::{DecidedBy, Decision, Verdict};
 
 use index::Index;
@@ -29,6 +34,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
+    definitions: Definitions,
     outgoing: Index,
     incoming: Index,
 }
@@ -40,10 +46,13 @@ impl Policy {
             default,
             unattributed,
             rules,
+            sets,
+            ..
         } = source;
-        let outgoing = Index::new(&rules, Direction::Out);
+        let definitions = Definitions::new(sets, &rules);
+        let outgoing = Index::new(&rules, Direction::Out, &definitions);
         let actions = rules.iter().map(|rule| rule.info.action).collect();
-        let incoming = Index::new(&rules, Direction::In);
+        let incoming = Index::new(&rules, Direction::In, &definitions);
         let refuses_programs =
             |rule: &Rule| rule.app.is_some() && rule.info.action != Verdict::Allow;
         let first_about_programs = match unattributed {
@@ -56,6 +65,7 @@ impl Policy {
             first_about_programs,
             rules,
             actions,
+            definitions,
             outgoing,
             incoming,
         }
@@ -71,15 +81,7 @@ impl Policy {
     /// Of several owners the strictest verdict holds, and of equal ones that of the first rule. Without a known owner
     /// no rule with an app condition matches.
     pub fn decide(&self, facts: &FlowFacts<'_>) -> Decision {
-        match facts.apps {
-            [] => self.decide_for(facts, None),
-            [only] => self.decide_for(facts, Some(only)),
-            owners => owners
-                .iter()
-                .map(|owner| self.decide_for(facts, Some(owner)))
-                .reduce(stricter)
-                .unwrap_or(self.by_default(facts.direction, None)),
-        }
+        self.decide_towards(facts, &[facts.direction])
     }
 
     /// What happens to a flow that may be a service's answer or a program's own: nobody saw who spoke first.
@@ -88,25 +90,19 @@ impl Policy {
     /// of direction `out`. So a program cannot get round the rules about it by sending from a service's port, and a rule
     /// of direction `in` still lets a service answer. `facts.direction` does not count.
     pub fn decide_either_way(&self, facts: &FlowFacts<'_>) -> Decision {
-        let one = |app| {
-            let towards = |direction| {
-                self.decide_for(
-                    &FlowFacts {
-                        direction,
-                        ..*facts
-                    },
-                    app,
-                )
-            };
-            earlier(towards(Direction::Out), towards(Direction::In))
-        };
+        self.decide_towards(facts, &[Direction::Out, Direction::In])
+    }
+
+    /// The first of `directions` is the one whose default holds.
+    fn decide_towards(&self, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
+        let one = |app| self.decide_for(facts, app, directions);
         match facts.apps {
             [] => one(None),
-            owners => owners
+            [only] => one(Some(only)),
+            [first, others @ ..] => others
                 .iter()
                 .map(|owner| one(Some(owner)))
-                .reduce(stricter)
-                .unwrap_or(self.by_default(Direction::Out, None)),
+                .fold(one(Some(first)), stricter),
         }
     }
 
@@ -122,6 +118,7 @@ impl Policy {
             Decision {
                 verdict: Verdict::Block,
                 by: DecidedBy::Default,
+                ..decision
             }
         } else {
             decision
@@ -145,11 +142,22 @@ impl Policy {
             .iter()
             .filter(|rule| rule.direction == Direction::In);
         incoming
-            .flat_map(|rule| match &rule.port {
-                None => vec![(0, u16::MAX)],
-                Some(ports) => ports.iter().filter_map(Port::tcp_range).collect(),
-            })
+            .flat_map(
+                |rule| match rule.port.as_ref().and_then(|ports| ports.within.as_ref()) {
+                    None => vec![(0, u16::MAX)],
+                    Some(ports) => ports.iter().filter_map(Port::tcp_range).collect(),
+                },
+            )
             .collect()
+    }
+
+    /// The lists that rules name: the position of each is its [`ListId`](crate::ListId).
+    pub fn lists(&self) -> &[Arc<str>] {
+        self.definitions.lists()
+    }
+
+    pub(crate) fn definitions(&self) -> &Definitions {
+        &self.definitions
     }
 
     /// What happens to a flow that a program opens and no rule matches.
@@ -167,17 +175,74 @@ impl Policy {
         self.rules.is_empty()
     }
 
-    fn decide_for(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Decision {
-        let index = match facts.direction {
+    fn index(&self, direction: Direction) -> &Index {
+        match direction {
             Direction::Out => &self.outgoing,
             Direction::In => &self.incoming,
+        }
+    }
+
+    fn decide_for(
+        &self,
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        directions: &[Direction],
+    ) -> Decision {
+        let towards = directions.iter().map(|direction| FlowFacts {
+            direction: *direction,
+            ..*facts
+        });
+        let first = towards
+            .filter_map(|facts| {
+                let index = self.index(facts.direction);
+                index.first_match(&facts, app, &self.definitions)
+            })
+            .min();
+        let decision = match first.and_then(|number| usize::try_from(number).ok()) {
+            Some(index) => self.by_rule(index),
+            None => self.by_default(directions.first().copied().unwrap_or(facts.direction), app),
         };
-        let first = index
-            .first_match(facts, app)
-            .and_then(|number| usize::try_from(number).ok());
-        first.map_or(self.by_default(facts.direction, app), |index| {
-            self.by_rule(index)
-        })
+        if !matches!(facts.peer.names, Names::Awaited) {
+            return decision;
+        }
+        let before = first.unwrap_or(u32::MAX);
+        let waits_for = directions
+            .iter()
+            .filter_map(|direction| {
+                self.first_awaited(facts, app, *direction, before, decision.verdict)
+            })
+            .min();
+        Decision {
+            waits_for,
+            ..decision
+        }
+    }
+
+    /// The first rule before `before` that would give another verdict than this one, and waits for a name.
+    fn first_awaited(
+        &self,
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        direction: Direction,
+        before: u32,
+        verdict: Verdict,
+    ) -> Option<usize> {
+        let facts = FlowFacts {
+            direction,
+            ..*facts
+        };
+        let waits = |number: u32| {
+            let rule = usize::try_from(number)
+                .ok()
+                .and_then(|at| self.rules.get(at));
+            rule.is_some_and(|rule| rule.truth(&facts, app, &self.definitions) == Truth::Awaited)
+        };
+        let others = Verdict::ALL.into_iter().filter(|other| *other != verdict);
+        let found = others.filter_map(|action| {
+            let index = self.index(direction);
+            index.first_awaited((before, action), &facts, app, &waits)
+        });
+        found.min().and_then(|number| usize::try_from(number).ok())
     }
 
     pub(crate) fn by_rule(&self, index: usize) -> Decision {
@@ -185,6 +250,7 @@ impl Policy {
         Decision {
             verdict,
             by: DecidedBy::Rule(index),
+            waits_for: None,
         }
     }
 
@@ -197,6 +263,7 @@ impl Policy {
                 (Direction::In, _) => Verdict::Allow,
             },
             by: DecidedBy::Default,
+            waits_for: None,
         }
     }
 }
@@ -209,23 +276,17 @@ fn position(decision: Decision) -> usize {
     }
 }
 
-/// The decision of the rule that was written first; of two defaults the first.
-fn earlier(a: Decision, b: Decision) -> Decision {
-    if position(b) < position(a) { b } else { a }
-}
-
-/// The decision that holds of two owners' of one socket.
+/// The decision that holds of two owners' of one socket. It is undecided while either is.
 pub(crate) fn stricter(a: Decision, b: Decision) -> Decision {
-    match a.verdict.cmp(&b.verdict) {
+    let holds = match a.verdict.cmp(&b.verdict) {
         std::cmp::Ordering::Greater => a,
         std::cmp::Ordering::Less => b,
-        std::cmp::Ordering::Equal => {
-            if position(b) < position(a) {
-                b
-            } else {
-                a
-            }
-        }
+        std::cmp::Ordering::Equal if position(b) < position(a) => b,
+        std::cmp::Ordering::Equal => a,
+    };
+    Decision {
+        waits_for: [a.waits_for, b.waits_for].into_iter().flatten().min(),
+        ..holds
     }
 }
 

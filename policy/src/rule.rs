@@ -6,9 +6,13 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::app_condition::{AppCondition, AppField, one_of};
+use crate::definitions::Definitions;
 use crate::destination::Destination;
-use crate::facts::{App, Direction, FlowFacts};
+use crate::facts::{App, Direction, FlowFacts, Names};
+use crate::feed::Feed;
 use crate::port::Port;
+use crate::selection::Selection;
+use crate::truth::Truth;
 use crate::verdict::Verdict;
 
 /// Where something was written.
@@ -67,10 +71,10 @@ pub struct Rule {
     pub info: RuleInfo,
     /// The program behind the flow, which must be known.
     pub app: Option<AppCondition>,
-    /// The other end's address: one of these.
-    pub to: Option<Vec<Destination>>,
-    /// Protocol and port of the service: one of these.
-    pub port: Option<Vec<Port>>,
+    /// The other end.
+    pub to: Option<Selection<Destination>>,
+    /// Protocol and port of the service.
+    pub port: Option<Selection<Port>>,
     /// Who spoke first.
     pub direction: Direction,
 }
@@ -84,10 +88,14 @@ pub enum Mismatch {
     AppUnknown,
     /// The program is another one.
     App(AppField),
-    /// The other end's address.
+    /// The other end.
     Destination,
+    /// What must be known of the other end is not known.
+    Unknown(Feed),
     /// Protocol or port.
     Port,
+    /// All else holds, but the other end's name is not known yet.
+    Awaited,
 }
 
 impl Rule {
@@ -96,13 +104,35 @@ impl Rule {
         &self.info.origin
     }
 
-    /// Whether the rule applies to this flow of `app`.
-    pub fn matches(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> bool {
-        self.first_mismatch(facts, app).is_none()
+    /// Whether the rule applies to this flow of `app`, as far as is known.
+    pub(crate) fn truth(
+        &self,
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        definitions: &Definitions,
+    ) -> Truth {
+        match self.first_mismatch(facts, app, definitions) {
+            None => Truth::Holds,
+            Some(Mismatch::Awaited) => Truth::Awaited,
+            Some(Mismatch::Unknown(_)) => Truth::Unknown,
+            Some(
+                Mismatch::Direction
+                | Mismatch::AppUnknown
+                | Mismatch::App(_)
+                | Mismatch::Destination
+                | Mismatch::Port,
+            ) => Truth::Fails,
+        }
     }
 
-    /// The first condition that does not hold for this flow of `app`, in the order direction, app, to, port.
-    pub fn first_mismatch(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Option<Mismatch> {
+    /// The first condition that does not hold for this flow of `app`, in the order direction, app, to, port; last of all
+    /// a name that is awaited.
+    pub(crate) fn first_mismatch(
+        &self,
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        definitions: &Definitions,
+    ) -> Option<Mismatch> {
         if self.direction != facts.direction {
             return Some(Mismatch::Direction);
         }
@@ -114,23 +144,39 @@ impl Rule {
                 return Some(Mismatch::App(field));
             }
         }
-        let address = facts.other_end();
-        if self
-            .to
-            .as_ref()
-            .is_some_and(|to| !to.iter().any(|to| to.contains(address)))
-        {
-            return Some(Mismatch::Destination);
+        let to = self.to.as_ref().map_or(Truth::Holds, |to| {
+            to.truth(|to| to.truth(facts, definitions))
+        });
+        match to {
+            Truth::Fails => return Some(Mismatch::Destination),
+            Truth::Unknown => return Some(Mismatch::Unknown(self.missing(facts, definitions))),
+            Truth::Holds | Truth::Awaited => {}
         }
         let (protocol, service) = (facts.protocol, facts.service_port());
-        if self
-            .port
-            .as_ref()
-            .is_some_and(|ports| !ports.iter().any(|port| port.contains(protocol, service)))
-        {
+        let port = self.port.as_ref().map_or(Truth::Holds, |ports| {
+            ports.truth(|port| Truth::of(port.contains(protocol, service)))
+        });
+        if port != Truth::Holds {
             return Some(Mismatch::Port);
         }
-        None
+        (to == Truth::Awaited).then_some(Mismatch::Awaited)
+    }
+
+    /// The first kind of fact without which the destination cannot be judged.
+    fn missing(&self, facts: &FlowFacts<'_>, definitions: &Definitions) -> Feed {
+        let named = self.to.iter().flat_map(Selection::values);
+        let unknown = |to: &&Destination| to.truth(facts, definitions) == Truth::Unknown;
+        let members = |to: &Destination| match to.set() {
+            Some(set) => {
+                let members = definitions.members(set).into_iter().flatten();
+                members.filter(unknown).find_map(Destination::feed)
+            }
+            None => to.feed(),
+        };
+        named
+            .filter(unknown)
+            .find_map(members)
+            .unwrap_or(Feed::Names)
     }
 
     /// Why `mismatch` holds for this flow of `app`, as a sentence.
@@ -150,13 +196,36 @@ impl Rule {
                 (None, _) | (_, None) => "the app does not match".to_owned(),
             },
             Mismatch::Destination => {
-                let to = self.to.as_deref().unwrap_or_default();
-                format!("destination {} is not in {}", facts.other_end(), one_of(to))
+                let other_end = match facts.peer.names {
+                    Names::Known([first, ..]) => format!("{} ({})", facts.other_end(), first.name),
+                    Names::Known([]) | Names::Awaited => facts.other_end().to_string(),
+                };
+                format!("destination {other_end} {}", missed(&self.to, "in "))
             }
-            Mismatch::Port => {
-                let ports = self.port.as_deref().unwrap_or_default();
-                format!("port {} is not {}", facts.service(), one_of(ports))
+            Mismatch::Unknown(feed) => {
+                format!("{}, which {} needs", feed.subject(), shown(&self.to))
             }
+            Mismatch::Awaited => {
+                format!("waits for the destination's name: {}", shown(&self.to))
+            }
+            Mismatch::Port => format!("port {} {}", facts.service(), missed(&self.port, "")),
         }
+    }
+}
+
+fn shown<T: fmt::Display>(selection: &Option<Selection<T>>) -> String {
+    selection
+        .as_ref()
+        .map_or("*".to_owned(), ToString::to_string)
+}
+
+/// What a value that is not selected is, or is not.
+fn missed<T: fmt::Display>(selection: &Option<Selection<T>>, within: &str) -> String {
+    match selection {
+        Some(Selection {
+            within: None,
+            except,
+        }) => format!("is {within}{}", one_of(except)),
+        _ => format!("is not {within}{}", shown(selection)),
     }
 }

@@ -18,6 +18,11 @@ pub enum Verdict {
     Drop,
 }
 
+impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Self; 3] = [Self::Allow, Self::Block, Self::Drop];
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -44,4 +49,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The rule, or the default.
     pub by: DecidedBy,
+    /// Undecided until a name is known: an earlier rule, at this position, would give another verdict if it matched, and
+    /// waits for nothing but a name of the other end ([`Names::Awaited`](crate::Names::Awaited)). `verdict` is what holds
+    /// if no name comes. What becomes of the flow meanwhile is the caller's business.
+    pub waits_for: Option<usize>,
 }

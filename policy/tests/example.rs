@@ -1,7 +1,7 @@
 //! The example configuration of the manual is valid, means what its comments say, and tolerates no unknown key.
 
 use tidegate_policy::{
-    App, DecidedBy, Decision, Direction, Document, FlowFacts, Policy, PolicySource, Problem,
+    App, DecidedBy, Decision, Direction, Document, FlowFacts, Peer, Policy, PolicySource, Problem,
     Protocol, Section,
 };
 
@@ -36,8 +36,8 @@ fn ask_for_capture(capture: &Section<'_>) {
 fn the_example_has_nothing_wrong_with_it() {
     let (source, problems) = read(EXAMPLE);
     assert_eq!(problems, []);
-    assert_eq!(source.warnings(), []);
-    assert_eq!(source.rules.len(), 12);
+    assert_eq!(source.review(), []);
+    assert_eq!(source.rules.len(), 13);
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 12 + 5,
-        "the top, two tables, the rules, and the inline tables of five"
+        1 + 2 + 13 + 1 + 7,
+        "the top, two tables, the rules, the set, and seven inline tables"
     );
 }
 
@@ -91,6 +91,9 @@ out tcp 10.20.0.5:40000 [::ffff:169.254.169.254]:80 /usr/bin/curl a = block and 
 out icmp 10.20.0.5:0 [fe80::1]:0 /usr/bin/ping a = block and for no one else
 out udp 10.20.0.5:40000 224.0.0.251:5353 /usr/bin/x a = drop no discovery, no tunnels
 out gre 10.20.0.5:0 198.51.100.1:0 /usr/bin/x a = block no GRE
+out tcp 10.20.0.5:40000 198.51.100.1:631 /usr/sbin/cupsd root = block the printing service talks to printers only
+out tcp 10.20.0.5:40000 192.0.2.19:631 /usr/sbin/cupsd root = allow default
+out udp 10.20.0.5:40000 198.51.100.1:5353 /usr/sbin/cupsd root = allow default
 in tcp 10.20.0.5:5432 10.20.0.99:50000 /usr/bin/db db = allow databases serve the lab only
 in tcp 10.20.0.5:5432 10.20.0.100:50000 /usr/bin/db db = block no one else reaches them
 ";
@@ -140,5 +143,23 @@ fn decide(policy: &Policy, flow: &str) -> Decision {
         local: local.parse().expect("an address"),
         remote: remote.parse().expect("an address"),
         apps: &[app],
+        peer: Peer::default(),
     })
+}
+
+const MANUAL: &str = include_str!("../../gateway/docs/rules.md");
+
+#[test]
+fn every_whole_table_of_the_manual_is_read_without_a_problem() {
+    let blocks = MANUAL.split("```toml\n").skip(1);
+    let tables: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.starts_with('['))
+        .collect();
+    assert!(tables.len() >= 4, "{tables:?}");
+    for text in tables {
+        let (source, problems) = read(text);
+        assert_eq!(problems, [], "{text}");
+        assert_eq!(source.review(), [], "{text}");
+    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_policy::{Direction, Port, Protocol};
+use tidegate_policy::{Continent, Country, Direction, Fact, Name, Port, Protocol, Refusal};
 
 #[cfg(capture)]
 use super::capture::{ExecArgs, RunArgs};
@@ -78,6 +78,24 @@ pub(super) struct ExplainArgs {
     /// Protocol and port of the service: tcp/443, udp/53, icmp, ip/47
     #[arg(long, value_name = "PORT", value_parser = service)]
     pub(super) port: Service,
+    /// A name of the other end; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(super) name: Vec<Name>,
+    /// No name is known yet, but one may still come
+    #[arg(long, conflicts_with = "name")]
+    pub(super) name_later: bool,
+    /// Country of the other end: DE; or none, where the database has none for it [default: not known]
+    #[arg(long, value_name = "CODE", value_parser = country)]
+    pub(super) country: Option<Fact<Country>>,
+    /// Continent of the other end: EU; or none [default: not known]
+    #[arg(long, value_name = "CODE", value_parser = continent)]
+    pub(super) continent: Option<Fact<Continent>>,
+    /// Autonomous system of the other end: 13335; or none [default: not known]
+    #[arg(long = "as", value_name = "NUMBER", value_parser = system)]
+    pub(super) system: Option<Fact<u32>>,
+    /// A list that the other end is on, or none; may be given several times [default: no list is loaded]
+    #[arg(long, value_name = "NAME")]
+    pub(super) list: Vec<String>,
     /// Who speaks first: this host (out) or the other end (in)
     #[arg(long, value_name = "WAY", value_enum, default_value_t)]
     pub(super) direction: DirectionArg,
@@ -110,10 +128,7 @@ pub(super) struct Service {
 }
 
 fn service(text: &str) -> Result<Service, String> {
-    let port = Port::parse(text).map_err(|refusal| match refusal.hint {
-        Some(hint) => format!("{}: {hint}", refusal.message),
-        None => refusal.message,
-    })?;
+    let port = Port::parse(text).map_err(in_one_line)?;
     let one = |protocol, port| Ok(Service { protocol, port });
     match port {
         Port::Tcp(first, last) if first == last => one(Protocol::Tcp, first),
@@ -123,6 +138,46 @@ fn service(text: &str) -> Result<Service, String> {
         Port::TcpOrUdp(..) => Err(format!("say which protocol: tcp/{text} or udp/{text}")),
         Port::Tcp(..) | Port::Udp(..) => Err("a flow has one port, not a range".to_owned()),
     }
+}
+
+fn in_one_line(refusal: Refusal) -> String {
+    match refusal.hint {
+        Some(hint) => format!("{}: {hint}", refusal.message),
+        None => refusal.message,
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(in_one_line)
+}
+
+/// `none`, or what `parse` reads.
+fn fact<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+    what: &str,
+) -> Result<Fact<T>, String> {
+    if text == "none" {
+        return Ok(Fact::Absent);
+    }
+    let value = parse(text).ok_or_else(|| format!("not {what}, and not `none`"))?;
+    Ok(Fact::Is(value))
+}
+
+fn country(text: &str) -> Result<Fact<Country>, String> {
+    fact(text, Country::parse, "a country's two letters (ISO 3166-1)")
+}
+
+fn continent(text: &str) -> Result<Fact<Continent>, String> {
+    fact(text, Continent::parse, "one of AF, AN, AS, EU, NA, OC, SA")
+}
+
+fn system(text: &str) -> Result<Fact<u32>, String> {
+    fact(
+        text,
+        |text| text.parse().ok(),
+        "the number of an autonomous system",
+    )
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidegate_platform::users::Users;
-use tidegate_policy::{App, Direction, Explanation, FlowFacts};
+use tidegate_policy::{
+    App, Direction, Explanation, Feed, FlowFacts, FlowName, ListId, Lists, Name, NameSource, Names,
+    Peer, Policy,
+};
 
 use super::arguments::ExplainArgs;
 use crate::config::{Config, ConfigSource};
@@ -23,20 +26,52 @@ pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
-    let config = Config::load(&ConfigSource::new(args.config))?;
+    // What is known of the flow is said on the command line, so rules may ask for any of it.
+    let config = Config::load_for(&ConfigSource::new(args.config), &Feed::ALL)?;
     let uid = args
         .uid
         .unwrap_or_else(|| rustix::process::getuid().as_raw());
     let app = args.app.map(|path| app(path, uid));
     let direction = Direction::from(args.direction);
     let (local, remote) = ends(direction, args.to, args.port.port);
+    let names: Vec<FlowName> = args.name.into_iter().map(learned).collect();
+    let lists = lists_of(&args.list, &config.policy);
     Ok(config.policy.explain(&FlowFacts {
         direction,
         protocol: args.port.protocol,
         local,
         remote,
         apps: app.as_slice(),
+        peer: Peer {
+            names: if args.name_later {
+                Names::Awaited
+            } else {
+                Names::Known(&names)
+            },
+            country: args.country.unwrap_or_default(),
+            continent: args.continent.unwrap_or_default(),
+            system: args.system.unwrap_or_default(),
+            lists: if args.list.is_empty() {
+                Lists::Unknown
+            } else {
+                Lists::On(&lists)
+            },
+        },
     }))
+}
+
+fn learned(name: Name) -> FlowName {
+    FlowName {
+        name,
+        source: NameSource::Dns,
+    }
+}
+
+/// The lists of these names, of those that rules name.
+fn lists_of(names: &[String], policy: &Policy) -> Vec<ListId> {
+    let lists = (0..).zip(policy.lists());
+    let named = lists.filter(|(_, list)| names.iter().any(|name| **name == ***list));
+    named.map(|(id, _)| ListId(id)).collect()
 }
 
 /// What can be known of a program that does not run.

@@ -193,3 +193,72 @@ fn errors_name_each_cause_once() {
     let text = error_text(&inner.into());
     assert_eq!(text.matches("os error").count(), 1, "{text}");
 }
+
+const KNOWN: &str = r#"
+[[rule]]
+name = "ads"
+to = [".ads.example", "list:trackers"]
+action = "block"
+[[rule]]
+name = "away"
+to = { not = "country:DE" }
+action = "drop"
+"#;
+
+fn explain_known(flags: &str) -> String {
+    let folder = TestFolder::new();
+    let file = folder.write("tidegate.toml", KNOWN);
+    let line = format!("tidegate explain --to 192.0.2.1 --port tcp/443 {flags} --config");
+    let line = line.split_whitespace().map(OsString::from);
+    let line = line.chain([file.into_os_string()]);
+    let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
+        panic!()
+    };
+    let explained = explain::explain(args).unwrap().to_string();
+    explained
+        .lines()
+        .last()
+        .unwrap()
+        .split(" (")
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn explain_takes_what_is_known_of_the_other_end() {
+    for (flags, verdict) in [
+        ("", "allow by default: no rule matches"),
+        (
+            "--name x.example --name A.ADS.example",
+            "block by rule 1 \"ads\"",
+        ),
+        ("--list trackers", "block by rule 1 \"ads\""),
+        ("--list other --country US", "drop by rule 2 \"away\""),
+        ("--country none", "drop by rule 2 \"away\""),
+        ("--country de", "allow by default: no rule matches"),
+        (
+            "--name-later",
+            "allow by default: no rule matches, unless a name of the destination comes that rule 1 \"ads\"",
+        ),
+    ] {
+        assert_eq!(explain_known(flags), verdict, "{flags}");
+    }
+    for wrong in ["--country UK", "--as AS1", "--continent DE", "--name a..b"] {
+        let line = format!("tidegate explain --to 192.0.2.1 --port icmp {wrong}");
+        assert!(parse(&line).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn check_refuses_what_is_not_known_of_live_flows() {
+    insta::assert_snapshot!(check(KNOWN), @r#"
+    DIR/tidegate.toml:4:7: error: the names of destinations are not learned yet, so the rule would never match
+      hint: name an address or a network
+    DIR/tidegate.toml:4:23: error: lists are not loaded yet, so the rule would never match
+      hint: name addresses or networks
+    DIR/tidegate.toml:8:14: error: where an address is in use is not looked up yet, so the rule would never match
+      hint: name an address or a network
+    3 errors: the configuration cannot be used
+    "#);
+}

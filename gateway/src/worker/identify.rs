@@ -17,7 +17,7 @@ use tidegate_platform::apps::{
     AppFinder, Connector, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState,
     Unattributed,
 };
-use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Verdict};
+use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Peer, Verdict};
 use tidegate_routing::flow::{Found, State};
 
 use super::entry::{Judged, policy_protocol};
@@ -379,5 +379,6 @@ fn facts(entry: &Entry) -> FlowFacts<'_> {
         local: entry.key.local.0,
         remote: entry.key.remote.0,
         apps: &entry.apps,
+        peer: Peer::default(),
     }
 }

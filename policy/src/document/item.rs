@@ -4,6 +4,7 @@ use super::problem::{Refusal, Severity};
 use super::suggest;
 use super::tree::{Node, Value};
 use super::{Document, Section};
+use crate::rule::Origin;
 
 /// One value of a document, with its place.
 ///
@@ -17,6 +18,11 @@ pub struct Item<'d> {
 impl<'d> Item<'d> {
     pub(super) fn new(document: &'d Document, node: &'d Node) -> Self {
         Self { document, node }
+    }
+
+    /// Where this value begins.
+    pub fn origin(&self) -> Origin {
+        self.document.origin(self.node.start)
     }
 
     /// The text of a string.

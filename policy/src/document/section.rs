@@ -112,11 +112,6 @@ impl<'d> Section<'d> {
 
     /// Where this table begins.
     pub fn origin(&self) -> Origin {
-        let (line, column) = self.document.lines.position(self.start);
-        Origin {
-            file: self.document.file.clone(),
-            line,
-            column,
-        }
+        self.document.origin(self.start)
     }
 }

@@ -1,7 +1,7 @@
 //! "Did you mean": the known word that is nearest to what was written.
 
 /// The word of `known` that `written` most likely stands for, if any is near enough.
-pub(super) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     let written = written.to_lowercase();
     known
         .iter()

@@ -3,8 +3,10 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::destination::Country;
 use crate::document::Document;
-use crate::facts::{Direction, Protocol};
+use crate::facts::{Direction, Fact, FlowName, Lists, NameSource, Names, Peer, Protocol};
+use crate::name::Name;
 use crate::source::PolicySource;
 
 fn policy(text: &str) -> Policy {
@@ -36,6 +38,7 @@ fn facts<'a>(remote: &str, apps: &'a [App]) -> FlowFacts<'a> {
         local: "10.0.0.2:40000".parse().unwrap(),
         remote: remote.parse().unwrap(),
         apps,
+        peer: Peer::default(),
     }
 }
 
@@ -147,6 +150,7 @@ fn programs_read_the_same_as_people() {
       "column": 1
     }
   },
+  "waits_for": null,
   "app": null,
   "owners": 0,
   "tried": [
@@ -202,4 +206,93 @@ fn a_long_trace_keeps_the_rules_nearest_to_matching() {
             .to_string()
             .contains("(402 more rules tried that do not match)")
     );
+}
+
+const KNOWN: &str = r#"
+[[set]]
+name = "shops"
+to = [".shop.example", "country:FR"]
+[[rule]]
+name = "names"
+to = ["ads.example", "*.ads.example"]
+action = "block"
+[[rule]]
+name = "not here"
+to = { not = "country:DE" }
+action = "drop"
+[[rule]]
+name = "set"
+to = "set:shops"
+port = { not = "tcp/443" }
+action = "drop"
+[[rule]]
+name = "list"
+to = "list:trackers"
+action = "block"
+[[rule]]
+name = "system"
+to = { in = "internet", not = "as:64500" }
+action = "allow"
+"#;
+
+fn explained(peer: Peer<'_>) -> String {
+    let facts = FlowFacts {
+        peer,
+        ..facts("198.51.100.7:443", &[])
+    };
+    policy(KNOWN).explain(&facts).to_string()
+}
+
+#[test]
+fn what_is_not_known_matches_nothing_and_is_said() {
+    assert_snapshot!(explained(Peer::default()), @r#"
+rule 1 "names" (tidegate.toml:5): no name of the destination is known, which ads.example or *.ads.example needs
+rule 2 "not here" (tidegate.toml:9): where the destination is, is not known, which not country:DE needs
+rule 3 "set" (tidegate.toml:13): no name of the destination is known, which set:shops needs
+rule 4 "list" (tidegate.toml:18): no list is loaded, which list:trackers needs
+rule 5 "system" (tidegate.toml:22): where the destination is, is not known, which internet but not as:64500 needs
+allow by default: no rule matches
+"#);
+}
+
+#[test]
+fn names_and_places_are_shown_where_they_miss() {
+    let names = [FlowName {
+        name: Name::parse("www.example.com").unwrap(),
+        source: NameSource::Sni,
+    }];
+    let peer = Peer {
+        names: Names::Known(&names),
+        country: Fact::Is(Country::parse("DE").unwrap()),
+        continent: Fact::Absent,
+        system: Fact::Is(64501),
+        lists: Lists::On(&[]),
+    };
+    assert_snapshot!(explained(peer), @r#"
+rule 1 "names" (tidegate.toml:5): destination 198.51.100.7 (www.example.com) is not in ads.example or *.ads.example
+rule 2 "not here" (tidegate.toml:9): destination 198.51.100.7 (www.example.com) is in country:DE
+rule 3 "set" (tidegate.toml:13): destination 198.51.100.7 (www.example.com) is not in set:shops
+rule 4 "list" (tidegate.toml:18): destination 198.51.100.7 (www.example.com) is not in list:trackers
+rule 5 "system" (tidegate.toml:22): matches
+allow by rule 5 "system" (tidegate.toml:22)
+"#);
+}
+
+#[test]
+fn a_rule_that_waits_for_a_name_is_named() {
+    let peer = Peer {
+        names: Names::Awaited,
+        country: Fact::Is(Country::parse("DE").unwrap()),
+        system: Fact::Is(64501),
+        lists: Lists::On(&[]),
+        ..Peer::default()
+    };
+    assert_snapshot!(explained(peer), @r#"
+rule 1 "names" (tidegate.toml:5): waits for the destination's name: ads.example or *.ads.example
+rule 2 "not here" (tidegate.toml:9): destination 198.51.100.7 is in country:DE
+rule 3 "set" (tidegate.toml:13): port tcp/443 is tcp/443
+rule 4 "list" (tidegate.toml:18): waits for the destination's name: list:trackers
+rule 5 "system" (tidegate.toml:22): matches
+allow by rule 5 "system" (tidegate.toml:22), unless a name of the destination comes that rule 1 "names" (tidegate.toml:5) meets
+"#);
 }

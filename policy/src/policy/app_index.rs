@@ -100,7 +100,13 @@ impl AppKeys {
         };
         let mut fields = fields(condition).to_vec();
         fields.retain(|anchors| !anchors.is_empty());
-        let only_field = fields.len() == 1;
+        if fields.is_empty() {
+            return vec![Filing {
+                key: KNOWN_APP,
+                settled: false,
+            }];
+        }
+        let only_field = fields.len() == 1 && condition.except.is_none();
         let rarest = fields
             .into_iter()
             .min_by_key(|anchors| anchors.iter().map(|anchor| self.rules_with(anchor)).max());

@@ -7,6 +7,7 @@ use std::slice;
 use super::nested::{Nested, aligned_blocks};
 use crate::facts::Protocol;
 use crate::port::Port;
+use crate::selection::Selection;
 
 /// From this many candidates on a bucket is indexed by port.
 const MANY: usize = 12;
@@ -22,16 +23,16 @@ pub(super) enum Bucket {
     Many(Box<ByPort>),
 }
 
-/// A distinct app condition, counted from 1.
-pub(super) type ConditionId = NonZeroU32;
+/// A distinct rest of conditions, counted from 1.
+pub(super) type RestId = NonZeroU32;
 
 /// A rule for one stretch of services.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     /// Position in the order in which rules are tried.
     pub(super) rule: u32,
-    /// The app condition to check, where the keys do not say all of it.
-    condition: Option<ConditionId>,
+    /// The conditions that are left to check, where keys and service do not say all.
+    pub(super) rest: Option<RestId>,
     /// The first and the last [`service_number`] that the rule is for.
     services: (u32, u32),
 }
@@ -50,29 +51,19 @@ pub(super) struct ByPort {
 const ALL_SERVICES: (u32, u32) = (0, u32::MAX);
 
 impl Candidate {
-    /// The candidates that stand for a rule: one for each stretch of services that it names.
+    /// The candidates that stand for a rule: one for each stretch of services that it is for.
     pub(super) fn of_rule(
         rule: u32,
-        condition: Option<ConditionId>,
-        ports: Option<&[Port]>,
+        rest: Option<RestId>,
+        ports: Option<&Selection<Port>>,
     ) -> Vec<Self> {
-        match ports {
-            None => vec![Self {
-                rule,
-                condition,
-                services: ALL_SERVICES,
-            }],
-            Some(ports) => {
-                let stretches = ports.iter().flat_map(|port| stretches(*port)).flatten();
-                stretches
-                    .map(|services| Self {
-                        rule,
-                        condition,
-                        services,
-                    })
-                    .collect()
-            }
-        }
+        let services = ports.map_or(vec![ALL_SERVICES], services);
+        let of = |services| Self {
+            rule,
+            rest,
+            services,
+        };
+        services.into_iter().map(of).collect()
     }
 
     fn is_for(&self, service: u32) -> bool {
@@ -115,27 +106,27 @@ impl Bucket {
         }))
     }
 
-    /// The first rule before `best` for this service whose app condition holds.
+    /// The first rule before `best` for this service that `holds`.
     pub(super) fn first_before(
         &self,
         best: u32,
         service: u32,
-        app_holds: &impl Fn(ConditionId) -> bool,
+        holds: &impl Fn(&Candidate) -> bool,
     ) -> Option<u32> {
         let by_port = match self {
             Self::One(candidate) => {
-                return first_in(slice::from_ref(candidate), best, service, app_holds);
+                return first_in(slice::from_ref(candidate), best, service, holds);
             }
-            Self::Few(candidates) => return first_in(candidates, best, service, app_holds),
+            Self::Few(candidates) => return first_in(candidates, best, service, holds),
             Self::Many(by_port) => by_port,
         };
-        let mut found = first_in(&by_port.any, best, service, app_holds);
+        let mut found = first_in(&by_port.any, best, service, holds);
         for key in by_port.blocks.containing(service) {
             let list = usize::try_from(key)
                 .ok()
                 .and_then(|key| by_port.lists.get(key));
             let earlier =
-                list.and_then(|list| first_in(list, found.unwrap_or(best), service, app_holds));
+                list.and_then(|list| first_in(list, found.unwrap_or(best), service, holds));
             found = earlier.or(found);
         }
         found
@@ -146,12 +137,12 @@ fn first_in(
     candidates: &[Candidate],
     best: u32,
     service: u32,
-    app_holds: &impl Fn(ConditionId) -> bool,
+    holds: &impl Fn(&Candidate) -> bool,
 ) -> Option<u32> {
     candidates
         .iter()
         .take_while(|candidate| candidate.rule < best)
-        .find(|candidate| candidate.is_for(service) && candidate.condition.is_none_or(app_holds))
+        .find(|candidate| candidate.is_for(service) && holds(candidate))
         .map(|candidate| candidate.rule)
 }
 
@@ -163,6 +154,41 @@ pub(super) fn service_number(protocol: Protocol, port: u16) -> u32 {
         Protocol::Icmp => 2 << 16,
         Protocol::Other(number) => (3 + u32::from(number)) << 16,
     }
+}
+
+/// The services that a rule is for.
+fn services(ports: &Selection<Port>) -> Vec<(u32, u32)> {
+    let of = |ports: &[Port]| -> Vec<(u32, u32)> {
+        let stretches = ports.iter().flat_map(|port| stretches(*port));
+        stretches.flatten().collect()
+    };
+    let mut except = of(&ports.except);
+    except.sort_unstable();
+    let within = ports.within.as_deref().map_or(vec![ALL_SERVICES], of);
+    let left = |stretch| without(stretch, &except);
+    within.into_iter().flat_map(left).collect()
+}
+
+/// What is left of a stretch; `except` is in ascending order.
+fn without((first, last): (u32, u32), except: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let (mut left, mut next) = (Vec::new(), Some(first));
+    for (from, to) in except {
+        let Some(start) = next.filter(|start| *start <= last) else {
+            break;
+        };
+        if *to < start {
+            continue;
+        }
+        if start < *from {
+            left.push((start, last.min(from - 1)));
+        }
+        next = to.checked_add(1);
+    }
+    left.extend(
+        next.filter(|start| *start <= last)
+            .map(|start| (start, last)),
+    );
+    left
 }
 
 /// The stretches of service numbers that a port condition stands for.

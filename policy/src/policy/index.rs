@@ -1,35 +1,60 @@
 //! From the facts of a flow to the few rules that may match it.
 //!
 //! Every rule of one direction is filed under pairs of an app key and a destination key; those that share a pair make
-//! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope and in the nested
-//! networks around it; its app is found under "any app" and wherever one of its properties is named. The first rule
+//! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope, in the nested networks
+//! around it, in what its names meet, in one country, in the sets that hold any of these; its app is found under "any app" and wherever one of its properties is named. The first rule
 //! in order that matches is then the least in the buckets of all pairs; what may be left to check is the rest of its
-//! app condition. How many pairs there are depends on the flow and on how deeply rules nest, not on how many rules
+//! app condition, and what its destination must not be. How many pairs there are depends on the flow and on how deeply rules nest, not on how many rules
 //! there are.
+//!
+//! Rules that may have to wait for a name are filed a second time, under their action: where a name is awaited, those that
+//! would change the verdict are found there.
 
 use rustc_hash::FxHashMap;
 
 use super::app_index::{ANY_APP, AppIndex, AppKeys};
-use super::bucket::{Bucket, Candidate, ConditionId, service_number};
-use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys, Uses};
+use super::bucket::{Bucket, Candidate, RestId, service_number};
+use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys, Hit, Uses};
 use crate::app_condition::AppCondition;
+use crate::definitions::Definitions;
 use crate::destination::Destination;
 use crate::facts::{App, Direction, FlowFacts};
 use crate::rule::Rule;
+use crate::truth::Truth;
+use crate::verdict::Verdict;
 
 /// The rules of one direction, found by app and destination.
 #[derive(Debug)]
 pub(super) struct Index {
     apps: AppIndex,
     destinations: DestinationIndex,
-    /// The app conditions that candidates leave to check.
-    conditions: Box<[AppCondition]>,
+    /// What candidates leave to check.
+    rests: Box<[Rest]>,
     /// Buckets of rules for any app, by destination key.
     any_app: Box<[Option<Bucket>]>,
     /// Buckets of rules that name an app, by app key.
     of_app: Box<[OfApp]>,
     /// Buckets of rules that name both an app and a destination, by both keys.
     pairs: FxHashMap<(u32, u32), Bucket>,
+}
+
+/// The conditions of a rule that its keys do not say.
+#[derive(Debug)]
+struct Rest {
+    app: Option<AppCondition>,
+    /// What the destination must not be.
+    except: Box<[Destination]>,
+}
+
+impl Rest {
+    fn holds(&self, facts: &FlowFacts<'_>, app: Option<&App>, definitions: &Definitions) -> bool {
+        let app_holds = self
+            .app
+            .as_ref()
+            .is_none_or(|condition| app.is_some_and(|app| condition.first_mismatch(app).is_none()));
+        let excepted = || self.except.iter().map(|to| to.truth(facts, definitions));
+        app_holds && (self.except.is_empty() || Truth::any(excepted()) == Truth::Fails)
+    }
 }
 
 /// The rules under one app key.
@@ -42,13 +67,13 @@ struct OfApp {
 
 impl Index {
     /// Files those of `rules` that go in `direction`, by position.
-    pub(super) fn new(rules: &[Rule], direction: Direction) -> Self {
+    pub(super) fn new(rules: &[Rule], direction: Direction, definitions: &Definitions) -> Self {
         let ours = || {
             (0_u32..)
                 .zip(rules)
                 .filter(|(_, rule)| rule.direction == direction)
         };
-        let mut files = Files::default();
+        let mut files = Files::new(definitions);
         for condition in ours().filter_map(|(_, rule)| rule.app.as_ref()) {
             files.app_keys.count_anchors(condition);
         }
@@ -73,21 +98,57 @@ impl Index {
     }
 
     /// The first rule that matches this flow of `app`.
-    pub(super) fn first_match(&self, facts: &FlowFacts<'_>, app: Option<&App>) -> Option<u32> {
+    pub(super) fn first_match(
+        &self,
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        definitions: &Definitions,
+    ) -> Option<u32> {
         let service = service_number(facts.protocol, facts.service_port());
-        let app_holds = |condition: ConditionId| {
-            let condition = self.conditions.get(position(condition.get() - 1)).zip(app);
-            condition.is_some_and(|(condition, app)| condition.first_mismatch(app).is_none())
+        let holds = |candidate: &Candidate| {
+            candidate.rest.is_none_or(|rest| {
+                let rest = self.rests.get(position(rest.get() - 1));
+                rest.is_some_and(|rest| rest.holds(facts, app, definitions))
+            })
         };
         let mut best = u32::MAX;
+        self.destinations.each(facts, |hits| {
+            best = self.first_before(best, hits, service, app, &holds);
+        });
+        (best != u32::MAX).then_some(best)
+    }
+
+    /// The first rule before `best` with this action that `waits` for a name of this flow.
+    pub(super) fn first_awaited(
+        &self,
+        (best, action): (u32, Verdict),
+        facts: &FlowFacts<'_>,
+        app: Option<&App>,
+        waits: &impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let service = service_number(facts.protocol, facts.service_port());
+        let holds = |candidate: &Candidate| waits(candidate.rule);
+        let hits = [self.destinations.awaited(action)];
+        let found = self.first_before(best, &hits, service, app, &holds);
+        (found < best).then_some(found)
+    }
+
+    /// The first rule before `best` for one of these destinations, this service and this app that `holds`; else `best`.
+    fn first_before(
+        &self,
+        mut best: u32,
+        destinations: &[Hit],
+        service: u32,
+        app: Option<&App>,
+        holds: &impl Fn(&Candidate) -> bool,
+    ) -> u32 {
         let mut try_bucket = |bucket: Option<&Bucket>| {
             best = bucket
-                .and_then(|bucket| bucket.first_before(best, service, &app_holds))
+                .and_then(|bucket| bucket.first_before(best, service, holds))
                 .unwrap_or(best);
             best
         };
-        let destinations = self.destinations.find(facts.other_end());
-        let destinations = destinations.as_slice();
+        let anywhere = destinations.iter().any(|hit| hit.key() == ANYWHERE);
         self.apps.each_key(app, &mut |app_key| {
             if app_key == ANY_APP {
                 for destination in destinations.iter().filter(|hit| hit.has_any_app()) {
@@ -96,41 +157,61 @@ impl Index {
                 return;
             }
             let of_app = &self.of_app[position(app_key)];
-            let best = try_bucket(of_app.anywhere.as_ref());
+            let best = try_bucket(of_app.anywhere.as_ref().filter(|_| anywhere));
             if of_app.first_pair.is_some_and(|first| first < best) {
                 for destination in destinations.iter().filter(|hit| hit.has_some_app()) {
                     try_bucket(self.pairs.get(&(app_key, destination.key())));
                 }
             }
         });
-        (best != u32::MAX).then_some(best)
+        best
     }
 }
 
 /// Rules under their keys while they are read.
-#[derive(Default)]
 struct Files<'r> {
+    definitions: &'r Definitions,
     app_keys: AppKeys,
-    destination_keys: DestinationKeys,
-    /// Distinct app conditions: many rules share one, and a shared one is more likely in the cache.
-    conditions: Vec<&'r AppCondition>,
-    condition_ids: FxHashMap<&'r AppCondition, ConditionId>,
+    destination_keys: DestinationKeys<'r>,
+    /// Distinct rests: many rules share one, and a shared one is more likely in the cache.
+    rests: Vec<Rest>,
+    rest_ids: FxHashMap<RestOf<'r>, RestId>,
     buckets: FxHashMap<(u32, u32), Vec<Candidate>>,
 }
 
+/// The app condition and the excepted destinations of a rule.
+type RestOf<'r> = (Option<&'r AppCondition>, &'r [Destination]);
+
 impl<'r> Files<'r> {
+    fn new(definitions: &'r Definitions) -> Self {
+        Self {
+            definitions,
+            app_keys: AppKeys::default(),
+            destination_keys: DestinationKeys::new(definitions),
+            rests: Vec::new(),
+            rest_ids: FxHashMap::default(),
+            buckets: FxHashMap::default(),
+        }
+    }
+
     fn file(&mut self, number: u32, rule: &'r Rule) {
-        let to = rule.to.as_deref().unwrap_or(&[Destination::Anywhere]);
-        let mut destinations: Vec<u32> = to
+        let to = rule.to.as_ref();
+        let within = to.and_then(|to| to.within.as_deref());
+        let except = to.map_or(&[][..], |to| &to.except);
+        let mut destinations: Vec<u32> = within
+            .unwrap_or(&[Destination::Anywhere])
             .iter()
             .flat_map(|to| self.destination_keys.assign(to))
             .collect();
+        if to.is_some_and(|to| to.values().any(|to| to.may_wait(self.definitions))) {
+            destinations.push(DestinationKeys::awaited(rule.info.action));
+        }
         destinations.sort_unstable();
         destinations.dedup();
         for filing in self.app_keys.assign(rule.app.as_ref()) {
             let unsettled = rule.app.as_ref().filter(|_| !filing.settled);
-            let condition = unsettled.and_then(|condition| self.condition_id(condition));
-            let candidates = Candidate::of_rule(number, condition, rule.port.as_deref());
+            let rest = self.rest_id((unsettled, except));
+            let candidates = Candidate::of_rule(number, rest, rule.port.as_ref());
             for destination in &destinations {
                 self.buckets
                     .entry((filing.key, *destination))
@@ -140,17 +221,25 @@ impl<'r> Files<'r> {
         }
     }
 
-    fn condition_id(&mut self, condition: &'r AppCondition) -> Option<ConditionId> {
-        if let Some(id) = self.condition_ids.get(condition) {
+    fn rest_id(&mut self, rest: RestOf<'r>) -> Option<RestId> {
+        let (app, except) = rest;
+        if app.is_none() && except.is_empty() {
+            return None;
+        }
+        if let Some(id) = self.rest_ids.get(&rest) {
             return Some(*id);
         }
-        self.conditions.push(condition);
-        let id = ConditionId::new(u32::try_from(self.conditions.len()).ok()?)?;
-        self.condition_ids.insert(condition, id);
+        self.rests.push(Rest {
+            app: app.cloned(),
+            except: except.into(),
+        });
+        let id = RestId::new(u32::try_from(self.rests.len()).ok()?)?;
+        self.rest_ids.insert(rest, id);
         Some(id)
     }
 
-    fn into_index(self) -> Index {
+    fn into_index(mut self) -> Index {
+        let members = self.destination_keys.assign_members();
         let mut buckets: Vec<_> = self.buckets.into_iter().collect();
         buckets.sort_unstable_by_key(|(keys, _)| *keys);
         let mut uses = vec![Uses::default(); self.destination_keys.count()];
@@ -165,11 +254,11 @@ impl<'r> Files<'r> {
         let (apps, app_count) = self.app_keys.build();
         let mut index = Index {
             apps,
-            destinations: self.destination_keys.build(&uses),
-            conditions: self.conditions.into_iter().cloned().collect(),
+            rests: self.rests.into(),
             any_app: uses.iter().map(|_| None).collect(),
             of_app: (0..app_count).map(|_| OfApp::default()).collect(),
             pairs: FxHashMap::default(),
+            destinations: self.destination_keys.build(uses, members),
         };
         for (keys, candidates) in buckets {
             index.place(keys, candidates);

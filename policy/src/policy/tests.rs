@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::destination::{Continent, Country};
 use crate::document::Document;
-use crate::facts::Protocol;
+use crate::facts::{Fact, FlowName, ListId, Lists, NameSource, Names, Peer, Protocol};
+use crate::name::Name;
 
 fn policy(text: &str) -> Policy {
     let document = Document::parse("t.toml", text).unwrap();
@@ -21,39 +23,55 @@ fn policy(text: &str) -> Policy {
 }
 
 /// What the compiled policy must agree with: every rule for every owner, in order.
-fn naive(policy: &Policy, facts: &FlowFacts<'_>) -> Decision {
+fn naive(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
     let owners: Vec<Option<&App>> = match facts.apps {
         [] => vec![None],
         apps => apps.iter().map(Some).collect(),
     };
-    let mut all: Vec<Decision> = Vec::new();
-    for owner in owners {
-        let first = policy
-            .rules()
-            .iter()
-            .position(|rule| rule.matches(facts, owner));
-        all.push(match first {
-            Some(index) => Decision {
-                verdict: policy.rules()[index].info.action,
-                by: DecidedBy::Rule(index),
-            },
-            None => Decision {
-                verdict: match facts.direction {
-                    Direction::Out => policy.default_verdict(),
-                    Direction::In => Verdict::Allow,
-                },
-                by: DecidedBy::Default,
-            },
-        });
-    }
+    let all: Vec<Decision> = owners
+        .into_iter()
+        .map(|owner| naive_for(policy, facts, owner, directions))
+        .collect();
     let strictest = all.iter().map(|decision| decision.verdict).max().unwrap();
-    *all.iter()
+    let mut holds = *all
+        .iter()
         .filter(|decision| decision.verdict == strictest)
         .min_by_key(|decision| match decision.by {
             DecidedBy::Rule(index) => index,
             DecidedBy::Default => usize::MAX,
         })
-        .unwrap()
+        .unwrap();
+    holds.waits_for = all.iter().filter_map(|decision| decision.waits_for).min();
+    holds
+}
+
+fn naive_for(
+    policy: &Policy,
+    facts: &FlowFacts<'_>,
+    owner: Option<&App>,
+    directions: &[Direction],
+) -> Decision {
+    let truth = |rule: &Rule| {
+        let towards = directions.iter().map(|direction| FlowFacts {
+            direction: *direction,
+            ..*facts
+        });
+        Truth::any(towards.map(|facts| rule.truth(&facts, owner, policy.definitions())))
+    };
+    let rules = policy.rules();
+    let first = rules.iter().position(|rule| truth(rule) == Truth::Holds);
+    let (verdict, by) = match (first, directions[0]) {
+        (Some(index), _) => (rules[index].info.action, DecidedBy::Rule(index)),
+        (None, Direction::Out) => (policy.default_verdict(), DecidedBy::Default),
+        (None, Direction::In) => (Verdict::Allow, DecidedBy::Default),
+    };
+    let before = first.unwrap_or(rules.len());
+    let waits = |rule: &Rule| truth(rule) == Truth::Awaited && rule.info.action != verdict;
+    Decision {
+        verdict,
+        by,
+        waits_for: rules[..before].iter().position(waits),
+    }
 }
 
 const PATHS: [&str; 8] = [
@@ -115,7 +133,17 @@ const ADDRESSES: [&str; 14] = [
     "fe80::1",
     "::1",
 ];
-const DESTINATIONS: [&str; 20] = [
+const NAMES: [&str; 8] = [
+    "example.com",
+    "www.example.com",
+    "ads1.example.com",
+    "a.ads.www.example.com",
+    "xexample.com",
+    "example.org",
+    "com",
+    "printer",
+];
+const DESTINATIONS: [&str; 41] = [
     "*",
     "loopback",
     "link-local",
@@ -136,6 +164,27 @@ const DESTINATIONS: [&str; 20] = [
     "8.8.4.3-224.0.0.1",
     "2001:db8::-2001:db8:1::",
     "::ffff:10.0.0.0/104",
+    "example.com",
+    ".example.com",
+    "*.example.com",
+    "www.example.com",
+    ".com",
+    "*.com",
+    "printer.",
+    "ads*.example.com",
+    "ads?.*.com",
+    "*ads*",
+    "{www,ads1}.example.{com,org}",
+    "w*.example.com",
+    "/^ads[0-9]/",
+    "/example/",
+    "country:DE",
+    "country:FR",
+    "continent:EU",
+    "as:64500",
+    "as:64501",
+    "list:trackers",
+    "list:ads",
 ];
 const PORTS: [&str; 13] = [
     "tcp/443",
@@ -181,6 +230,47 @@ fn quoted(values: &'static [&'static str], most: usize) -> impl Strategy<Value =
         .prop_map(|values| format!("[\"{}\"]", values.join("\", \"")))
 }
 
+/// A list of values, or a table of those that are meant and those that are not.
+fn selection(
+    key: &'static str,
+    value: impl Strategy<Value = String> + Clone + 'static,
+) -> impl Strategy<Value = String> {
+    let list = || {
+        proptest::collection::vec(value.clone(), 1..=3)
+            .prop_map(|values| format!("[\"{}\"]", values.join("\", \"")))
+    };
+    prop_oneof![
+        3 => Just(String::new()),
+        5 => list().prop_map(move |list| format!("{key} = {list}\n")),
+        2 => list().prop_map(move |list| format!("{key} = {{ not = {list} }}\n")),
+        1 => (list(), list())
+            .prop_map(move |(within, not)| format!("{key} = {{ in = {within}, not = {not} }}\n")),
+    ]
+}
+
+const SETS: usize = 4;
+
+/// Sets that hold any destinations, and sets before them.
+fn sets() -> impl Strategy<Value = String> {
+    let set = |number: usize| {
+        let members = proptest::collection::vec(select(&DESTINATIONS[..]), 1..4);
+        (members, proptest::option::of(0..SETS)).prop_map(move |(members, inner)| {
+            let mut members: Vec<String> = members.into_iter().map(str::to_owned).collect();
+            members.extend(
+                inner
+                    .filter(|inner| *inner < number)
+                    .map(|inner| format!("set:s{inner}")),
+            );
+            let members = members.join("\", \"");
+            format!("[[set]]\nname = \"s{number}\"\nto = [\"{members}\"]\n")
+        })
+    };
+    (0..SETS)
+        .map(set)
+        .collect::<Vec<_>>()
+        .prop_map(|sets| sets.concat())
+}
+
 fn app_condition() -> impl Strategy<Value = String> {
     let field = |key: &'static str, values: &'static [&'static str]| {
         proptest::option::weighted(0.3, quoted(values, 2))
@@ -195,9 +285,15 @@ fn app_condition() -> impl Strategy<Value = String> {
         field("unit", &UNIT_PATTERNS),
         field("container", &CONTAINER_PREFIXES),
         field("parent", &PATH_PATTERNS),
+        prop_oneof![
+            6 => Just(None),
+            1 => quoted(&PATH_PATTERNS, 2).prop_map(|list| Some(format!("not = {list}"))),
+            1 => quoted(&UNIT_PATTERNS, 1)
+                .prop_map(|list| Some(format!("not = {{ unit = {list}, uid = 1001 }}"))),
+        ],
     )
-        .prop_map(|(a, b, c, d, e, f, g)| {
-            [a, b, c, d, e, f, g]
+        .prop_map(|(a, b, c, d, e, f, g, h)| {
+            [a, b, c, d, e, f, g, h]
                 .into_iter()
                 .flatten()
                 .collect::<Vec<_>>()
@@ -213,18 +309,15 @@ fn app_condition() -> impl Strategy<Value = String> {
 }
 
 fn rule() -> impl Strategy<Value = String> {
-    let to = prop_oneof![
-        Just(String::new()),
-        quoted(&DESTINATIONS, 3).prop_map(|list| format!("to = {list}\n"))
-    ];
-    let port = prop_oneof![
-        Just(String::new()),
-        quoted(&PORTS, 3).prop_map(|list| format!("port = {list}\n"))
+    let owned = |values: &'static [&'static str]| select(values).prop_map(str::to_owned);
+    let destination = prop_oneof![
+        9 => owned(&DESTINATIONS),
+        1 => (0..SETS).prop_map(|set| format!("set:s{set}")),
     ];
     (
         app_condition(),
-        to,
-        port,
+        selection("to", destination.boxed()),
+        selection("port", owned(&PORTS)),
         select(vec!["out", "out", "out", "in"]),
         select(vec!["allow", "block", "drop"]),
     )
@@ -233,7 +326,62 @@ fn rule() -> impl Strategy<Value = String> {
         })
 }
 
-type Flow = (Direction, Protocol, SocketAddr, SocketAddr, Vec<App>);
+/// What is known of a flow, and owned.
+#[derive(Clone, Debug)]
+struct Flow {
+    direction: Direction,
+    protocol: Protocol,
+    local: SocketAddr,
+    remote: SocketAddr,
+    apps: Vec<App>,
+    /// Absent: awaited.
+    names: Option<Vec<FlowName>>,
+    country: Fact<Country>,
+    continent: Fact<Continent>,
+    system: Fact<u32>,
+    /// Absent: unknown.
+    lists: Option<Vec<&'static str>>,
+}
+
+impl Flow {
+    /// The ids of the lists that the flow is on, of those that the policy names.
+    fn lists(&self, policy: &Policy) -> Vec<ListId> {
+        let named = (0..).zip(policy.lists());
+        let on = self.lists.as_deref().unwrap_or_default();
+        named
+            .filter(|(_, name)| on.contains(&&***name))
+            .map(|(id, _)| ListId(id))
+            .collect()
+    }
+
+    fn facts<'f>(&'f self, lists: &'f [ListId]) -> FlowFacts<'f> {
+        FlowFacts {
+            direction: self.direction,
+            protocol: self.protocol,
+            local: self.local,
+            remote: self.remote,
+            apps: &self.apps,
+            peer: Peer {
+                names: self.names.as_deref().map_or(Names::Awaited, Names::Known),
+                country: self.country,
+                continent: self.continent,
+                system: self.system,
+                lists: self
+                    .lists
+                    .as_ref()
+                    .map_or(Lists::Unknown, |_| Lists::On(lists)),
+            },
+        }
+    }
+}
+
+fn fact<T: Copy + std::fmt::Debug + 'static>(values: Vec<T>) -> impl Strategy<Value = Fact<T>> {
+    prop_oneof![
+        1 => Just(Fact::Unknown),
+        1 => Just(Fact::Absent),
+        4 => select(values).prop_map(Fact::Is),
+    ]
+}
 
 fn flow() -> impl Strategy<Value = Flow> {
     let address = || select(&ADDRESSES[..]).prop_map(|text| text.parse::<IpAddr>().unwrap());
@@ -247,16 +395,54 @@ fn flow() -> impl Strategy<Value = Flow> {
         Protocol::Other(255),
     ]);
     let direction = select(vec![Direction::Out, Direction::Out, Direction::In]);
+    let name = select(&NAMES[..]).prop_map(|name| FlowName {
+        name: Name::parse(name).unwrap(),
+        source: NameSource::Dns,
+    });
+    let names = proptest::option::weighted(0.7, proptest::collection::vec(name, 0..3));
+    let country = fact(
+        ["DE", "FR", "US"]
+            .map(|code| Country::parse(code).unwrap())
+            .to_vec(),
+    );
+    let continent = fact(
+        ["EU", "NA"]
+            .map(|code| Continent::parse(code).unwrap())
+            .to_vec(),
+    );
+    let lists = proptest::sample::subsequence(vec!["ads", "trackers"], 0..=2);
     (
-        direction,
-        protocol,
-        (address(), port()),
-        (address(), port()),
+        (
+            direction,
+            protocol,
+            (address(), port()),
+            (address(), port()),
+        ),
         proptest::collection::vec(app(), 0..3),
+        names,
+        (country, continent, fact(vec![64500, 64501, 64502])),
+        proptest::option::weighted(0.8, lists),
     )
-        .prop_map(|(direction, protocol, local, remote, apps)| {
-            (direction, protocol, local.into(), remote.into(), apps)
-        })
+        .prop_map(
+            |(
+                (direction, protocol, local, remote),
+                apps,
+                names,
+                (country, continent, system),
+                lists,
+            )| Flow {
+                direction,
+                protocol,
+                local: local.into(),
+                remote: remote.into(),
+                apps,
+                names,
+                country,
+                continent,
+                system,
+                lists,
+            },
+        )
 }
 
 /// The verdict about a datagram from port 20,000, of which nobody knows who spoke first, and the deciding rule.
@@ -267,6 +453,7 @@ fn either_way(text: &str, apps: &[App]) -> (Verdict, DecidedBy) {
         local: "10.0.0.1:20000".parse().unwrap(),
         remote: "8.8.8.8:53".parse().unwrap(),
         apps,
+        peer: Peer::default(),
     };
     let decision = policy(text).decide_either_way(&facts);
     (decision.verdict, decision.by)
@@ -321,21 +508,20 @@ proptest! {
 
     #[test]
     fn compiled_rules_decide_and_explain_as_a_scan_in_order_does(
+        sets in sets(),
         rules in proptest::collection::vec(rule(), 0..60),
         default in select(vec!["allow", "block", "drop"]),
         flows in proptest::collection::vec(flow(), 1..20),
     ) {
-        let policy = policy(&format!("[policy]\ndefault = \"{default}\"\n{}", rules.concat()));
-        for (direction, protocol, local, remote, apps) in &flows {
-            let facts = FlowFacts {
-                direction: *direction,
-                protocol: *protocol,
-                local: *local,
-                remote: *remote,
-                apps,
-            };
+        let policy =
+            policy(&format!("[policy]\ndefault = \"{default}\"\n{sets}{}", rules.concat()));
+        for flow in &flows {
+            let lists = flow.lists(&policy);
+            let facts = flow.facts(&lists);
             let decision = policy.decide(&facts);
-            prop_assert_eq!(decision, naive(&policy, &facts));
+            prop_assert_eq!(decision, naive(&policy, &facts, &[facts.direction]));
+            let both = [Direction::Out, Direction::In];
+            prop_assert_eq!(policy.decide_either_way(&facts), naive(&policy, &facts, &both));
             let explanation = policy.explain(&facts);
             prop_assert_eq!(explanation.verdict, decision.verdict);
             let number = match decision.by {
@@ -343,6 +529,8 @@ proptest! {
                 DecidedBy::Default => None,
             };
             prop_assert_eq!(explanation.rule.map(|rule| rule.number), number);
+            let waits_for = decision.waits_for.map(|index| index + 1);
+            prop_assert_eq!(explanation.waits_for.map(|rule| rule.number), waits_for);
             let last = explanation.tried.last();
             prop_assert_eq!(last.is_some_and(|tried| tried.missed.is_none()), number.is_some());
         }
@@ -364,6 +552,7 @@ fn what_nobody_is_known_to_have_sent_has_a_default_of_its_own() {
         local: "192.0.2.1:40000".parse().unwrap(),
         remote: "203.0.113.9:53".parse().unwrap(),
         apps: &[],
+        peer: Peer::default(),
     };
     assert_eq!(policy.decide(&facts).verdict, Verdict::Drop);
     assert_eq!(policy.explain(&facts).verdict, Verdict::Drop);
@@ -395,6 +584,7 @@ fn what_has_lost_its_program_passes_only_what_no_rule_about_programs_could_have_
             local: "192.0.2.1:40000".parse().unwrap(),
             remote: "203.0.113.9:53".parse().unwrap(),
             apps: &[],
+            peer: Peer::default(),
         });
         policy.decide_for_lost(decision).verdict
     };

@@ -1,15 +1,20 @@
 //! What is odd about rules taken together.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::definitions::Set;
 use crate::destination::Destination;
 use crate::document::{Problem, Severity};
 use crate::facts::Direction;
-use crate::rule::Rule;
+use crate::rule::{Origin, Rule};
+use crate::selection::Selection;
+
+/// Name conditions that are tried one by one, for every flow with a name.
+const MOST_LOOSE: usize = 128;
 
 /// Rules that can never decide because one before them always does, and names used twice.
-pub(super) fn warnings(rules: &[Rule]) -> Vec<Problem> {
-    let mut found = Vec::new();
+pub(super) fn problems(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
+    let mut found: Vec<_> = too_many_loose(rules, sets).into_iter().collect();
     let mut names: FxHashMap<&str, &Rule> = FxHashMap::default();
     let (mut all_out, mut all_in): (Option<&Rule>, Option<&Rule>) = (None, None);
     for rule in rules {
@@ -32,12 +37,33 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Problem> {
     found
 }
 
+/// More conditions than a decision can try in its time.
+fn too_many_loose(rules: &[Rule], sets: &[Set]) -> Option<Problem> {
+    let of_rules = rules.iter().flat_map(|rule| {
+        let values = rule.to.iter().flat_map(Selection::values);
+        values.map(|to| (rule.origin(), to))
+    });
+    let of_sets = sets
+        .iter()
+        .flat_map(|set| set.to.iter().map(|to| (&set.origin, to)));
+    let mut loose = FxHashSet::default();
+    let (origin, _) = of_rules.chain(of_sets).find(|(_, to)| {
+        let pattern = to.name().filter(|pattern| pattern.is_loose());
+        pattern.is_some_and(|pattern| loose.insert(pattern) && loose.len() > MOST_LOOSE)
+    })?;
+    let message =
+        format!("more than {MOST_LOOSE} regular expressions and wildcards without a fixed end");
+    let hint = "give wildcards their last labels (ads*.example.com), or use names: those are looked up, these are \
+                tried one by one";
+    Some(problem(origin, Severity::Error, message, hint))
+}
+
 /// Whether every flow of the rule's direction matches.
 fn is_catch_all(rule: &Rule) -> bool {
-    let anywhere = rule
-        .to
-        .as_ref()
-        .is_none_or(|to| to.contains(&Destination::Anywhere));
+    let anywhere = rule.to.as_ref().is_none_or(|to| {
+        let within = to.within.as_ref();
+        to.except.is_empty() && within.is_none_or(|within| within.contains(&Destination::Anywhere))
+    });
     rule.app.is_none() && rule.port.is_none() && anywhere
 }
 
@@ -66,12 +92,15 @@ fn never_reached(rule: &Rule, earlier: &Rule) -> Problem {
 }
 
 fn warning(rule: &Rule, message: String, hint: &str) -> Problem {
-    let origin = rule.origin();
+    problem(rule.origin(), Severity::Warning, message, hint)
+}
+
+pub(super) fn problem(origin: &Origin, severity: Severity, message: String, hint: &str) -> Problem {
     Problem {
         file: origin.file.to_string(),
         line: origin.line,
         column: origin.column,
-        severity: Severity::Warning,
+        severity,
         message,
         hint: Some(hint.to_owned()),
     }

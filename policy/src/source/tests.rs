@@ -1,6 +1,8 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::port::Port;
+use crate::selection::Selection;
 
 fn read(text: &str) -> (PolicySource, String) {
     let document = Document::parse("tidegate.toml", text).unwrap();
@@ -8,7 +10,7 @@ fn read(text: &str) -> (PolicySource, String) {
     source.read_main(&document);
     let mut problems = document.finish();
     if !problems.iter().any(Problem::is_error) {
-        problems.extend(source.warnings());
+        problems.extend(source.review());
     }
     let found = problems
         .iter()
@@ -53,12 +55,15 @@ action = "allow"
     assert_eq!(editor.direction, Direction::Out);
     assert_eq!(
         editor.port,
-        Some(vec![Port::Tcp(443, 443), Port::Udp(8000, 9000)])
+        Some(Selection::of(vec![
+            Port::Tcp(443, 443),
+            Port::Udp(8000, 9000)
+        ]))
     );
     let to: Vec<_> = editor
         .to
         .iter()
-        .flatten()
+        .flat_map(Selection::values)
         .map(ToString::to_string)
         .collect();
     assert_eq!(to, ["203.0.113.0/24", "2001:db8::/32"]);
@@ -88,7 +93,7 @@ defualt = "block"
 [[rule]]
 nmae = "x"
 app = { paht = "/usr/bin/curl", uid = -1, user = 3, unit = "[", container = "abc", parent = "" }
-to = ["10.0.0.1/8", "example.com", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "fe80::1%eth0", "10.0.0.300", 7]
+to = ["10.0.0.1/8", "internte.net/8", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "fe80::1%eth0", "10.0.0.300", 7]
 port = ["tcp/99999", "https", "udp/90-80", "tcp", "icmp/8", "ip/6", "ip/300", "tcp/", "tcp/+5", "/80", 443]
 direction = "inbound"
 action = "reject"
@@ -124,17 +129,17 @@ tidegate.toml:8:93: error: empty text matches nothing
   hint: leave the key out to match everything
 tidegate.toml:9:7: error: "10.0.0.1/8" is a network with host bits set
   hint: write "10.0.0.0/8" for the network, or the address alone
-tidegate.toml:9:21: error: "example.com" is no destination
-  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), `*`, or one of loopback, link-local, lan, multicast, internet
-tidegate.toml:9:36: error: "10.0.0.9-10.0.0.1" runs backwards
+tidegate.toml:9:21: error: "internte.net/8" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
+tidegate.toml:9:39: error: "10.0.0.9-10.0.0.1" runs backwards
   hint: write "10.0.0.1-10.0.0.9"
-tidegate.toml:9:57: error: "10.0.0.1-::1" mixes IPv4 and IPv6
+tidegate.toml:9:60: error: "10.0.0.1-::1" mixes IPv4 and IPv6
   hint: write one range for each
-tidegate.toml:9:73: error: "fe80::1%eth0" names an interface
+tidegate.toml:9:76: error: "fe80::1%eth0" names an interface
   hint: leave out the part from `%` on
-tidegate.toml:9:89: error: "10.0.0.300" is no destination
-  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), `*`, or one of loopback, link-local, lan, multicast, internet
-tidegate.toml:9:103: error: expected a string, found an integer
+tidegate.toml:9:92: error: "10.0.0.300" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
+tidegate.toml:9:106: error: expected a string, found an integer
 tidegate.toml:10:9: error: 99999 is no port
   hint: ports end at 65535
 tidegate.toml:10:22: error: "https" is no port
@@ -282,10 +287,170 @@ fn further_files_append_rules_and_hold_nothing_else() {
         .collect();
     assert_snapshot!(problems, @r#"
 rules.d/20.toml:1:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]] tables
+  hint: move it there; files in rules.d hold [[rule]] and [[set]] tables
 rules.d/20.toml:3:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]] tables
+  hint: move it there; files in rules.d hold [[rule]] and [[set]] tables
 rules.d/20.toml:5:2: error: unknown key `other`
-  hint: known here: rule
+  hint: known here: rule, set
+"#);
+}
+
+#[test]
+fn destinations_are_read_in_every_form() {
+    let (source, problems) = read(
+        r#"
+[[rule]]
+to = ["example.com", ".example.com", "*.example.com", "ads*.example.com", "/^ads[0-9]/", "printer."]
+port = { not = "tcp/443" }
+app = { not = ["/usr/bin/curl"] }
+action = "block"
+
+[[rule]]
+to = { in = ["country:de", "continent:EU", "as:13335", "list:trackers", "set:both"], not = "lan" }
+app = { path = "/usr/**", not = { user = "alice" } }
+action = "block"
+
+[[set]]
+name = "both"
+to = ["set:one", "198.51.100.1"]
+
+[[set]]
+name = "one"
+to = "192.0.2.1"
+"#,
+    );
+    assert_eq!(problems, "");
+    let [names, places] = &source.rules[..] else {
+        panic!("two rules: {source:?}")
+    };
+    assert_eq!(names.port.as_ref().unwrap().to_string(), "not tcp/443");
+    assert!(names.app.as_ref().unwrap().except.is_some());
+    let to = places.to.as_ref().unwrap();
+    assert_eq!(
+        to.to_string(),
+        "country:DE, continent:EU or 3 more but not lan"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_destinations_is_said_at_once() {
+    let (_, problems) = read(
+        r#"
+[[rule]]
+to = ["country:UK", "continent:XX", "as:AS13335", "list:", "set:a b", "/(/", "a..b", "lann", "asn:1", "*"]
+action = "block"
+
+[[rule]]
+to = { on = "lan" }
+port = {}
+app = { not = {} }
+action = "block"
+
+[[set]]
+to = "lan"
+
+[[set]]
+name = "x"
+"#,
+    );
+    assert_snapshot!(problems, @r#"
+tidegate.toml:3:7: error: there is no country "UK"
+  hint: write the two letters of ISO 3166-1: country:DE, country:GB
+tidegate.toml:3:21: error: there is no continent "XX"
+  hint: write one of AF, AN, AS, EU, NA, OC, SA
+tidegate.toml:3:37: error: "AS13335" is no number of an autonomous system
+  hint: write as:13335
+tidegate.toml:3:51: error: "" cannot name a list or a set
+  hint: use up to 64 letters, digits, `-`, `_` and `.`
+tidegate.toml:3:60: error: "a b" cannot name a list or a set
+  hint: use up to 64 letters, digits, `-`, `_` and `.`
+tidegate.toml:3:71: error: the regular expression is not valid: unclosed group
+  hint: it is held against names such as ads1.example.com; see rules.md for what may stand in it
+tidegate.toml:3:78: error: a name with an empty label
+  hint: write a name such as example.com
+tidegate.toml:3:86: error: "lann" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
+tidegate.toml:3:94: error: "asn:1" is no destination
+  hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
+tidegate.toml:7:8: error: unknown key `on`
+  hint: did you mean `in`?
+tidegate.toml:8:8: error: an empty table says nothing
+  hint: write { not = [...] }, or leave the key out
+tidegate.toml:9:15: error: an empty table names no app
+  hint: leave `app` out for every app
+tidegate.toml:12:1: error: the set has no `name`
+  hint: add name = "..."; rules refer to it as set:NAME
+tidegate.toml:15:1: error: the set has no `to`
+  hint: add to = [...], with what may stand in `to` of a rule
+"#);
+}
+
+#[test]
+fn sets_that_are_not_there_or_hold_themselves_are_errors() {
+    let (_, problems) = read(
+        r#"
+[[rule]]
+to = ["set:printer", "set:nowhere"]
+action = "block"
+
+[[set]]
+name = "printers"
+to = ["192.0.2.1", "set:a"]
+
+[[set]]
+name = "a"
+to = ["set:b", "lan"]
+
+[[set]]
+name = "b"
+to = ["set:a"]
+
+[[set]]
+name = "a"
+to = "lan"
+"#,
+    );
+    assert_snapshot!(problems, @r#"
+tidegate.toml:18:1: error: the set "a" is there before, at tidegate.toml:10
+  hint: give each set its own name
+tidegate.toml:3:7: error: there is no set "printer"
+  hint: did you mean set:printers?
+tidegate.toml:3:22: error: there is no set "nowhere"
+  hint: write [[set]] with this name, in any of the files
+tidegate.toml:10:1: error: the set "a" holds itself
+  hint: sets may hold others, but not in a circle
+tidegate.toml:14:1: error: the set "b" holds itself
+  hint: sets may hold others, but not in a circle
+"#);
+}
+
+#[test]
+fn patterns_that_each_flow_is_held_against_are_few() {
+    let rule = |number: usize| format!("[[rule]]\nto = \"*x{number}\"\naction = \"block\"\n");
+    let rules = |count| (0..count).map(rule).collect::<String>();
+    assert_eq!(read(&rules(128)).1, "");
+    assert_snapshot!(read(&rules(130)).1, @r#"
+tidegate.toml:385:1: error: more than 128 regular expressions and wildcards without a fixed end
+  hint: give wildcards their last labels (ads*.example.com), or use names: those are looked up, these are tried one by one
+"#);
+}
+
+#[test]
+fn a_condition_on_what_is_not_known_here_is_refused() {
+    let text = "[[rule]]\nto = [\"example.com\", \"country:DE\", \"list:x\", \"lan\"]\naction = \"block\"\n";
+    let document = Document::parse("tidegate.toml", text).unwrap();
+    PolicySource::fed_by(&[]).read_main(&document);
+    let problems: String = document
+        .finish()
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    assert_snapshot!(problems, @r#"
+tidegate.toml:2:7: error: the names of destinations are not learned yet, so the rule would never match
+  hint: name an address or a network
+tidegate.toml:2:22: error: where an address is in use is not looked up yet, so the rule would never match
+  hint: name an address or a network
+tidegate.toml:2:36: error: lists are not loaded yet, so the rule would never match
+  hint: name addresses or networks
 "#);
 }

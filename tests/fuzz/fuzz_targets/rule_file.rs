@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_policy::{
-    App, DecidedBy, Direction, Document, FlowFacts, Policy, PolicySource, Problem, Protocol,
+    App, DecidedBy, Direction, Document, FlowFacts, Peer, Policy, PolicySource, Problem, Protocol,
 };
 
 fuzz_target!(|text: &str| {
@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
     if document.finish().iter().any(Problem::is_error) {
         return;
     }
-    source.warnings();
+    source.review();
     let policy = Policy::compile(source);
     let apps = [App {
         path: "/usr/bin/curl".into(),
@@ -40,6 +40,7 @@ fuzz_target!(|text: &str| {
                 local,
                 remote,
                 apps,
+                peer: Peer::default(),
             };
             let decision = policy.decide(&facts);
             let explanation = policy.explain(&facts);

@@ -1,0 +1,64 @@
+//! Destinations, alone and in sets.
+
+use std::sync::Arc;
+
+use super::values::read_list;
+use crate::definitions::Set;
+use crate::destination::{Destination, label};
+use crate::document::{Item, Section};
+use crate::feed::Feed;
+use crate::rule::Origin;
+
+/// A place where a set is referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SetUse {
+    pub(crate) name: Arc<str>,
+    pub(crate) origin: Origin,
+}
+
+/// Reads destinations, and notes which sets they refer to.
+pub(super) struct Destinations<'s> {
+    /// Facts that are given.
+    pub(super) feeds: &'s [Feed],
+    pub(super) uses: &'s mut Vec<SetUse>,
+}
+
+impl Destinations<'_> {
+    pub(super) fn read(&mut self, item: &Item<'_>) -> Option<Destination> {
+        let destination = item.parse(Destination::parse)?;
+        if let Some(feed) = destination.feed()
+            && !self.feeds.contains(&feed)
+        {
+            let (message, hint) = feed.absence();
+            item.error(message, Some(hint.to_owned()));
+        }
+        if let Some(name) = destination.set() {
+            self.uses.push(SetUse {
+                name: Arc::clone(name),
+                origin: item.origin(),
+            });
+        }
+        Some(destination)
+    }
+
+    /// One `[[set]]`; absent when it cannot be used, the reason was noted.
+    pub(super) fn read_set(&mut self, section: &Section<'_>) -> Option<Set> {
+        let name = section.item("name").map(|item| item.parse(label));
+        let to = section
+            .item("to")
+            .map(|item| read_list(&item, |item| self.read(item)));
+        if name.is_none() {
+            let hint = "add name = \"...\"; rules refer to it as set:NAME";
+            section.error("the set has no `name`", Some(hint.to_owned()));
+        }
+        if to.is_none() {
+            let hint = "add to = [...], with what may stand in `to` of a rule";
+            section.error("the set has no `to`", Some(hint.to_owned()));
+        }
+        Some(Set {
+            name: name??,
+            origin: section.origin(),
+            to: to?,
+        })
+    }
+}

@@ -53,6 +53,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// What is suspect, but usable.
     pub warnings: Vec<Problem>,
+    /// The `[[test]]`s that fail: the rules can be used, but do not what their author expects.
+    pub failures: Vec<Problem>,
 }
 
 /// All that is wrong with a configuration: at least one error, and any warnings beside it.
@@ -206,9 +208,12 @@ impl Draft {
                 problems: self.problems,
             });
         }
+        let tests = std::mem::take(&mut self.policy.tests);
+        let policy = Policy::compile(self.policy);
         Ok(Config {
             capture: self.capture,
-            policy: Policy::compile(self.policy),
+            failures: policy.failures(&tests),
+            policy,
             files: self.files,
             warnings: self.problems,
         })

@@ -55,7 +55,7 @@ impl Reloader {
                 return Err(error);
             }
         };
-        for warning in &config.warnings {
+        for warning in config.warnings.iter().chain(&config.failures) {
             tracing::warn!("{warning}");
         }
         if config.capture != self.capture {

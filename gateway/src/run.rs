@@ -60,7 +60,7 @@ const LARGEST_MTU: u16 = u16::MAX;
 pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigSource::new(args.config);
     let config = Config::load(&source)?;
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&config.failures) {
         tracing::warn!("{warning}");
     }
     check_means(&config.capture)?;

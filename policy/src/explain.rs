@@ -195,17 +195,21 @@ impl fmt::Display for Explanation {
         if self.omitted > 0 {
             writeln!(f, "({} more rules tried that do not match)", self.omitted)?;
         }
-        match &self.rule {
-            Some(rule) => write!(f, "{} by {rule}", self.verdict)?,
-            None => write!(f, "{} by default: no rule matches", self.verdict)?,
+        f.write_str(&self.outcome())
+    }
+}
+
+impl Explanation {
+    /// The verdict and what gave it, as a sentence.
+    pub(crate) fn outcome(&self) -> String {
+        let mut outcome = match &self.rule {
+            Some(rule) => format!("{} by {rule}", self.verdict),
+            None => format!("{} by default: no rule matches", self.verdict),
+        };
+        if let Some(rule) = &self.waits_for {
+            outcome += &format!(", unless a name of the destination comes that {rule} meets");
         }
-        match &self.waits_for {
-            Some(rule) => write!(
-                f,
-                ", unless a name of the destination comes that {rule} meets"
-            ),
-            None => Ok(()),
-        }
+        outcome
     }
 }
 

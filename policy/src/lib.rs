@@ -13,8 +13,11 @@ pub mod document;
 pub mod explain;
 pub mod facts;
 pub mod feed;
+pub mod flow_test;
 pub mod geo;
 pub mod glob;
+pub mod glob;
+pub mod known_flow;
 pub mod list;
 pub mod name;
 pub mod rule;
@@ -40,7 +43,9 @@ pub use facts::{
     App, Direction, Fact, FlowFacts, FlowName, ListId, Lists, NameSource, Names, Peer, Protocol,
 };
 pub use feed::Feed;
+pub use flow_test::FlowTest;
 pub use glob::Glob;
+pub use known_flow::KnownFlow;
 pub use name::Name;
 pub use pattern::Pattern;
 pub use policy::Policy;

@@ -52,6 +52,24 @@ impl Port {
         }
     }
 
+    /// The one protocol and port that are meant; 0 where the protocol has no ports.
+    ///
+    /// # Errors
+    /// Several ports, or several protocols.
+    pub fn one_service(&self) -> Result<(Protocol, u16), Refusal> {
+        let hint = "write one service: tcp/443, udp/53, icmp, ip/47";
+        match *self {
+            Self::Tcp(first, last) if first == last => Ok((Protocol::Tcp, first)),
+            Self::Udp(first, last) if first == last => Ok((Protocol::Udp, first)),
+            Self::Icmp => Ok((Protocol::Icmp, 0)),
+            Self::Other(number) => Ok((Protocol::Other(number), 0)),
+            Self::Tcp(..) | Self::Udp(..) => {
+                Err(Refusal::new("a flow has one port, not a range", hint))
+            }
+            Self::TcpOrUdp(..) => Err(Refusal::new("a flow has one protocol", hint)),
+        }
+    }
+
     /// Whether a flow of `protocol` to `port` is meant.
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
         match (*self, protocol) {

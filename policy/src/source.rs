@@ -5,17 +5,20 @@ mod destinations;
 mod review;
 mod rule;
 mod sets;
+mod test;
 mod values;
 
 use crate::definitions::Set;
 use crate::document::{Document, Problem};
 use crate::facts::Direction;
 use crate::feed::Feed;
+use crate::flow_test::FlowTest;
 use crate::rule::Rule;
 use crate::verdict::Verdict;
 
 use destinations::{Destinations, SetUse};
 use rule::read_rule;
+use test::read_test;
 
 const VERDICTS: [(&str, Verdict); 3] = [
     ("allow", Verdict::Allow),
@@ -46,6 +49,8 @@ pub struct PolicySource {
     pub rules: Vec<Rule>,
     /// Named sets of destinations.
     pub sets: Vec<Set>,
+    /// What the rules are expected to do.
+    pub tests: Vec<FlowTest>,
     feeds: Vec<Feed>,
     uses: Vec<SetUse>,
 }
@@ -58,6 +63,7 @@ impl Default for PolicySource {
             unattributed: None,
             rules: Vec::new(),
             sets: Vec::new(),
+            tests: Vec::new(),
             feeds: Feed::ALL.to_vec(),
             uses: Vec::new(),
         }
@@ -73,7 +79,7 @@ impl PolicySource {
         }
     }
 
-    /// Reads `[policy]` and appends each `[[rule]]` and `[[set]]` of the main configuration file.
+    /// Reads `[policy]` and appends each `[[rule]]`, `[[set]]` and `[[test]]` of the main configuration file.
     ///
     /// What is wrong is noted in `document`; its other tables are the caller's to read. With an error among the
     /// problems the rules must not be used: a condition that could not be read is missing from its rule.
@@ -87,10 +93,10 @@ impl PolicySource {
         self.append_rules(document);
     }
 
-    /// Appends each `[[rule]]` of a further rule file, which may hold those and `[[set]]`s.
+    /// Appends each `[[rule]]` of a further rule file, which may hold `[[set]]` and `[[test]]` beside.
     pub fn read_rules(&mut self, document: &Document) {
         let only_main = "only the main configuration file may hold this table";
-        let hint = "move it there; files in rules.d hold [[rule]] and [[set]] tables";
+        let hint = "move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables";
         document.root().refuse("policy", only_main, hint);
         document.root().refuse("capture", only_main, hint);
         self.append_rules(document);
@@ -112,6 +118,9 @@ impl PolicySource {
         };
         for section in root.sections("set") {
             self.sets.extend(destinations.read_set(&section));
+        }
+        for section in root.sections("test") {
+            self.tests.extend(read_test(&section));
         }
         for section in root.sections("rule") {
             self.rules.extend(read_rule(&section, &mut destinations));

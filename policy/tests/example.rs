@@ -38,6 +38,9 @@ fn the_example_has_nothing_wrong_with_it() {
     assert_eq!(problems, []);
     assert_eq!(source.review(), []);
     assert_eq!(source.rules.len(), 13);
+    let tests = source.tests.clone();
+    assert_eq!(tests.len(), 1);
+    assert_eq!(Policy::compile(source).failures(&tests), []);
 }
 
 #[test]
@@ -70,8 +73,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 13 + 1 + 7,
-        "the top, two tables, the rules, the set, and seven inline tables"
+        1 + 2 + 13 + 1 + 1 + 8,
+        "the top, two tables, the rules, the set, the test, and eight inline tables"
     );
 }
 
@@ -161,5 +164,7 @@ fn every_whole_table_of_the_manual_is_read_without_a_problem() {
         let (source, problems) = read(text);
         assert_eq!(problems, [], "{text}");
         assert_eq!(source.review(), [], "{text}");
+        let tests = source.tests.clone();
+        assert_eq!(Policy::compile(source).failures(&tests), [], "{text}");
     }
 }

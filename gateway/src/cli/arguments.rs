@@ -129,15 +129,8 @@ pub(super) struct Service {
 
 fn service(text: &str) -> Result<Service, String> {
     let port = Port::parse(text).map_err(in_one_line)?;
-    let one = |protocol, port| Ok(Service { protocol, port });
-    match port {
-        Port::Tcp(first, last) if first == last => one(Protocol::Tcp, first),
-        Port::Udp(first, last) if first == last => one(Protocol::Udp, first),
-        Port::Icmp => one(Protocol::Icmp, 0),
-        Port::Other(number) => one(Protocol::Other(number), 0),
-        Port::TcpOrUdp(..) => Err(format!("say which protocol: tcp/{text} or udp/{text}")),
-        Port::Tcp(..) | Port::Udp(..) => Err("a flow has one port, not a range".to_owned()),
-    }
+    let (protocol, port) = port.one_service().map_err(in_one_line)?;
+    Ok(Service { protocol, port })
 }
 
 fn in_one_line(refusal: Refusal) -> String {
@@ -222,7 +215,10 @@ mod tests {
         );
         assert_eq!(
             service("443"),
-            Err("say which protocol: tcp/443 or udp/443".to_owned())
+            Err(
+                "a flow has one protocol: write one service: tcp/443, udp/53, icmp, ip/47"
+                    .to_owned()
+            )
         );
         assert!(service("udp/1-2").is_err());
         assert!(service("tcp/99999").is_err());

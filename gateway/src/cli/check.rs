@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use tidegate_policy::Problem;
+
 use super::arguments::CheckArgs;
 use crate::config::{Config, ConfigError, ConfigSource};
 use crate::report::counted;
@@ -11,7 +13,7 @@ pub(super) fn main(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigSource::new(args.config);
     let result = Config::load(&source);
     terminal::print_line(&printable_lines(&report(&source, &result)))?;
-    Ok(if result.is_ok() {
+    Ok(if result.is_ok_and(|config| config.failures.is_empty()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -20,9 +22,9 @@ pub(super) fn main(args: CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// Each problem, then one line that sums up.
 pub(super) fn report(source: &ConfigSource, result: &Result<Config, ConfigError>) -> String {
-    let problems = match result {
-        Ok(config) => &config.warnings,
-        Err(error) => &error.problems,
+    let problems: Vec<&Problem> = match result {
+        Ok(config) => config.warnings.iter().chain(&config.failures).collect(),
+        Err(error) => error.problems.iter().collect(),
     };
     let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let errors = problems.iter().filter(|problem| problem.is_error()).count();

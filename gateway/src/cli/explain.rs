@@ -1,14 +1,10 @@
 //! `tidegate explain`: what the configuration on disk says of one flow, and why.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidegate_platform::users::Users;
-use tidegate_policy::{
-    App, Direction, Explanation, Feed, FlowFacts, FlowName, ListId, Lists, Name, NameSource, Names,
-    Peer, Policy,
-};
+use tidegate_policy::{App, Direction, Explanation, Feed, FlowName, KnownFlow, Name, NameSource};
 
 use super::arguments::ExplainArgs;
 use crate::config::{Config, ConfigSource};
@@ -32,32 +28,19 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         .uid
         .unwrap_or_else(|| rustix::process::getuid().as_raw());
     let app = args.app.map(|path| app(path, uid));
-    let direction = Direction::from(args.direction);
-    let (local, remote) = ends(direction, args.to, args.port.port);
+    let service = (args.port.protocol, args.port.port);
     let names: Vec<FlowName> = args.name.into_iter().map(learned).collect();
-    let lists = lists_of(&args.list, &config.policy);
-    Ok(config.policy.explain(&FlowFacts {
-        direction,
-        protocol: args.port.protocol,
-        local,
-        remote,
-        apps: app.as_slice(),
-        peer: Peer {
-            names: if args.name_later {
-                Names::Awaited
-            } else {
-                Names::Known(&names)
-            },
-            country: args.country.unwrap_or_default(),
-            continent: args.continent.unwrap_or_default(),
-            system: args.system.unwrap_or_default(),
-            lists: if args.list.is_empty() {
-                Lists::Unknown
-            } else {
-                Lists::On(&lists)
-            },
-        },
-    }))
+    let flow = KnownFlow {
+        apps: app.into_iter().collect(),
+        names: (!args.name_later).then_some(names),
+        country: args.country.unwrap_or_default(),
+        continent: args.continent.unwrap_or_default(),
+        system: args.system.unwrap_or_default(),
+        lists: (!args.list.is_empty()).then_some(args.list),
+        ..KnownFlow::new(Direction::from(args.direction), args.to, service)
+    };
+    let policy = &config.policy;
+    Ok(flow.ask(policy, |facts| policy.explain(facts)))
 }
 
 fn learned(name: Name) -> FlowName {
@@ -65,13 +48,6 @@ fn learned(name: Name) -> FlowName {
         name,
         source: NameSource::Dns,
     }
-}
-
-/// The lists of these names, of those that rules name.
-fn lists_of(names: &[String], policy: &Policy) -> Vec<ListId> {
-    let lists = (0..).zip(policy.lists());
-    let named = lists.filter(|(_, list)| names.iter().any(|name| **name == ***list));
-    named.map(|(id, _)| ListId(id)).collect()
 }
 
 /// What can be known of a program that does not run.
@@ -91,17 +67,5 @@ fn app(path: PathBuf, uid: u32) -> App {
         parents: Vec::new(),
         unit: None,
         container: None,
-    }
-}
-
-/// This host's end and the other one; the service's port is at the end that is spoken to.
-fn ends(direction: Direction, other: IpAddr, service: u16) -> (SocketAddr, SocketAddr) {
-    let here = match other {
-        IpAddr::V4(_) => IpAddr::from([0; 4]),
-        IpAddr::V6(_) => IpAddr::from([0; 16]),
-    };
-    match direction {
-        Direction::Out => (SocketAddr::new(here, 0), SocketAddr::new(other, service)),
-        Direction::In => (SocketAddr::new(here, service), SocketAddr::new(other, 0)),
     }
 }

@@ -117,7 +117,7 @@ fn a_command_line_that_is_wrong_says_why() {
 
         For more information, try '--help'.
         ----
-        error: invalid value '443' for '--port <PORT>': say which protocol: tcp/443 or udp/443
+        error: invalid value '443' for '--port <PORT>': a flow has one protocol: write one service: tcp/443, udp/53, icmp, ip/47
 
         For more information, try '--help'.
         ----
@@ -260,5 +260,23 @@ fn check_refuses_what_is_not_known_of_live_flows() {
     DIR/tidegate.toml:8:14: error: where an address is in use is not looked up yet, so the rule would never match
       hint: name an address or a network
     3 errors: the configuration cannot be used
+    "#);
+}
+
+#[test]
+fn check_runs_the_tests_and_fails_where_one_does() {
+    let tested = |expect: &str| {
+        let flow = "{ app = \"/usr/bin/curl\", to = \"192.0.2.1\", port = \"tcp/443\" }";
+        check(&format!(
+            "{RULES}\n[[test]]\nname = \"t\"\nflow = {flow}\nexpect = \"{expect}\"\n"
+        ))
+    };
+    assert_eq!(
+        tested("allow"),
+        "no problems: 2 rules in 1 file, default block"
+    );
+    insta::assert_snapshot!(tested("drop"), @r#"
+    DIR/tidegate.toml:17:1: error: the test "t" expects drop, but it is allow by rule 1 "web for curl" (DIR/tidegate.toml:5)
+    1 error: 2 rules in 1 file, default block
     "#);
 }

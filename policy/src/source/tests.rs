@@ -287,11 +287,11 @@ fn further_files_append_rules_and_hold_nothing_else() {
         .collect();
     assert_snapshot!(problems, @r#"
 rules.d/20.toml:1:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]] and [[set]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables
 rules.d/20.toml:3:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]] and [[set]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables
 rules.d/20.toml:5:2: error: unknown key `other`
-  hint: known here: rule, set
+  hint: known here: rule, set, test
 "#);
 }
 
@@ -452,5 +452,104 @@ tidegate.toml:2:22: error: where an address is in use is not looked up yet, so t
   hint: name an address or a network
 tidegate.toml:2:36: error: lists are not loaded yet, so the rule would never match
   hint: name addresses or networks
+"#);
+}
+
+const TESTED: &str = r#"
+[[rule]]
+name = "web"
+app = { path = "/usr/bin/curl", user = "alice", parent = "/bin/sh" }
+to = [".example.com", "country:DE", "as:64500", "list:ok"]
+port = "tcp/443"
+action = "allow"
+[[rule]]
+name = "servers"
+direction = "in"
+port = "22"
+action = "drop"
+"#;
+
+#[test]
+fn tests_that_hold_say_nothing_and_others_why() {
+    let passing = r#"
+[[test]]
+flow = { app = "/usr/bin/curl", uid = 7, user = "alice", parent = ["/bin/sh"], to = "192.0.2.1", port = "tcp/443", name = "www.example.com" }
+expect = "allow"
+by = "web"
+[[test]]
+flow = { to = "2001:db8::1", port = "tcp/22", direction = "in", country = "none", continent = "EU", as = 1, list = ["ok"] }
+expect = "drop"
+[[test]]
+flow = { to = "192.0.2.1", port = "icmp" }
+expect = "block"
+by = "default"
+"#;
+    let failing = r#"
+[[test]]
+name = "curl"
+flow = { app = "/usr/bin/curl", user = "bob", to = "192.0.2.1", port = "tcp/443", country = "DE" }
+expect = "allow"
+by = "web"
+[[test]]
+flow = { to = "192.0.2.1", port = "tcp/22", direction = "in" }
+expect = "allow"
+[[test]]
+flow = { to = "192.0.2.1", port = "icmp" }
+expect = "block"
+by = "web"
+"#;
+    let run = |tests: &str| {
+        let text = format!("[policy]\ndefault = \"block\"{TESTED}{tests}");
+        let (source, problems) = read(&text);
+        assert_eq!(problems, "");
+        let tests = source.tests.clone();
+        let failures = crate::Policy::compile(source).failures(&tests);
+        let failures = failures.iter().map(|problem| format!("{problem}\n"));
+        failures.collect::<String>()
+    };
+    assert_eq!(run(passing), "");
+    assert_snapshot!(run(failing), @r#"
+tidegate.toml:15:1: error: the test "curl" expects allow by "web", but it is block by default: no rule matches
+  hint: rule 1 "web" (tidegate.toml:3): app user bob is not alice
+tidegate.toml:20:1: error: the test expects allow, but it is drop by rule 2 "servers" (tidegate.toml:9)
+tidegate.toml:23:1: error: the test expects block by "web", but it is block by default: no rule matches
+  hint: rule 1 "web" (tidegate.toml:3): the app is not known
+"#);
+}
+
+#[test]
+fn a_test_that_cannot_be_run_is_an_error() {
+    let (_, problems) = read(
+        r#"
+[[test]]
+expect = "refuse"
+[[test]]
+flow = { to = "example.com", port = "443", country = "UK", uid = 1, nmae = "x" }
+[[test]]
+flow = { port = "tcp/1-2" }
+expect = "allow"
+"#,
+    );
+    assert_snapshot!(problems, @r#"
+tidegate.toml:2:1: error: the test has no `flow`
+  hint: write flow = { to = "192.0.2.1", port = "tcp/443" } and expect = "block"
+tidegate.toml:3:10: error: unknown value "refuse"
+  hint: write one of "allow", "block", "drop"
+tidegate.toml:4:1: error: the test has no `expect`
+  hint: write flow = { to = "192.0.2.1", port = "tcp/443" } and expect = "block"
+tidegate.toml:5:8: error: the flow has no `app`
+  hint: add app = "/usr/bin/curl"; without one the program is not known
+tidegate.toml:5:15: error: "example.com" is no address
+  hint: write an address; names go to `name`
+tidegate.toml:5:37: error: a flow has one protocol
+  hint: write one service: tcp/443, udp/53, icmp, ip/47
+tidegate.toml:5:54: error: "UK" is no country
+  hint: write the two letters of ISO 3166-1, or "none"
+tidegate.toml:5:69: error: unknown key `nmae`
+  hint: did you mean `name`?
+tidegate.toml:7:8: error: the flow has no `to` or no `port`
+  hint: a flow goes to = "192.0.2.1", and its service is port = "tcp/443"
+tidegate.toml:7:17: error: a flow has one port, not a range
+  hint: write one service: tcp/443, udp/53, icmp, ip/47
 "#);
 }

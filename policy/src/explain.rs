@@ -49,7 +49,9 @@ pub struct RuleRef {
 pub struct Tried {
     /// The rule.
     pub rule: RuleRef,
-    /// The first condition that does not hold, as a sentence; absent: the rule matches.
+    /// The first condition that does not hold, by its stable id ([`Mismatch::id`]); absent: the rule matches.
+    pub reason: Option<&'static str>,
+    /// The same as a sentence.
     pub missed: Option<String>,
 }
 
@@ -132,6 +134,7 @@ impl Policy {
             .into_iter()
             .map(|(index, rule, mismatch)| Tried {
                 rule: RuleRef::new(index, rule),
+                reason: mismatch.map(Mismatch::id),
                 missed: mismatch.map(|mismatch| rule.mismatch_reason(mismatch, facts, app)),
             })
             .collect();

@@ -98,6 +98,32 @@ pub enum Mismatch {
     Awaited,
 }
 
+impl Mismatch {
+    /// What programs call this reason. It stays the same from version to version; its sentence may be reworded.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Direction => "direction",
+            Self::AppUnknown => "app-unknown",
+            Self::App(field) => match field {
+                AppField::Path => "app-path",
+                AppField::Name => "app-name",
+                AppField::Uid => "app-uid",
+                AppField::User => "app-user",
+                AppField::Unit => "app-unit",
+                AppField::Container => "app-container",
+                AppField::Parent => "app-parent",
+                AppField::Except => "app-not",
+            },
+            Self::Destination => "to",
+            Self::Unknown(Feed::Names) => "to-name-unknown",
+            Self::Unknown(Feed::Places) => "to-place-unknown",
+            Self::Unknown(Feed::Lists) => "to-list-unknown",
+            Self::Port => "port",
+            Self::Awaited => "to-name-awaited",
+        }
+    }
+}
+
 impl Rule {
     /// Where the rule was written.
     pub fn origin(&self) -> &Origin {

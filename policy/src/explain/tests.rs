@@ -164,6 +164,7 @@ fn programs_read_the_same_as_people() {
           "column": 1
         }
       },
+      "reason": null,
       "missed": null
     }
   ],
@@ -295,4 +296,44 @@ rule 4 "list" (tidegate.toml:18): waits for the destination's name: list:tracker
 rule 5 "system" (tidegate.toml:22): matches
 allow by rule 5 "system" (tidegate.toml:22), unless a name of the destination comes that rule 1 "names" (tidegate.toml:5) meets
 "#);
+}
+
+#[test]
+fn reasons_have_ids_that_stay() {
+    let owners = [app("/usr/bin/curl", 1000)];
+    let ids = |peer, apps: &[App], rules| {
+        let facts = FlowFacts {
+            peer,
+            ..facts("198.51.100.7:443", apps)
+        };
+        let explanation = policy(rules).explain(&facts);
+        let reasons = explanation.tried.iter().map(|tried| tried.reason);
+        reasons
+            .map(|id| id.unwrap_or("-"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        ids(Peer::default(), &owners, RULES),
+        "app-path app-user app-unit app-container app-parent app-uid direction port to -"
+    );
+    assert_eq!(
+        ids(Peer::default(), &[], KNOWN),
+        "to-name-unknown to-place-unknown to-name-unknown to-list-unknown to-place-unknown"
+    );
+    let peer = Peer {
+        names: Names::Awaited,
+        ..Peer::default()
+    };
+    let rules = "[[rule]]\nto = \"a.example\"\naction = \"block\"\n\
+                 [[rule]]\napp = { not = \"/usr/**\" }\naction = \"block\"\n\
+                 [[rule]]\napp = { name = \"x\" }\naction = \"block\"\n";
+    assert_eq!(
+        ids(peer, &owners, rules),
+        "to-name-awaited app-not app-name"
+    );
+    assert_eq!(
+        ids(peer, &[], rules),
+        "to-name-awaited app-unknown app-unknown"
+    );
 }

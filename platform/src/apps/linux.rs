@@ -14,8 +14,10 @@ use crate::inet_diag;
 
 mod descriptors;
 mod diag;
+mod familiar;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
+mod kin;
 mod mounts;
 mod packet_writers;
 mod process;

@@ -144,14 +144,19 @@ impl ProcessDirectory {
         process_stat::parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     }
 
+    /// Whether it has one thread only, which waits for something.
+    pub(super) fn is_one_sleeping_thread(&self) -> io::Result<bool> {
+        Ok(process_stat::is_one_sleeping_thread(&self.read(c"stat")?))
+    }
+
+    pub(super) fn open_file(&self, name: &CStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.directory, name, flags, Mode::empty())?.into())
+    }
+
     /// The bytes of one of its files, up to a limit.
     pub(super) fn read(&self, name: &CStr) -> io::Result<Vec<u8>> {
-        let file = rustix::fs::openat(
-            &self.directory,
-            name,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let file = self.open_file(name)?;
         let mut bytes = Vec::with_capacity(1024);
         loop {
             let room = LONGEST_FILE.saturating_sub(bytes.len());
@@ -246,6 +251,15 @@ impl ProcessDirectory {
             }
         })?;
         Ok(looked)
+    }
+
+    /// Which socket its descriptor `number` is.
+    pub(super) fn socket_at(&self, number: u32) -> Option<u32> {
+        let name = path::<16>(format_args!("fd/{number}")).ok()?;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); LINK];
+        let (target, _) =
+            rustix::fs::readlinkat_raw(&self.directory, c_str(&name).ok()?, &mut buffer).ok()?;
+        socket_inode(target)
     }
 
     /// Whether its descriptor `number` still is the socket `inode`.

@@ -1,8 +1,10 @@
 //! What identifies a program, read from its open `/proc/PID`.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::descriptors::ProcessDirectory;
@@ -38,6 +40,22 @@ impl Image {
             executable,
             command_line: process.read(c"cmdline")?,
         })
+    }
+
+    /// Whether this is what the process runs now. `command_line` is its file of that name, which follows it through `exec`.
+    pub(super) fn is_now_of(
+        &self,
+        process: &ProcessDirectory,
+        command_line: &File,
+    ) -> io::Result<bool> {
+        let executable = process.link(c"exe")?;
+        if executable != self.executable || executable_path(process, executable) != self.path {
+            return Ok(false);
+        }
+        // A byte more than there should be.
+        let mut now = vec![0; self.command_line.len() + 1];
+        let length = command_line.read_at(&mut now, 0)?;
+        Ok(now.get(..length) == Some(self.command_line.as_slice()))
     }
 
     /// Whether the process still runs this executable.

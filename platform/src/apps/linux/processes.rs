@@ -4,7 +4,6 @@
 //! (by its start time) and its descriptor still is the socket; a program counts only if the process still runs it (by its
 //! executable and command line, because `exec` changes neither id nor start time).
 
-use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +13,7 @@ use rustc_hash::FxHashMap;
 use tidegate_policy::App;
 
 use super::descriptors::ProcessDirectory;
+use super::familiar::Familiars;
 use super::process::{Image, Program};
 use super::search::{self, Found, Seen};
 use crate::apps::{Coverage, Owners, SocketInfo, Unattributed};
@@ -24,13 +24,13 @@ const SEARCH_LIFETIME: Duration = Duration::from_secs(1);
 /// Most searches and programs that are remembered. When full, all are forgotten: filling takes longer than they live.
 const MOST_SEARCHES: usize = 4096;
 const MOST_PROGRAMS: usize = 4096;
-/// How many processes are remembered that made sockets last.
-const MOST_RECENT: usize = 8;
 
 /// The processes of this host, as far as sockets led to them. Shared by all threads that look up programs.
 #[derive(Debug, Default)]
 pub struct Processes {
     memory: Mutex<Memory>,
+    /// Locked before `memory`.
+    familiars: Mutex<Familiars>,
 }
 
 #[derive(Debug, Default)]
@@ -40,8 +40,6 @@ struct Memory {
     users: Users,
     /// Sockets that searches came by, by inode.
     seen: FxHashMap<u32, Seen>,
-    /// Processes that held sockets, each with its user and its last descriptor; the last one first.
-    recent: VecDeque<(u32, Holder)>,
 }
 
 /// Numbers of socket files are used again; with the cookie they are not.
@@ -71,6 +69,21 @@ struct Holder {
     descriptor: u32,
 }
 
+impl Memory {
+    fn remember(&mut self, socket: &SocketInfo, holders: Vec<Holder>, coverage: Coverage) {
+        if self.searches.len() >= MOST_SEARCHES {
+            self.searches.clear();
+        }
+        let at = Instant::now();
+        let search = Search {
+            at,
+            holders,
+            coverage,
+        };
+        self.searches.insert(socket.into(), search);
+    }
+}
+
 impl From<&SocketInfo> for SocketKey {
     fn from(socket: &SocketInfo) -> Self {
         Self {
@@ -90,8 +103,8 @@ impl Processes {
         if let Some(owners) = self.owners_nearby(socket) {
             return Ok(owners);
         }
-        let found = search::among(socket, &self.recent(socket.uid));
-        match self.name(&found, socket) {
+        let busiest = self.familiars().busiest(socket.uid);
+        match self.name(search::among(socket, &busiest), socket) {
             Some(owners) => Ok(owners),
             None => self.owners(socket),
         }
@@ -110,7 +123,8 @@ impl Processes {
             return Ok(owners);
         }
         let found = search::everywhere(socket)?;
-        self.name(&found, socket).ok_or_else(|| found.why_none())
+        let why_none = found.why_none();
+        self.name(found, socket).ok_or(why_none)
     }
 
     /// See [`crate::apps::AppFinder::owners_nearby`].
@@ -120,10 +134,34 @@ impl Processes {
         }
         let cached = self.owners_cached(socket);
         cached.or_else(|| {
-            let seen = self.memory().seen.get(&socket.inode).copied();
-            let found = search::nearby(socket, seen, &self.recent(socket.uid));
-            self.name(&found, socket)
+            let seen = match self.familiar(socket) {
+                Ok(owners) => return Some(owners),
+                Err(seen) => seen.or_else(|| self.memory().seen.get(&socket.inode).copied()),
+            };
+            self.name(search::nearby(socket, seen), socket)
         })
+    }
+
+    /// The program of a process that made sockets before, if it alone holds this one; if others may, where it was seen.
+    fn familiar(&self, socket: &SocketInfo) -> Result<Owners, Option<Seen>> {
+        let mut familiars = self.familiars();
+        let (familiar, descriptor) = familiars.find(socket).ok_or(None)?;
+        let seen = Seen {
+            pid: familiar.process.pid,
+            descriptor,
+        };
+        let apps = familiar.is_sole_owner(socket.inode).ok_or(Some(seen))?;
+        let process = ProcessKey {
+            pid: familiar.process.pid,
+            started: familiar.started(),
+        };
+        let holder = Holder {
+            process,
+            descriptor,
+        };
+        let coverage = Coverage::Nearby;
+        self.memory().remember(socket, vec![holder], coverage);
+        Ok(Owners { apps, coverage })
     }
 
     /// The programs of the processes with ids from `first` on that hold the socket. `None` if there are too many to look at.
@@ -141,50 +179,36 @@ impl Processes {
     }
 
     /// The programs of those who were found, and a note of them and of what was seen by the way.
-    fn name(&self, found: &Found, socket: &SocketInfo) -> Option<Owners> {
+    fn name(&self, found: Found, socket: &SocketInfo) -> Option<Owners> {
         if !found.seen.is_empty() {
-            let seen = found.seen.iter().copied().collect();
-            self.memory().seen = seen;
+            self.memory().seen = found.seen.iter().copied().collect();
         }
         // A holder that has gone in the meantime is none.
         let named = found
             .holders
-            .iter()
-            .filter_map(|(process, descriptor)| self.app(process, *descriptor, socket).ok());
-        let (holders, apps): (Vec<Holder>, Vec<App>) = named.unzip();
-        let first = *holders.first()?;
+            .into_iter()
+            .filter_map(|(process, descriptor)| {
+                let (holder, app) = self.app(&process, descriptor, socket).ok()?;
+                Some(((process, holder), app))
+            });
+        let (holders, apps): (Vec<_>, Vec<App>) = named.unzip();
         let coverage = found.coverage;
-        let mut memory = self.memory();
-        if memory.searches.len() >= MOST_SEARCHES {
-            memory.searches.clear();
-        }
-        let at = Instant::now();
-        memory.searches.insert(
-            socket.into(),
-            Search {
-                at,
-                holders,
-                coverage,
-            },
-        );
-        memory
-            .recent
-            .retain(|(_, holder)| holder.process != first.process);
-        memory.recent.push_front((socket.uid, first));
-        memory.recent.truncate(MOST_RECENT);
+        let known = holders.iter().map(|(_, holder)| *holder).collect();
+        let (process, first) = holders.into_iter().next()?;
+        let image = {
+            let mut memory = self.memory();
+            memory.remember(socket, known, coverage);
+            let program = memory.programs.get(&first.process);
+            program.map(|(image, _)| image.clone())
+        };
+        let program = image.zip(apps.first().cloned());
+        let process = (process, first.process.started);
+        self.familiars()
+            .note(process, socket.uid, first.descriptor, program);
         Some(Owners {
             apps: apps.into(),
             coverage,
         })
-    }
-
-    /// Process ids that sockets of `uid` led to, and the descriptor that each had.
-    fn recent(&self, uid: u32) -> Vec<(u32, u32)> {
-        let memory = self.memory();
-        let of_user = memory.recent.iter().filter(|(user, _)| *user == uid);
-        of_user
-            .map(|(_, holder)| (holder.process.pid, holder.descriptor))
-            .collect()
     }
 
     /// See [`crate::apps::AppFinder::owners_cached`].
@@ -273,6 +297,13 @@ impl Processes {
             },
             app,
         ))
+    }
+
+    fn familiars(&self) -> MutexGuard<'_, Familiars> {
+        // As below: all of it is verified.
+        self.familiars
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

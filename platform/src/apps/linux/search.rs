@@ -17,15 +17,6 @@ const NEWEST_TO_FIND: u32 = 24;
 const NEWEST_TO_SHARE: u32 = 8;
 /// Most descriptors of one process that a quick search looks at.
 const MOST_DESCRIPTORS_QUICKLY: usize = 128;
-/// How far above the descriptor of its last socket a process is likely to have its next.
-const NEAR: u32 = 2;
-/// How far around it the sockets are that a busy process opens at the same time, in several threads or without waiting.
-const AROUND: u32 = 64;
-/// From this descriptor on a look at a process's first ones does not reach that far.
-const MANY: u32 = 64;
-/// How many of the latest processes are looked at as a whole.
-const BUSIEST: usize = 2;
-
 /// What a search found.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -41,8 +32,8 @@ pub(super) struct Found {
 /// Where a socket was seen. To be verified: it may be gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pid: u32,
-    descriptor: u32,
+    pub(super) pid: u32,
+    pub(super) descriptor: u32,
 }
 
 impl Found {
@@ -144,9 +135,9 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
 
 /// Looks through all descriptors of the processes that made sockets last: one that has thousands, and makes another, gives it
 /// any number that is free.
-pub(super) fn among(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
+pub(super) fn among(socket: &SocketInfo, busiest: &[u32]) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
-    for (pid, _) in recent.iter().take(BUSIEST) {
+    for pid in busiest {
         if let Some(process) = open(*pid) {
             found.look_through(process, socket.inode);
         }
@@ -157,18 +148,15 @@ pub(super) fn among(socket: &SocketInfo, recent: &[(u32, u32)]) -> Found {
     found
 }
 
-/// Looks where the socket was seen, into processes that made sockets of late (`recent`: id and last descriptor), into the
-/// newest, and upwards into the parents of those that hold the socket. What a fresh socket's program has forked since is
-/// among the newest.
-pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>, recent: &[(u32, u32)]) -> Found {
+/// Looks where the socket was seen, into the newest processes, and upwards into the parents of those that hold the socket.
+/// What a fresh socket's program has forked since is among the newest.
+pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
     if let Some(Seen { pid, descriptor }) = seen
         && let Some(process) = open(pid)
         && process.holds(descriptor, socket.inode)
     {
         found.holders.push((process, descriptor));
-    } else {
-        look_at_recent(&mut found, socket.inode, recent);
     }
     look_for_sharers(&mut found, socket.inode);
     found
@@ -206,42 +194,6 @@ fn look_for_sharers(found: &mut Found, inode: u32) {
         }
     }
     look_at_parents(found, inode);
-}
-
-/// At the descriptors where each is likely to have its next socket; then at more of the latest few, which open many at once.
-fn look_at_recent(found: &mut Found, inode: u32, recent: &[(u32, u32)]) {
-    for (pid, last) in recent {
-        let Some(process) = open(*pid) else { continue };
-        let near = (*last..=last.saturating_add(NEAR)).find(|number| process.holds(*number, inode));
-        if let Some(descriptor) = near {
-            found.holders.push((process, descriptor));
-            return;
-        }
-    }
-    for (pid, last) in recent.iter().take(BUSIEST) {
-        let Some(process) = open(*pid) else { continue };
-        // Of a process with fewer descriptors all are looked at below.
-        if *last >= MANY {
-            let near = around(*last).find(|number| process.holds(*number, inode));
-            if let Some(descriptor) = near {
-                found.holders.push((process, descriptor));
-                return;
-            }
-        }
-        found.look_into(process, inode, MOST_DESCRIPTORS_QUICKLY);
-        if !found.holders.is_empty() {
-            return;
-        }
-    }
-}
-
-/// The descriptors around `last`, nearest first.
-fn around(last: u32) -> impl Iterator<Item = u32> {
-    (1..=AROUND).flat_map(move |distance| {
-        [last.checked_add(distance), last.checked_sub(distance)]
-            .into_iter()
-            .flatten()
-    })
 }
 
 /// A number may be that of a thread, which has its process's descriptors.
@@ -296,50 +248,29 @@ mod tests {
     use super::*;
     use crate::apps::SocketState;
 
-    fn descriptor(socket: &impl AsRawFd) -> u32 {
-        socket.as_raw_fd().try_into().unwrap()
-    }
-
     #[test]
-    fn a_socket_beyond_many_descriptors_is_found_near_the_last_one() {
-        let last = UdpSocket::bind("127.0.0.1:0").unwrap();
+    fn a_long_look_finds_a_socket_beyond_many_descriptors_and_remembers_the_others() {
         let file = std::fs::File::open("/dev/null").unwrap();
-        let crowd: Vec<OwnedFd> = (0..MOST_DESCRIPTORS_QUICKLY)
+        let _crowd: Vec<OwnedFd> = (0..MOST_DESCRIPTORS_QUICKLY)
             .map(|_| file.try_clone().unwrap().into())
             .collect();
-        let late = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let inode = std::fs::metadata(format!("/proc/self/fd/{}", late.as_raw_fd()))
-            .unwrap()
-            .ino();
-        let socket = SocketInfo {
-            uid: 0,
-            inode: inode.try_into().unwrap(),
-            cookie: 0,
-            state: SocketState::Unconnected,
-            mark: None,
-            device: None,
-        };
-        // A parent process has the test's number of descriptors; the newest ids are no others of this process.
-        let own = std::process::id();
-        let found_from = |last: u32| nearby(&socket, None, &[(own, last)]).holders.len();
-        assert_eq!(found_from(descriptor(&late) - 40), 1, "below");
-        assert_eq!(found_from(descriptor(&late) + 40), 1, "above");
-        assert!(descriptor(&crowd[100]) > descriptor(&last));
-        // Far from there a long look finds it, and remembers where all others are.
-        let far = [(own, descriptor(&last))];
-        assert_eq!(nearby(&socket, None, &far).holders.len(), 0);
-        let found = among(&socket, &far);
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [one, other] = sockets.each_ref().map(|socket| {
+            let link = format!("/proc/self/fd/{}", socket.as_raw_fd());
+            SocketInfo {
+                uid: 0,
+                inode: std::fs::metadata(link).unwrap().ino().try_into().unwrap(),
+                cookie: 0,
+                state: SocketState::Unconnected,
+                mark: None,
+                device: None,
+            }
+        });
+        let found = among(&one, &[std::process::id()]);
         assert_eq!(found.holders.len(), 1);
-        let seen = |wanted| {
-            let of_socket = found.seen.iter().find(|(inode, _)| *inode == wanted);
-            of_socket.map(|(_, seen)| *seen)
-        };
-        assert_eq!(nearby(&socket, seen(socket.inode), &[]).holders.len(), 1);
-    }
-
-    #[test]
-    fn the_nearest_descriptors_come_first_and_numbers_do_not_wrap() {
-        assert_eq!(around(1).take(4).collect::<Vec<_>>(), [2, 0, 3, 4]);
-        assert_eq!(around(u32::MAX).next(), Some(u32::MAX - 1));
+        let seen = found.seen.iter().find(|(inode, _)| *inode == other.inode);
+        let holders = |seen| nearby(&other, seen).holders.len();
+        assert_eq!(holders(seen.map(|(_, seen)| *seen)), 1);
+        assert_eq!(holders(None), 0, "it is too far for a quick look");
     }
 }

@@ -245,10 +245,28 @@ fn a_quick_look_finds_the_maker_and_a_child_that_shares() {
 }
 
 #[test]
+fn a_process_that_is_known_is_not_searched_for_until_a_child_shares() {
+    let processes = Processes::default();
+    let (first, info) = socket();
+    processes.owners(&info).unwrap();
+    drop(first);
+    let (socket, info) = socket();
+    let apps = processes.familiar(&info).unwrap().apps;
+    assert_eq!(apps.first().map(|app| app.pid), Some(std::process::id()));
+    let child = holder(Path::new("/bin/sleep"), &socket);
+    assert!(processes.familiar(&info).is_err());
+    end(child);
+}
+
+#[test]
 fn a_quick_look_goes_up_to_the_parent() {
     let (socket, info) = socket();
     let child = holder(Path::new("/bin/sleep"), &socket);
-    let found = search::nearby(&info, None, &[(child.id(), 0)]);
+    let seen = Seen {
+        pid: child.id(),
+        descriptor: 0,
+    };
+    let found = search::nearby(&info, Some(seen));
     let holders: Vec<u32> = found
         .holders
         .iter()
@@ -262,7 +280,7 @@ fn a_quick_look_goes_up_to_the_parent() {
 fn a_thread_is_named_as_its_process() {
     let (_socket, info) = socket();
     // This test runs on a thread with an id of its own, which is among the newest.
-    let found = search::nearby(&info, None, &[]);
+    let found = search::nearby(&info, None);
     if let Some((process, _)) = found.holders.first() {
         assert_eq!(process.pid, std::process::id());
     }

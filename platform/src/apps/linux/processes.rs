@@ -164,13 +164,15 @@ impl Processes {
         Ok(Owners { apps, coverage })
     }
 
-    /// The programs of the processes with ids from `first` on that hold the socket. `None` if there are too many to look at.
+    /// The programs of the processes with ids from `first` on that hold the socket, beside that of `maker`. `None` if there are
+    /// too many to look at.
     pub(in crate::apps) fn holders_from(
         &self,
         socket: &SocketInfo,
         first: NonZeroU32,
+        maker: u32,
     ) -> Option<Vec<App>> {
-        let holders = search::from(socket, first)?;
+        let holders = search::from(socket, first, maker)?;
         // Who has gone in the meantime is none.
         let apps = holders
             .iter()

@@ -163,8 +163,12 @@ pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>) -> Found {
 }
 
 /// Into the processes and threads that got ids from `first` on: each holder and its descriptor. `None` if these are too many,
-/// or may not be looked into.
-pub(super) fn from(socket: &SocketInfo, first: NonZeroU32) -> Option<Vec<(ProcessDirectory, u32)>> {
+/// or may not be looked into. Threads of the process `maker` are left out.
+pub(super) fn from(
+    socket: &SocketInfo,
+    first: NonZeroU32,
+    maker: u32,
+) -> Option<Vec<(ProcessDirectory, u32)>> {
     let newest = descriptors::last_process_id().ok()?;
     // All ids may have been given out, so that it is the low ones' turn again.
     let count = newest.checked_add(1)?.checked_sub(first.get())?;
@@ -172,8 +176,13 @@ pub(super) fn from(socket: &SocketInfo, first: NonZeroU32) -> Option<Vec<(Proces
     if count > NEWEST_TO_FIND {
         return None;
     }
+    // Mostly there are none, and it need not be opened.
+    let maker = (count > 0).then(|| open(maker)).flatten();
     for id in first.get()..=newest {
-        look_at_thread(&mut found, id, socket.inode);
+        let is_its_thread = maker.as_ref().is_some_and(|maker| maker.has_thread(id));
+        if !is_its_thread {
+            look_at_thread(&mut found, id, socket.inode);
+        }
     }
     (!found.denied).then_some(found.holders)
 }

@@ -75,10 +75,10 @@ impl AppFinder {
         connector: &Connector,
         socket: &SocketInfo,
     ) -> Option<Owners> {
-        let newer = self
-            .processes
-            .holders_from(socket, connector.first_other()?)?;
+        let first_other = connector.first_other()?;
         let mut apps = senders.app(&connector.sender().last)?;
+        let maker = apps.first()?.pid;
+        let newer = self.processes.holders_from(socket, first_other, maker)?;
         if !newer.is_empty() {
             let is_new = |app: &&App| apps.iter().all(|known| !is_same(known, app));
             let newer = newer.iter().filter(is_new);

@@ -263,6 +263,7 @@ impl Worker {
             Input::Handled | Input::Dropped(_) => {}
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
             Input::Tcp(flow) => self.enqueue(flow),
+            Input::TcpPayload { flow, payload } => self.send_up(flow, payload),
             Input::Udp {
                 flow,
                 is: FlowIs::New,

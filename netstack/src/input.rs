@@ -21,6 +21,15 @@ pub enum Input<'p> {
     },
     /// Something changed on this TCP flow (data, room, FIN, RST): look at it through [`Stack::tcp`](crate::Stack::tcp).
     Tcp(FlowId),
+    /// The same, and with it came much from the program, next in order, which nothing waits before: lent instead of copied.
+    /// Send upstream what upstream takes, then give the whole back to [`TcpFlow::take_in`](crate::TcpFlow::take_in). What
+    /// is not given back was never received.
+    TcpPayload {
+        /// The flow.
+        flow: FlowId,
+        /// The bytes.
+        payload: &'p [u8],
+    },
     /// One or (with `segment`) several datagrams of a UDP flow.
     Udp {
         /// The flow, made by this datagram if [`FlowIs::New`].

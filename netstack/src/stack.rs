@@ -53,7 +53,8 @@ pub use crate::output::{CloseReason, Event, StackGauges, TimeoutReason, Transmit
 ///
 /// [`Input::TcpSyn`] gives birth to it; nothing is sent. The caller judges and dials. Then either
 /// [`refuse`](Self::refuse), and the flow is gone, or [`tcp_accept`](Self::tcp_accept), and SYN-ACK goes out. From then on
-/// [`Input::Tcp`] says that something changed, and [`tcp`](Self::tcp) lends its buffers. It ends with
+/// [`Input::Tcp`] says that something changed, and [`tcp`](Self::tcp) lends its buffers; [`Input::TcpPayload`] lends what came
+/// straight from the packet. It ends with
 /// [`TcpFlow::abort`], or by itself with [`Event::Closed`].
 #[derive(Debug)]
 pub struct Stack {

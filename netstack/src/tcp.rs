@@ -171,6 +171,13 @@ impl TcpFlow<'_> {
         self.changed();
     }
 
+    /// Takes in the payload of [`Input::TcpPayload`](crate::Input::TcpPayload), to be called with nothing in between: its first
+    /// `sent` bytes are upstream, the rest waits as [`readable`](Self::readable).
+    pub fn take_in(&mut self, payload: &[u8], sent: usize) {
+        self.tcp.engine.take_in(payload, sent, self.pool);
+        self.changed();
+    }
+
     /// The program sent FIN, and every byte before it is consumed.
     pub fn read_finished(&self) -> bool {
         let engine = &self.tcp.engine;

@@ -16,7 +16,6 @@ pub mod feed;
 pub mod flow_test;
 pub mod geo;
 pub mod glob;
-pub mod glob;
 pub mod known_flow;
 pub mod list;
 pub mod name;

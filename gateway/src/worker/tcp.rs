@@ -1,7 +1,8 @@
 //! TCP: dial first, then move bytes between the flow's buffers and the upstream socket.
 //!
-//! Up, bytes go from the flow's buffer into `send`; down, `recv` fills it: no buffer of our own in between. mio reports
-//! readiness once per change, so what is known of the socket is kept in [`TcpPath`] and a short read or write clears it.
+//! Up, much goes into `send` from where the device put it, and little from the flow's buffer; down, `recv` fills that: no
+//! buffer of our own in between. mio reports readiness once per change, so what is known of the socket is kept in [`TcpPath`]
+//! and a short read or write clears it.
 
 mod reported;
 
@@ -210,6 +211,32 @@ impl Worker {
         }
     }
 
+    /// Sends what the program said upstream from where it lies; what finds no room there waits in the flow's buffer.
+    pub(super) fn send_up(&mut self, flow: FlowId, payload: &[u8]) {
+        let (Some(entry), Some(mut accepted)) = (self.flows.get_mut(&flow), self.stack.tcp(flow))
+        else {
+            return;
+        };
+        let sent = match &mut entry.path {
+            Path::Tcp(TcpPath {
+                socket: Some(upstream),
+                ..
+            }) if upstream.connected && upstream.writable => upstream.send(payload),
+            Path::Tcp(_) | Path::Udp(_) | Path::Echo(_) | Path::Pass(_) => Ok(0),
+        };
+        match sent {
+            Ok(sent) => {
+                accepted.take_in(payload, sent);
+                entry.record.add_bytes_up(count(sent));
+                self.enqueue(flow);
+            }
+            Err(error) => {
+                accepted.break_off();
+                self.end(flow, format!("upstream: {error}"));
+            }
+        }
+    }
+
     fn finish_dial(&mut self, now: Instant, flow: FlowId) {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
@@ -281,6 +308,26 @@ impl Worker {
         match &mut self.flows.get_mut(&flow)?.path {
             Path::Tcp(path) => path.socket.as_mut(),
             Path::Udp(_) | Path::Echo(_) | Path::Pass(_) => None,
+        }
+    }
+}
+
+impl Upstream {
+    /// Sends as much as goes without waiting.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.write(bytes) {
+                Ok(sent) => {
+                    self.writable = sent == bytes.len();
+                    return Ok(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod datagrams;
 mod hostile;
+mod offered;
 mod tcp;
 mod unknown;
 

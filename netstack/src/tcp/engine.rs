@@ -156,6 +156,8 @@ pub(crate) struct Engine {
     most_window: usize,
     /// Bytes read since the window grew.
     consumed: usize,
+    /// Bytes of the payload that was offered by the last segment.
+    offered: usize,
     /// What moved of late, for the pool's count of busy flows.
     pace: Pace,
     /// The sequence number of the program's FIN, once it is known.
@@ -211,6 +213,7 @@ impl Engine {
             window,
             most_window,
             consumed: 0,
+            offered: 0,
             pace: Pace::default(),
             fin: None,
             ack: Due::No,
@@ -286,6 +289,10 @@ impl Engine {
     /// Frees the first `n` readable bytes, and lets the window grow with what is read.
     pub(crate) fn consume(&mut self, n: usize, pool: &mut Pool) {
         self.receive.consume(n, pool);
+        self.note_read(n, pool);
+    }
+
+    fn note_read(&mut self, n: usize, pool: &mut Pool) {
         self.consumed += n;
         if self.consumed < self.window || self.window >= self.most_window {
             return;

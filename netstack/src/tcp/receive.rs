@@ -32,6 +32,11 @@ impl ReceiveBuffer {
         self.len
     }
 
+    /// Whether it holds nothing, in order or behind a gap.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// What lies behind a gap.
     pub(crate) fn beyond(&self) -> &Ranges {
         &self.beyond

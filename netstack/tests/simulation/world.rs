@@ -252,6 +252,7 @@ impl World {
                 }
                 other @ (Input::Udp { .. }
                 | Input::Echo { .. }
+                | Input::TcpPayload { .. }
                 | Input::Reassembled(_)
                 | Input::Pass { .. }
                 | Input::Dropped(_)) => panic!("unexpected {other:?}"),

@@ -253,6 +253,11 @@ impl Driver {
                     self.last = self.stack.pass(self.now, key).ok();
                 }
             }
+            Input::TcpPayload { flow, payload } => {
+                if let Some(mut tcp) = self.stack.tcp(flow) {
+                    tcp.take_in(payload, payload.len() / 2);
+                }
+            }
             Input::Handled | Input::Tcp(_) | Input::Pass { .. } | Input::Dropped(_) => {}
         }
     }

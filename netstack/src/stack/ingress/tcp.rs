@@ -157,7 +157,7 @@ impl Stack {
             .engine
             .ingest(now, segment, packet.payload(), &mut self.pool);
         match reply {
-            Reply::None => {}
+            Reply::None | Reply::Offer => {}
             Reply::Acknowledge | Reply::KeepAlive => {
                 if reply == Reply::KeepAlive {
                     self.events.push_back(Event::KeepAlive(id, silence));
@@ -187,7 +187,16 @@ impl Stack {
             tcp.ends_at = Some(until);
             self.table.set_deadline(id, Some(until));
         }
-        Input::Tcp(id)
+        match reply {
+            Reply::Offer => Input::TcpPayload {
+                flow: id,
+                payload: packet
+                    .payload()
+                    .get(segment.header_len..)
+                    .unwrap_or_default(),
+            },
+            Reply::None | Reply::Acknowledge | Reply::Reset => Input::Tcp(id),
+        }
     }
 
     /// A segment of a flow that is gone. `None` if it opens a new one.

@@ -251,6 +251,10 @@ fn act_on(bench: &mut Bench, packet: &[u8], offload: Offload, input: Input<'_>) 
                 .stack
                 .echo_reply_head(bench.now, flow, sequence, payload);
         }
+        Input::TcpPayload { flow, payload } => {
+            let sent = payload.len() / 2;
+            bench.stack.tcp(flow).unwrap().take_in(payload, sent);
+        }
         Input::Handled | Input::Tcp(_) | Input::Pass { .. } | Input::Dropped(_) => {}
     }
     let mut scratch = Vec::new();

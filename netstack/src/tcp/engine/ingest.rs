@@ -25,7 +25,12 @@ pub(crate) enum Reply {
     KeepAlive,
     /// A RST.
     Reset,
+    /// Nothing yet: the payload is to be offered to upstream, and then to [`Engine::take_in`].
+    Offer,
 }
+
+/// From so many bytes on a payload is worth being sent upstream from where it lies. Less is copied, and goes with what follows.
+const WORTHWHILE: usize = 16 << 10;
 
 impl Engine {
     /// Takes one verified segment of this connection in; `tcp` is its header, options and payload.
@@ -36,6 +41,7 @@ impl Engine {
         tcp: &[u8],
         pool: &mut Pool,
     ) -> Reply {
+        self.offered = 0;
         if self.state == State::SynReceived && segment.has(flag::SYN) {
             // The SYN-ACK got lost, or took too long.
             self.syn_ack = Due::Now;
@@ -268,6 +274,10 @@ impl Engine {
             return Reply::None;
         }
         pool.note_moved(now, &mut self.pace, payload.len());
+        if self.is_offered(segment, payload) {
+            self.offered = payload.len();
+            return Reply::Offer;
+        }
         let known = length(ahead(segment.sequence, self.rcv_nxt)).min(payload.len());
         let new = &payload[known..];
         let sequence = segment.sequence.wrapping_add(distance(known));
@@ -295,6 +305,30 @@ impl Engine {
         }
         self.ack = Due::Now;
         Reply::None
+    }
+
+    /// Whether a payload is next, all of it new and promised room, with nothing that has to be read before it.
+    fn is_offered(&self, segment: &Segment, payload: &[u8]) -> bool {
+        payload.len() >= WORTHWHILE
+            && segment.sequence == self.rcv_nxt
+            && !segment.has(flag::FIN)
+            && self.fin.is_none()
+            && self.receive.is_empty()
+            && payload.len() <= length(ahead(self.rcv_nxt, self.rcv_adv))
+    }
+
+    /// Takes the payload in that was offered last: its first `sent` bytes are upstream, the rest waits. Another than that
+    /// is none of this connection, now.
+    pub(crate) fn take_in(&mut self, payload: &[u8], sent: usize, pool: &mut Pool) {
+        if payload.len() != std::mem::take(&mut self.offered) {
+            return;
+        }
+        let (sent, rest) = payload.split_at_checked(sent).unwrap_or((payload, &[]));
+        self.rcv_nxt = self.rcv_nxt.wrapping_add(distance(sent.len()));
+        let kept = self.receive.insert(self.rcv_nxt, self.rcv_nxt, rest, pool);
+        self.rcv_nxt = self.rcv_nxt.wrapping_add(kept);
+        self.ack = Due::Now;
+        self.note_read(sent.len(), pool);
     }
 
     fn take_fin(&mut self) {

@@ -114,7 +114,12 @@ impl Bench {
 
     fn put(&mut self, tcp: &[u8]) -> Reply {
         let segment = Segment::parse(tcp).unwrap();
-        self.engine.ingest(self.now, &segment, tcp, &mut self.pool)
+        let reply = self.engine.ingest(self.now, &segment, tcp, &mut self.pool);
+        if reply == Reply::Offer {
+            let payload = &tcp[segment.header_len..];
+            self.engine.take_in(payload, 0, &mut self.pool);
+        }
+        reply
     }
 
     /// An acknowledgement of everything before byte `n`, with a window of 64,000 << 7.

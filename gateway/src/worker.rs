@@ -18,12 +18,13 @@ mod network;
 mod older;
 mod speaker;
 mod tcp;
+mod turns;
 mod udp;
 mod unknown;
 mod waiting;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -55,6 +56,7 @@ use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
 use self::older::Older;
+use self::turns::Turns;
 use self::udp::{Associations, Shape};
 use self::waiting::Room;
 
@@ -98,7 +100,7 @@ pub struct Worker {
     flows: FxHashMap<FlowId, Entry>,
     sources: Slab<Source>,
     /// Flows whose sockets or buffers have something to move.
-    ready: VecDeque<FlowId>,
+    turns: Turns,
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
     dialing: Dialing,
     associations: Associations,
@@ -145,7 +147,7 @@ impl Worker {
             tun_readable: true,
             flows: FxHashMap::default(),
             sources: Slab::new(),
-            ready: VecDeque::new(),
+            turns: Turns::default(),
             retries: BinaryHeap::new(),
             dialing: Dialing::new(config.stack.max_half_open),
             stack: Stack::new(config.stack, Instant::now()),
@@ -218,14 +220,15 @@ impl Worker {
         self.end_probing(now);
         self.stack.handle_timeout(now);
         self.take_events();
+        if self.associations.is_ready() || self.echo.is_ready() {
+            self.turns.note_little(now);
+        }
         self.receive_datagrams(now);
         self.receive_echoes(now);
         self.take_older(now);
-        for _ in 0..self.ready.len() {
-            let Some(flow) = self.ready.pop_front() else {
-                break;
-            };
-            self.pump(now, flow);
+        let mut round = self.turns.round(now);
+        while let Some(flow) = self.turns.next(&mut round) {
+            round.spend(self.pump(now, flow, round.turn()));
             self.transmit(now);
         }
         self.transmit(now);
@@ -236,7 +239,7 @@ impl Worker {
 
     fn timeout(&mut self, now: Instant) -> Option<Duration> {
         if self.tun_readable
-            || !self.ready.is_empty()
+            || !self.turns.is_empty()
             || self.associations.is_ready()
             || self.echo.is_ready()
             || self.older.is_ready()
@@ -263,7 +266,7 @@ impl Worker {
             Input::Handled | Input::Dropped(_) => {}
             Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
             Input::Tcp(flow) => self.enqueue(flow),
-            Input::TcpPayload { flow, payload } => self.send_up(flow, payload),
+            Input::TcpPayload { flow, payload } => self.send_up(now, flow, payload),
             Input::Udp {
                 flow,
                 is: FlowIs::New,
@@ -467,7 +470,7 @@ impl Worker {
             && !entry.queued
         {
             entry.queued = true;
-            self.ready.push_back(flow);
+            self.turns.push(flow, entry.load);
         }
     }
 }

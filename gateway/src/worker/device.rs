@@ -12,17 +12,21 @@ use crate::shared::{Shared, WorkerGauges};
 
 /// Packets taken from the device before upstream sockets get their turn.
 const BATCH: usize = 64;
+/// Bytes of such, for what programs send goes upstream at once: who waits for something else must not wait for four megabytes.
+const BATCH_BYTES: usize = 256 << 10;
 
 impl Worker {
     pub(super) fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {
+        let mut left = BATCH_BYTES;
         for _ in 0..BATCH {
-            if !self.tun_readable {
+            if !self.tun_readable || left == 0 {
                 break;
             }
             match self.tun.read(buffer) {
                 Ok((len, offload)) => {
                     add(&self.gauges.packets_in, 1);
                     add(&self.gauges.bytes_in, count(len));
+                    left = left.saturating_sub(len);
                     let packet = buffer.get(..len).unwrap_or_default();
                     self.take(now, packet, offload);
                 }

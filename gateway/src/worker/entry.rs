@@ -14,6 +14,7 @@ use super::Worker;
 use super::dialing::Caller;
 use super::echo::EchoPath;
 use super::tcp::TcpPath;
+use super::turns::Load;
 use super::udp::UdpPath;
 use super::unknown::PassPath;
 use crate::record::{Carriage, LiveFlow, NewFlow};
@@ -35,8 +36,9 @@ pub(super) struct Entry {
     pub(super) path: Path,
     /// Why the way upstream could not be opened, in the system's words.
     pub(super) failure: Option<Cow<'static, str>>,
-    /// It waits in `Worker::ready`.
+    /// It waits in `Worker::turns`.
     pub(super) queued: bool,
+    pub(super) load: Load,
     /// Whose connection it counts as while it is being made.
     pub(super) dialing: Option<Caller>,
 }
@@ -176,6 +178,7 @@ impl Worker {
             path,
             failure: None,
             queued: false,
+            load: Load::default(),
             dialing: None,
         }
     }

@@ -23,8 +23,6 @@ use super::entry::{NotDialed, Path};
 use super::keep_alive::KeepAlive;
 use super::{Source, USUAL_HOP_LIMIT, Worker, count};
 
-/// Bytes one flow may move in one direction before the next flow gets its turn.
-const TURN: usize = 1 << 20;
 /// Most pieces of what a program sent that go upstream with one call.
 const MOST_PIECES: usize = 16;
 
@@ -175,10 +173,10 @@ impl Worker {
         }
     }
 
-    /// Moves what can be moved for one flow.
-    pub(super) fn pump(&mut self, now: Instant, flow: FlowId) {
+    /// Moves what can be moved for one flow, up to `turn` bytes in each direction; says how much that was.
+    pub(super) fn pump(&mut self, now: Instant, flow: FlowId, turn: usize) -> usize {
         let Some(entry) = self.flows.get_mut(&flow) else {
-            return;
+            return 0;
         };
         entry.queued = false;
         let Path::Tcp(TcpPath {
@@ -186,16 +184,21 @@ impl Worker {
             ..
         }) = &mut entry.path
         else {
-            return;
+            return 0;
         };
         if !upstream.connected {
-            return self.finish_dial(now, flow);
+            self.finish_dial(now, flow);
+            return 0;
         }
         let Some(mut accepted) = self.stack.tcp(flow) else {
-            return;
+            return 0;
         };
-        let up = pump_up(&mut accepted, upstream, |n| entry.record.add_bytes_up(n));
-        let down = pump_down(&mut accepted, upstream, |n| entry.record.add_bytes_down(n));
+        let (up, sent) = pump_up(&mut accepted, upstream, turn);
+        let (down, received) = pump_down(&mut accepted, upstream, turn);
+        entry.record.add_bytes_up(count(sent));
+        entry.record.add_bytes_down(count(received));
+        let moved = sent + received;
+        self.turns.note_moved(now, &mut entry.load, moved);
         if upstream.read_finished || upstream.write_finished {
             entry.life.handle_half_closed();
             entry.record.set_state(entry.life.state());
@@ -209,10 +212,11 @@ impl Worker {
             (Pumped::More, _) | (_, Pumped::More) => self.enqueue(flow),
             (Pumped::Idle, Pumped::Idle) => {}
         }
+        moved
     }
 
     /// Sends what the program said upstream from where it lies; what finds no room there waits in the flow's buffer.
-    pub(super) fn send_up(&mut self, flow: FlowId, payload: &[u8]) {
+    pub(super) fn send_up(&mut self, now: Instant, flow: FlowId, payload: &[u8]) {
         let (Some(entry), Some(mut accepted)) = (self.flows.get_mut(&flow), self.stack.tcp(flow))
         else {
             return;
@@ -228,6 +232,7 @@ impl Worker {
             Ok(sent) => {
                 accepted.take_in(payload, sent);
                 entry.record.add_bytes_up(count(sent));
+                self.turns.note_moved(now, &mut entry.load, sent);
                 self.enqueue(flow);
             }
             Err(error) => {
@@ -348,13 +353,13 @@ fn connect(target: SocketAddr, hop_limit: u8, bypass: &Bypass) -> io::Result<Tcp
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// Program to upstream.
+/// Program to upstream; says how many bytes.
 fn pump_up(
     flow: &mut tidegate_netstack::TcpFlow<'_>,
     upstream: &mut Upstream,
-    moved: impl Fn(u64),
-) -> Pumped {
-    let mut budget = TURN;
+    turn: usize,
+) -> (Pumped, usize) {
+    let mut moved = 0;
     while upstream.writable {
         // All at once: many small sends would wake the server for each.
         let mut pieces = [IoSlice::new(&[]); MOST_PIECES];
@@ -367,19 +372,18 @@ fn pump_up(
         if wanted == 0 {
             break;
         }
-        if budget == 0 {
-            return Pumped::More;
+        if moved >= turn {
+            return (Pumped::More, moved);
         }
         match upstream.stream.write_vectored(&pieces[..used]) {
             Ok(sent) => {
                 flow.consume(sent);
-                moved(count(sent));
-                budget = budget.saturating_sub(sent);
+                moved += sent;
                 upstream.writable = sent == wanted;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.writable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Pumped::Broken(error),
+            Err(error) => return (Pumped::Broken(error), moved),
         }
     }
     if flow.read_finished() && !upstream.write_finished {
@@ -387,40 +391,39 @@ fn pump_up(
         if let Err(error) = upstream.stream.shutdown(Shutdown::Write)
             && error.kind() != io::ErrorKind::NotConnected
         {
-            return Pumped::Broken(error);
+            return (Pumped::Broken(error), moved);
         }
     }
-    Pumped::Idle
+    (Pumped::Idle, moved)
 }
 
-/// Upstream to program.
+/// Upstream to program; says how many bytes.
 fn pump_down(
     flow: &mut tidegate_netstack::TcpFlow<'_>,
     upstream: &mut Upstream,
-    moved: impl Fn(u64),
-) -> Pumped {
-    let mut budget = TURN;
+    turn: usize,
+) -> (Pumped, usize) {
+    let mut moved = 0;
     while upstream.readable && !upstream.read_finished {
         let room = flow.writable();
         if room.is_empty() {
             break;
         }
-        if budget == 0 {
-            return Pumped::More;
+        if moved >= turn {
+            return (Pumped::More, moved);
         }
-        let wanted = room.len();
-        match upstream.stream.read(room) {
+        let wanted = room.len().min(turn - moved);
+        match upstream.stream.read(&mut room[..wanted]) {
             Ok(0) => {
                 if let Some(reset) = upstream.reset.take() {
-                    return Pumped::Broken(reset);
+                    return (Pumped::Broken(reset), moved);
                 }
                 upstream.read_finished = true;
                 flow.finish();
             }
             Ok(received) => {
                 flow.commit(received);
-                moved(count(received));
-                budget = budget.saturating_sub(received);
+                moved += received;
                 // A short read has emptied the socket of bytes; what comes later is a new event (epoll(7)).
                 upstream.readable = received == wanted || upstream.ending || upstream.urgent;
             }
@@ -429,10 +432,10 @@ fn pump_down(
                 upstream.urgent = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Pumped::Broken(error),
+            Err(error) => return (Pumped::Broken(error), moved),
         }
     }
-    Pumped::Idle
+    (Pumped::Idle, moved)
 }
 
 /// Whether a connection that stood has ended so: one that is being made is refused instead (`tcp_reset`).

@@ -33,6 +33,8 @@ pub use processes::Processes;
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
 const IPPROTO_ICMP: u16 = 1;
 const IPPROTO_ICMPV6: u16 = 58;
+/// Has sockets of its own, with ports, which `sock_diag` does not look up.
+const UDP_LITE: u16 = 136;
 /// Sends any protocol.
 const IPPROTO_RAW: u16 = 255;
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
@@ -155,10 +157,17 @@ impl AppFinder {
     ) -> Result<Option<SocketInfo>, DiagError> {
         let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
         sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
+        if protocol == UDP_LITE {
+            // A socket of IPv6 may send over IPv4. Kernels without the protocol have no tables of it.
+            let tables = ["udplite", "udplite6"].iter();
+            sockets.extend(tables.flat_map(|table| self.table(table).unwrap_or_default()));
+        }
         sockets.retain(|row| row_matches(row, local, remote));
+        let own = own_sockets();
+        // Through these this gateway passes on what others have sent.
+        sockets.retain(|row| row.local_port != IPPROTO_RAW || !own.contains(&row.inode));
         if sockets.len() > 1 {
-            // Those that this gateway sends with are never the program's.
-            let own = own_sockets();
+            // Nor are its others the program's.
             sockets.retain(|row| !own.contains(&row.inode));
         }
         match sockets.as_slice() {

@@ -32,6 +32,33 @@ fn other_protocols_pass_both_ways_and_are_counted() -> Result<()> {
 }
 
 #[test]
+fn a_program_of_udp_lite_is_named_and_judged() -> Result<()> {
+    let lab = Lab::new()?;
+    let red = lab.program("/usr/bin/python3", "red")?;
+    let green = lab.program("/usr/bin/python3", "green")?;
+    let tidegate = lab.tidegate("[[rule]]\napp = \"**/red\"\naction = \"block\"\n")?;
+    // A peer each: without ports it would be one flow.
+    for (server, family, program, verdict) in [
+        (address::SERVER_V4, "AF_INET", &red, "block"),
+        (address::SERVER_V6, "AF_INET6", &green, "allow"),
+    ] {
+        let script = format!(
+            "import socket, time; s = socket.socket(socket.{family}, socket.SOCK_DGRAM, {UDP_LITE}); \
+             s.sendto(b'x', ('{server}', 7)); time.sleep(60)"
+        );
+        let command = format!("exec {} -c \"{script}\"", program.display());
+        let _sender = lab.host.background(&command)?;
+        let flow = wait_for_protocol(&tidegate, server, UDP_LITE)?;
+        ensure!(flow["verdict"] == verdict, "{flow}");
+        ensure!(
+            flow["app"]["path"] == program.display().to_string(),
+            "{flow}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_rule_refuses_another_protocol_and_counts_it() -> Result<()> {
     let lab = Lab::new()?;
     let tidegate = lab.tidegate(

@@ -230,6 +230,27 @@ fn a_ping_socket_is_found_by_its_identifier_and_two_raw_ones_are_ambiguous() {
 }
 
 #[test]
+fn what_this_program_passes_packets_on_with_is_never_who_sent_them() {
+    in_new_network(|| {
+        const UDP_LITE: i32 = 136;
+        let protocol = Protocol::Other(136);
+        for (own, any) in [("127.0.0.1:0", "0.0.0.0:0"), ("[::1]:0", "[::]:0")] {
+            let (own, any) = (address(own), address(any));
+            let domain = Domain::for_address(own);
+            let open = |kind, number: i32| {
+                Socket::new(domain, kind, Some(socket2::Protocol::from(number))).unwrap()
+            };
+            let _passes_on = open(Type::RAW, i32::from(IPPROTO_RAW));
+            assert_eq!(found(protocol, own, own), None);
+            // The program's own, which is not raw.
+            let lite = open(Type::DGRAM, UDP_LITE);
+            lite.bind(&any.into()).unwrap();
+            assert_eq!(found(protocol, own, own).unwrap().inode, inode(&lite));
+        }
+    });
+}
+
+#[test]
 fn this_program_is_the_owner_of_its_sockets() {
     in_new_network(|| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -195,7 +195,7 @@ impl Stack {
                     .get(segment.header_len..)
                     .unwrap_or_default(),
             },
-            Reply::None | Reply::Acknowledge | Reply::Reset => Input::Tcp(id),
+            Reply::None | Reply::Acknowledge | Reply::KeepAlive | Reply::Reset => Input::Tcp(id),
         }
     }
 

@@ -175,11 +175,6 @@ impl ProcessDirectory {
         Ok(rustix::fs::readlinkat(&self.directory, name, Vec::with_capacity(256))?.into_bytes())
     }
 
-    /// Whether the file behind one of its links has a name any more.
-    pub(super) fn is_unlinked(&self, name: &CStr) -> io::Result<bool> {
-        Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?.st_nlink == 0)
-    }
-
     /// The file that it runs.
     pub(super) fn executable(&self) -> io::Result<Opened> {
         Opened::at(&self.directory, c"exe")

@@ -70,7 +70,13 @@ pub(super) fn path_here(process: &ProcessDirectory, path: PathBuf) -> io::Result
     })
 }
 
-/// The same for what was noted of a process, which may have ended.
+/// Whether this path leads to the executable here.
+pub(super) fn is_name_of(process: &ProcessDirectory, path: &Path) -> bool {
+    let leads_there = || Ok::<_, io::Error>(Opened::of(path)?.file == process.executable()?.file);
+    leads_there().unwrap_or(false)
+}
+
+/// The path, as it is called here, of what was noted of a process, which may have ended.
 pub(super) fn noted_path(process: Option<&ProcessDirectory>, noted: NotedPath) -> PathBuf {
     let NotedPath { path, file, mounts } = noted;
     let is_here = || Opened::of(&path).is_ok_and(|here| here.file == file);
@@ -227,8 +233,25 @@ mod tests {
         std::fs::copy(shell(), &program).unwrap();
         let program = program.to_str().unwrap();
         let running = Running::new(program, &["-c", "echo ready; read end"]);
+        // It may have another name, or be called as if it had been removed.
+        let link = folder.join("program (deleted)");
+        std::fs::hard_link(program, &link).unwrap();
         std::fs::remove_file(program).unwrap();
+        assert_eq!(
+            running.path(),
+            link.to_str().unwrap(),
+            "the kernel's words for both"
+        );
+        let other = folder.join("other");
+        std::fs::rename(&link, &other).unwrap();
         assert_eq!(running.path(), program);
+        let strange = folder.join("strange (deleted)");
+        std::fs::copy(shell(), &strange).unwrap();
+        let strange = strange.to_str().unwrap();
+        assert_eq!(
+            Running::new(strange, &["-c", "echo ready; read end"]).path(),
+            strange
+        );
         std::fs::copy(shell(), program).unwrap();
         assert_eq!(running.path(), program);
         std::fs::remove_dir_all(&folder).unwrap();

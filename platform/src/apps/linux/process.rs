@@ -1,11 +1,11 @@
 //! What identifies a program, read from its open `/proc/PID`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::descriptors::ProcessDirectory;
 use super::mounts;
@@ -83,11 +83,12 @@ impl Program {
     }
 }
 
-/// The kernel appends ` (deleted)` to the name of a file that has none any more; a file may also be called so. The name is the
-/// process's own: whether it means the same file here is verified.
+/// The kernel appends ` (deleted)` to a name that is no longer the file's, which may have others; a file may also be called so.
+/// The name is the process's own: whether it means the same file here is verified.
 fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> io::Result<PathBuf> {
     const DELETED: &[u8] = b" (deleted)";
-    if link.ends_with(DELETED) && process.is_unlinked(c"exe").unwrap_or(true) {
+    if link.ends_with(DELETED) && !mounts::is_name_of(process, Path::new(OsStr::from_bytes(&link)))
+    {
         link.truncate(link.len() - DELETED.len());
     }
     mounts::path_here(process, OsString::from_vec(link).into())

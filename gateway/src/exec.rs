@@ -146,7 +146,7 @@ fn start_worker(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
     // The command's process is started already, so it keeps the usual limit.
-    stack::prepare_process();
+    let most_sockets = stack::prepare_process();
     let tun = Tun::from_fd(contained.tun.try_clone()?, &OffloadWish::default())?;
     let processes = Arc::new(Processes::default());
     let diag = contained
@@ -167,6 +167,7 @@ fn start_worker(
         strangers: Strangers::Refuse,
         probe: Arc::default(),
         linger: LAST_WORDS,
+        most_sockets,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;

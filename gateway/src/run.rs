@@ -278,7 +278,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     probe: Arc<Probe>,
 ) -> anyhow::Result<(JoinHandle<io::Result<()>>, Handle)> {
-    stack::prepare_process();
+    let most_sockets = stack::prepare_process();
     let bypass = Bypass::marked(MARK);
     let config = WorkerConfig {
         translation: Translation::default(),
@@ -294,6 +294,7 @@ fn start_worker(
         probe,
         // The programs live on, and so does what they have to say.
         linger: Duration::ZERO,
+        most_sockets,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;

@@ -30,11 +30,24 @@ pub fn config(
     })
 }
 
-/// Prepares this process for many flows: each takes a descriptor and two large buffers.
-pub fn prepare_process() {
+/// Of this process's descriptors, the part that is not for upstream sockets, one of so many: what looks for programs, answers
+/// on the control socket and reads the configuration again opens files too.
+const RESERVE: u64 = 16;
+/// Upstream sockets that any system allows.
+const FEW_SOCKETS: usize = 512;
+
+/// Prepares this process for many flows: each takes a descriptor and two large buffers. Says how many upstream sockets there
+/// may be.
+pub fn prepare_process() -> usize {
     limits::keep_large_buffers_apart();
     match limits::raise_open_files() {
-        Ok(most) => tracing::debug!(most, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+        Ok(most) => {
+            tracing::debug!(most, "open files");
+            usize::try_from(most - most.div_ceil(RESERVE)).unwrap_or(usize::MAX)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+            FEW_SOCKETS
+        }
     }
 }

@@ -15,7 +15,9 @@ mod identify;
 mod inbox;
 mod keep_alive;
 mod network;
+mod newcomers;
 mod older;
+mod scarcity;
 mod speaker;
 mod tcp;
 mod turns;
@@ -55,6 +57,7 @@ use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
+use self::newcomers::Newcomers;
 use self::older::Older;
 use self::turns::Turns;
 use self::udp::{Associations, Shape};
@@ -85,6 +88,8 @@ pub struct WorkerConfig {
     pub probe: Arc<Probe>,
     /// How long what programs have sent may still go out once the end was asked for.
     pub linger: Duration,
+    /// Most upstream sockets at once.
+    pub most_sockets: usize,
 }
 
 /// One data-plane thread.
@@ -103,6 +108,7 @@ pub struct Worker {
     turns: Turns,
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
     dialing: Dialing,
+    newcomers: Newcomers,
     associations: Associations,
     /// For packets that wait for a verdict.
     room: Room,
@@ -121,6 +127,9 @@ pub struct Worker {
     strangers: Strangers,
     probe: Arc<Probe>,
     linger: Duration,
+    most_sockets: usize,
+    /// UDP sockets of one family.
+    most_udp: usize,
     /// Until when upstream connections are asked whether they still stand.
     probing_until: Option<Instant>,
 }
@@ -141,6 +150,7 @@ impl Worker {
             .register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
         let (inbox, handle) = inbox::open(poll.registry(), INBOX)?;
         let policy = shared.policy.load_full();
+        let most_udp = scarcity::most_udp(config.stack.ephemeral_ports.as_ref());
         let worker = Self {
             poll,
             tun,
@@ -150,6 +160,7 @@ impl Worker {
             turns: Turns::default(),
             retries: BinaryHeap::new(),
             dialing: Dialing::new(config.stack.max_half_open),
+            newcomers: Newcomers::new(config.stack.max_half_open),
             stack: Stack::new(config.stack, Instant::now()),
             associations: Associations::default(),
             room: Room::default(),
@@ -167,6 +178,8 @@ impl Worker {
             strangers: config.strangers,
             probe: config.probe,
             linger: config.linger,
+            most_sockets: config.most_sockets,
+            most_udp,
             probing_until: None,
         };
         Ok((worker, handle))
@@ -216,6 +229,7 @@ impl Worker {
     fn turn(&mut self, packet: &mut [u8]) -> io::Result<()> {
         let now = Instant::now();
         self.receive(now, packet)?;
+        self.take_newcomers(now);
         self.retry(now);
         self.end_probing(now);
         self.stack.handle_timeout(now);
@@ -240,6 +254,7 @@ impl Worker {
     fn timeout(&mut self, now: Instant) -> Option<Duration> {
         if self.tun_readable
             || !self.turns.is_empty()
+            || !self.newcomers.is_empty()
             || self.associations.is_ready()
             || self.echo.is_ready()
             || self.older.is_ready()
@@ -288,13 +303,12 @@ impl Worker {
                     self.stranger(now, UnknownClass::ServiceDatagram, key, packet, offload)
                 }
                 None => {
-                    self.begin(now, flow, Path::udp());
                     let shape = Shape {
                         segment,
                         fragmentation,
                         hop_limit,
                     };
-                    self.datagram_from_program(flow, payload, shape);
+                    self.begin_udp(now, flow, payload, shape);
                 }
             },
             Input::Udp { flow, .. } if self.ends_with_its_speaker(now, flow) => {
@@ -411,6 +425,9 @@ impl Worker {
                     // A FIN would tell the far end that all was said.
                     if reason != CloseReason::Finished {
                         self.reset_upstream(flow);
+                    }
+                    if reason == CloseReason::Evicted {
+                        self.shared.counters.count_evicted();
                     }
                     self.end(flow, close_reason(reason));
                 }

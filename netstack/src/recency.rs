@@ -68,7 +68,13 @@ impl Recency {
 
     /// The slot that was quiet for longest.
     pub(crate) fn oldest(&self) -> Option<usize> {
-        (self.oldest != NONE).then_some(self.oldest)
+        self.oldest_first().next()
+    }
+
+    /// All slots, the one that was quiet for longest first.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = usize> {
+        let younger = |slot: &usize| self.links.get(*slot)?.map(|links| links.younger);
+        std::iter::successors(Some(self.oldest), younger).take_while(|slot| *slot != NONE)
     }
 }
 
@@ -92,6 +98,7 @@ mod tests {
                     recency.remove(slot);
                 }
                 prop_assert_eq!(recency.oldest(), model.first().copied());
+                prop_assert_eq!(&recency.oldest_first().collect::<Vec<_>>(), &model);
                 prop_assert_eq!(recency.youngest, model.last().copied().unwrap_or(NONE));
             }
         }

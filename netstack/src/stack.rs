@@ -147,6 +147,11 @@ impl Stack {
         self.table.udp_flows_of(local)
     }
 
+    /// All UDP, echo and passed flows, the one that was quiet for longest first: for who must give room to new ones.
+    pub fn quietest_first(&self) -> impl Iterator<Item = FlowId> {
+        self.table.quietest_first()
+    }
+
     /// The UDP flow between a local source and the peer that a datagram came from.
     pub fn udp_flow(&self, local: LocalAddr, remote: RemoteAddr) -> Option<FlowId> {
         self.table.find(&FlowKey {

@@ -211,6 +211,12 @@ impl FlowTable {
         self.slots.get(self.recency.oldest()?).map(|flow| flow.id)
     }
 
+    /// All UDP, echo and passed flows, the one that was quiet for longest first.
+    pub(crate) fn quietest_first(&self) -> impl Iterator<Item = FlowId> {
+        let flow = |slot| self.slots.get(slot).map(|flow| flow.id);
+        self.recency.oldest_first().filter_map(flow)
+    }
+
     /// How many UDP flows share this local source.
     pub(crate) fn udp_flows_of(&self, local: LocalAddr) -> usize {
         self.udp_sources.get(&local).copied().unwrap_or_default()

@@ -29,19 +29,27 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Whether a call failed because this process or the system has no more descriptors, ports, buffers or memory.
-pub fn is_spent(error: &io::Error) -> bool {
-    const SPENT: [i32; 6] = [
-        libc::EMFILE,
-        libc::ENFILE,
-        libc::EADDRNOTAVAIL,
-        libc::EADDRINUSE,
-        libc::ENOBUFS,
-        libc::ENOMEM,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|number| SPENT.contains(&number))
+/// What a process or the system may have no more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Local ports towards one destination, or at all.
+    Ports,
+    /// Descriptors, buffers or memory.
+    Descriptors,
+}
+
+impl Spent {
+    /// What the system says where a process has no more descriptors.
+    pub const TOO_MANY_FILES: i32 = libc::EMFILE;
+
+    /// What a socket call failed for want of; `None` if it failed otherwise.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        match error.raw_os_error()? {
+            libc::EADDRNOTAVAIL | libc::EADDRINUSE => Some(Self::Ports),
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Some(Self::Descriptors),
+            _ => None,
+        }
+    }
 }
 
 /// Keeps large buffers out of the allocator's heap, so that a fresh one takes no memory until it is used, and a freed one
@@ -62,10 +70,11 @@ mod tests {
 
     #[test]
     fn what_is_spent_is_told_from_what_is_refused() {
-        let is_spent = |number| is_spent(&io::Error::from_raw_os_error(number));
-        assert!(is_spent(libc::EMFILE) && is_spent(libc::EADDRNOTAVAIL));
-        assert!(!is_spent(libc::ECONNREFUSED));
-        assert!(!super::is_spent(&io::Error::from(io::ErrorKind::Other)));
+        let spent = |number| Spent::of(&io::Error::from_raw_os_error(number));
+        assert_eq!(spent(libc::EMFILE), Some(Spent::Descriptors));
+        assert_eq!(spent(libc::EADDRNOTAVAIL), Some(Spent::Ports));
+        assert_eq!(spent(libc::ECONNREFUSED), None);
+        assert_eq!(Spent::of(&io::Error::from(io::ErrorKind::Other)), None);
     }
 
     #[test]

@@ -157,12 +157,17 @@ fn flows(status: &Status) -> Vec<String> {
     );
     let unattributed = by_reason("without a program", &counters.unattributed);
     let failures = by_reason("not connected", &counters.dial_failures);
+    let evicted = (counters.flows_evicted > 0).then(|| {
+        let evicted = grouped(counters.flows_evicted);
+        format!("gave room to new ones: {evicted} quiet datagram flows")
+    });
     let end = (status.capture.kind == CaptureKind::Host).then(|| at_the_end(&status.at_the_end));
     [totals]
         .into_iter()
         .chain(end)
         .chain(unattributed)
         .chain(failures)
+        .chain(evicted)
         .collect()
 }
 

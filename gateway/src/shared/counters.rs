@@ -17,6 +17,7 @@ pub struct Counters {
     opened: AtomicU64,
     blocked: AtomicU64,
     dropped: AtomicU64,
+    evicted: AtomicU64,
     /// Flows whose program is unknown, by reason.
     pub unattributed: Reasons,
     /// Upstream connections that failed, by kind.
@@ -62,6 +63,11 @@ impl Counters {
         self.opened.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A quiet flow gave its room to a new one.
+    pub fn count_evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A flow was judged.
     pub fn count_verdict(&self, verdict: Verdict) {
         match verdict {
@@ -104,6 +110,7 @@ impl Counters {
             flows_opened: self.opened.load(Ordering::Relaxed),
             flows_blocked: self.blocked.load(Ordering::Relaxed),
             flows_dropped: self.dropped.load(Ordering::Relaxed),
+            flows_evicted: self.evicted.load(Ordering::Relaxed),
             packets_dropped,
             unattributed: self.unattributed.snapshot(),
             dial_failures: self.dial_failures.snapshot(),
@@ -167,6 +174,9 @@ pub struct CountersSnapshot {
     pub flows_blocked: u64,
     /// Of them, silenced by `drop`.
     pub flows_dropped: u64,
+    /// Quiet flows that gave their room to new ones.
+    #[serde(default)]
+    pub flows_evicted: u64,
     /// Packets thrown away, by reason.
     pub packets_dropped: BTreeMap<String, u64>,
     /// Flows whose program is unknown, by reason.

@@ -23,6 +23,7 @@ use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
+use super::scarcity::Yielding;
 use super::{Source, Worker, count};
 
 /// Requests that wait for one flow's verdict.
@@ -189,10 +190,11 @@ impl Worker {
     }
 
     fn open_echo_socket(&mut self, family: EchoFamily, flow: FlowId) -> io::Result<SocketId> {
-        let (socket, serves) = match open(family, Type::RAW, &self.bypass) {
-            Ok(socket) => (socket, Serves::All),
-            Err(_) => (open(family, Type::DGRAM, &self.bypass)?, Serves::One(flow)),
+        let open_either = |bypass: &Bypass| match open(family, Type::RAW, bypass) {
+            Ok(socket) => Ok((socket, Serves::All)),
+            Err(_) => Ok((open(family, Type::DGRAM, bypass)?, Serves::One(flow))),
         };
+        let (socket, serves) = self.open_socket(Yielding::Others, open_either)?;
         let id = self.echo.all.vacant_key();
         let source = self.sources.insert(Source::Echo(id));
         let registered = self.poll.registry().register(

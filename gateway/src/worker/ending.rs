@@ -24,7 +24,7 @@ impl Worker {
         loop {
             // The wish to end was heard: what is left are answers of the look-up thread.
             while self.read_inbox(Instant::now()).is_break() {}
-            if self.tun_readable || !self.turns.is_empty() {
+            if self.tun_readable || !self.turns.is_empty() || !self.newcomers.is_empty() {
                 moved = Instant::now();
             }
             self.turn(packet)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol, Refusal};
-use tidegate_platform::limits::is_spent;
+use tidegate_platform::limits::Spent;
 use tidegate_policy::{App, Direction};
 use tidegate_routing::flow::{DialFailure, Flow};
 
@@ -108,8 +108,9 @@ impl From<io::Error> for NotDialed {
         reason = "a foreign enum of forty kinds, four of which matter"
     )]
     fn from(error: io::Error) -> Self {
+        let spent = Spent::of(&error);
         let failure = match error.kind() {
-            _ if is_spent(&error) => DialFailure::Exhausted,
+            _ if spent.is_some() => DialFailure::Exhausted,
             io::ErrorKind::NetworkUnreachable => DialFailure::NetworkUnreachable,
             io::ErrorKind::HostUnreachable => DialFailure::HostUnreachable,
             io::ErrorKind::PermissionDenied => DialFailure::Prohibited,
@@ -118,7 +119,10 @@ impl From<io::Error> for NotDialed {
         };
         Self {
             failure,
-            counted: failure.name(),
+            counted: match spent {
+                Some(Spent::Ports) => "no-port-left",
+                Some(Spent::Descriptors) | None => failure.name(),
+            },
             reason: Cow::Owned(error.to_string()),
         }
     }
@@ -143,12 +147,16 @@ impl Worker {
 
     /// A flow has begun: records it and lets its life start.
     pub(super) fn begin(&mut self, now: Instant, flow: FlowId, path: Path) {
-        let Some(key) = self.stack.key(flow) else {
-            return;
-        };
-        let entry = self.entry(key, Direction::Out, Carriage::Terminated, path);
-        self.flows.insert(flow, entry);
+        self.note_begun(flow, path);
         self.drive(now, flow);
+    }
+
+    /// A flow has begun, whose life is to start later: records it.
+    pub(super) fn note_begun(&mut self, flow: FlowId, path: Path) {
+        if let Some(key) = self.stack.key(flow) {
+            let entry = self.entry(key, Direction::Out, Carriage::Terminated, path);
+            self.flows.insert(flow, entry);
+        }
     }
 
     pub(super) fn entry(
@@ -278,5 +286,6 @@ mod tests {
         const EMFILE: i32 = 24;
         let not_dialed = NotDialed::from(io::Error::from_raw_os_error(EMFILE));
         assert_eq!(not_dialed.counted, "exhausted");
+        assert_eq!(not_dialed.failure, DialFailure::Exhausted);
     }
 }

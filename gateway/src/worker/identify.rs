@@ -22,6 +22,7 @@ use tidegate_routing::flow::{Found, State};
 
 use super::entry::{Judged, policy_protocol};
 use super::inbox::{Handle, Message};
+use super::newcomers::Line;
 use super::speaker::{Speaker, Speaking};
 use super::{Entry, Worker};
 use crate::record::Carriage;
@@ -165,6 +166,14 @@ impl Identify {
         (key.protocol == Protocol::Udp)
             .then(|| senders.sender(key.local.0, key.remote.0))
             .flatten()
+    }
+
+    /// In which line this new UDP flow waits.
+    pub(super) fn line_of(&self, key: &FlowKey) -> Line {
+        let senders = self.senders.as_deref();
+        senders
+            .and_then(|senders| senders.process(key.local.0, key.remote.0))
+            .map_or(Line::Socket(key.local), Line::Process)
     }
 
     /// Whether a datagram of no flow yet, which has just come out of the device, is a service's answer although its port is

@@ -21,6 +21,7 @@ use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
 use super::keep_alive::KeepAlive;
+use super::scarcity::Yielding;
 use super::{Source, USUAL_HOP_LIMIT, Worker, count};
 
 /// Most pieces of what a program sent that go upstream with one call.
@@ -116,17 +117,23 @@ impl Worker {
         if !self.may_dial(flow) {
             return Err(NotDialed::TOO_MANY);
         }
-        let Some(entry) = self.flows.get_mut(&flow) else {
+        let Some(entry) = self.flows.get(&flow) else {
             return Ok(());
         };
-        let Path::Tcp(path) = &mut entry.path else {
+        let Path::Tcp(path) = &entry.path else {
             return Ok(());
         };
         let target = match self.translation.target(entry.key.remote.0, 0) {
             Target::To(address) | Target::Resolver(address) => address,
             Target::NoService => return Err(NotDialed::NO_SERVICE),
         };
-        let mut stream = connect(target, path.hop_limit, &self.bypass)?;
+        let hop_limit = path.hop_limit;
+        let mut stream = self.open_socket(Yielding::Others, |bypass| {
+            connect(target, hop_limit, bypass)
+        })?;
+        let Some(Path::Tcp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            return Ok(());
+        };
         let slot = self.sources.vacant_entry();
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.poll

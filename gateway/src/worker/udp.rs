@@ -18,6 +18,7 @@ use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
 use super::entry::{NotDialed, Path};
+use super::scarcity::Yielding;
 use super::speaker::Speaking;
 use super::waiting::Waiting;
 use super::{Source, USUAL_HOP_LIMIT, Worker, count};
@@ -70,6 +71,16 @@ impl Path {
 }
 
 impl UdpPath {
+    /// Whether anything has come back.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Its upstream socket.
+    pub(super) fn association(&self) -> Option<AssociationId> {
+        self.association
+    }
+
     /// Whether datagrams wait for the verdict.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -122,6 +133,8 @@ impl Worker {
             None => self.open_association(key, target)?,
         };
         let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+            // It was itself the quietest when room was made.
+            self.close_if_unused(id);
             return Ok(());
         };
         path.target = Some(target);
@@ -141,7 +154,10 @@ impl Worker {
         key: AssociationKey,
         target: SocketAddr,
     ) -> io::Result<AssociationId> {
-        let mut socket = bind(target, &self.bypass)?;
+        let family = target.is_ipv6();
+        let mut socket = self.open_socket(Yielding::Udp { ipv6: family }, |bypass| {
+            bind(target, bypass)
+        })?;
         let slot = self.associations.all.vacant_key();
         let source = self.sources.insert(Source::Udp(slot));
         if let Err(error) =
@@ -152,7 +168,7 @@ impl Worker {
             self.sources.remove(source);
             return Err(error);
         }
-        let id = self.associations.all.insert(Association {
+        let id = self.associations.insert(Association {
             socket,
             source,
             key,
@@ -163,7 +179,6 @@ impl Worker {
             queued: false,
             has_reports: false,
         });
-        self.associations.by_key.insert(key, id);
         Ok(id)
     }
 
@@ -363,10 +378,17 @@ impl Worker {
             }
         }
         association.members -= 1;
-        if association.members == 0 {
-            let association = self.associations.all.remove(id);
-            self.associations.by_key.remove(&association.key);
-            self.associations.readable.retain(|waiting| *waiting != id);
+        self.close_if_unused(id);
+    }
+
+    fn close_if_unused(&mut self, id: AssociationId) {
+        if self
+            .associations
+            .all
+            .get(id)
+            .is_some_and(|unused| unused.members == 0)
+            && let Some(association) = self.associations.remove(id)
+        {
             self.sources.try_remove(association.source);
         }
     }

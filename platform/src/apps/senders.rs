@@ -303,6 +303,12 @@ impl Senders {
         }
     }
 
+    /// Which process sent the last datagram from `local` to `remote`, by its id. Takes a system call.
+    pub fn process(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let (last, _) = self.sends(local, remote).ok().flatten()?;
+        Some(records::process_id(&last.process))
+    }
+
     /// Gives when what was asked about the time before had been sent.
     fn note_answer(&self, tuple: [u8; records::TUPLE], at: u64) -> Option<u64> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! What one program does to excess leaves room for the others.
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Lab, address, service};
+use tidegate_lab::{Lab, User, address, service};
 
 /// Calls thousands of addresses that never answer, says so, and waits.
 const FLOOD: &str = "
@@ -78,6 +78,9 @@ for number, port in enumerate(range(5000, 30000)):
     if number % 100 == 0: old()
 ";
 
+/// Why datagrams of a program that begins too many flows are thrown away.
+const TOO_MANY: &str = "too many new flows of one program";
+
 #[test]
 fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()> {
     let lab = Lab::new()?;
@@ -88,9 +91,10 @@ fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()
     lab.host.python(&program)?.success()?;
     let size = "curl -sS --max-time 15 http://203.0.113.10/bytes/1000 | wc -c";
     ensure!(lab.host.bash(size)?.success()? == "1000");
-    let status = tidegate.status()?;
-    let opened = status["counters"]["flows_opened"].as_u64();
-    ensure!(opened > Some(50_000), "{status}");
+    let counters = &tidegate.status()?["counters"];
+    let refused = counters["packets_dropped"][TOO_MANY].as_u64();
+    let begun = counters["flows_opened"].as_u64().unwrap_or(0) + refused.unwrap_or(0);
+    ensure!(begun > 50_000, "{counters}");
     Ok(())
 }
 
@@ -129,5 +133,62 @@ fn a_flood_of_fragments_leaves_old_flows_and_whole_datagrams_alone() -> Result<(
     let status = tidegate.status()?;
     let given_up = &status["counters"]["packets_dropped"]["fragments without the rest"];
     ensure!(given_up.as_u64() > Some(59_000), "{status}");
+    Ok(())
+}
+
+/// Hears datagrams, and tells who says `end` how many came behind.
+const HEAR: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
+s.bind(('203.0.113.10', 9000))
+print('ready', flush=True)
+while True:
+    said, sender = s.recvfrom(100)
+    if said == b'end': break
+s.settimeout(1)
+behind = 0
+try:
+    while s.recv(100): behind += 1
+except TimeoutError: s.sendto(str(behind).encode(), sender)
+";
+
+/// One process begins 6,000 flows at a time, which the device's queue holds, and then another process one.
+const BURST: &str = "
+import os, resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def open_socket():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(('203.0.113.10', 9000))
+    return s
+begun, begin = os.pipe()
+if os.fork() == 0:
+    s = open_socket()
+    os.read(begun, 1)
+    s.send(b'end')
+    s.settimeout(20)
+    print(s.recv(100).decode())
+    sys.exit()
+burst = [open_socket() for _ in range(6000)]
+for s in burst: s.send(b'x')
+os.write(begin, b'x')
+os.wait()
+";
+
+#[test]
+fn a_new_flow_does_not_wait_for_those_that_another_program_has_begun_before() -> Result<()> {
+    let lab = Lab::new()?;
+    let far_end = lab.server.python_background_as(User::ROOT, HEAR)?;
+    far_end.wait_for_output("ready")?;
+    let tidegate = lab.tidegate("")?;
+    let behind: u32 = lab.host.python(BURST)?.success()?.parse()?;
+    ensure!(
+        behind > 100,
+        "only {behind} of a burst came behind what was said after it"
+    );
+    let status = tidegate.status()?;
+    let refused = &status["counters"]["packets_dropped"][TOO_MANY];
+    ensure!(refused.as_u64() > Some(100), "{status}");
     Ok(())
 }

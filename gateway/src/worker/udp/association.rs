@@ -43,11 +43,18 @@ pub(super) struct AssociationKey {
     pub(super) ipv6: bool,
 }
 
+/// A socket that goes with its one flow.
+pub(in crate::worker) struct Sole {
+    pub(in crate::worker) ipv6: bool,
+}
+
 /// All upstream UDP sockets of a worker.
 #[derive(Default)]
 pub(in crate::worker) struct Associations {
     pub(super) all: Slab<Association>,
     pub(super) by_key: FxHashMap<AssociationKey, AssociationId>,
+    /// How many there are of IPv4 and of IPv6.
+    of_family: [usize; 2],
     pub(super) readable: Vec<AssociationId>,
     pub(super) buffer: Vec<u8>,
 }
@@ -68,6 +75,40 @@ impl Associations {
             association.has_reports = true;
         }
         self.note_readable(id);
+    }
+
+    pub(super) fn insert(&mut self, association: Association) -> AssociationId {
+        let key = association.key;
+        self.of_family[usize::from(key.ipv6)] += 1;
+        let id = self.all.insert(association);
+        self.by_key.insert(key, id);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
+        let association = self.all.try_remove(id)?;
+        self.of_family[usize::from(association.key.ipv6)] -= 1;
+        self.by_key.remove(&association.key);
+        self.readable.retain(|waiting| *waiting != id);
+        Some(association)
+    }
+
+    /// How many sockets there are.
+    pub(in crate::worker) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many of them are of this family.
+    pub(in crate::worker) fn len_of(&self, ipv6: bool) -> usize {
+        self.of_family[usize::from(ipv6)]
+    }
+
+    /// Whether only one flow has this socket, and of which family it is.
+    pub(in crate::worker) fn sole(&self, id: AssociationId) -> Option<Sole> {
+        let association = self.all.get(id)?;
+        (association.members == 1).then_some(Sole {
+            ipv6: association.key.ipv6,
+        })
     }
 
     /// Whether a socket waits to be read.
@@ -158,6 +199,10 @@ pub(super) fn bind(target: SocketAddr, bypass: &Bypass) -> io::Result<UdpSocket>
         Some(socket2::Protocol::UDP),
     )?;
     socket.set_nonblocking(true)?;
+    if target.is_ipv6() {
+        // Else it would take the port of IPv4 too.
+        socket.set_only_v6(true)?;
+    }
     bypass.apply(&socket)?;
     datagrams::enlarge_buffers(&socket, SOCKET_BUFFER);
     datagrams::receive_runs(&socket);

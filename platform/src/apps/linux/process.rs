@@ -49,7 +49,7 @@ impl Image {
         command_line: &File,
     ) -> io::Result<bool> {
         let executable = process.link(c"exe")?;
-        if executable != self.executable || executable_path(process, executable) != self.path {
+        if executable != self.executable || executable_path(process, executable)? != self.path {
             return Ok(false);
         }
         // A byte more than there should be.

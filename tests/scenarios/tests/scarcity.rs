@@ -1,0 +1,123 @@
+//! Where ports or descriptors run out, something says so at once, and the rest goes on.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidegate_lab::{Capture, Lab, Session, address, service, under_both_captures, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+under_both_captures! {
+    connections_beyond_the_ports_fail_at_once_and_go_on_elsewhere,
+    quiet_datagram_flows_give_their_ports_to_new_ones,
+}
+
+/// An odd number: each connection takes a port for the program and one for us, so that it is we who find none.
+const PORTS: &str = "40000 40062";
+
+fn with_few_ports(lab: &Lab, capture: Capture) -> Result<Session<'_>> {
+    lab.host.sysctl("net.ipv4.ip_local_port_range", PORTS)?;
+    lab.captured(capture, "")
+}
+
+/// Connects until it can no more, and says how often it could, how it failed and whether that was at once; then whether another
+/// destination answers; then whether this one does, once the others are gone.
+const CONNECT: &str = "
+import socket, struct, time
+def connect(to):
+    s = socket.socket()
+    s.settimeout(20)
+    s.connect((to, 80))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    return s
+calls = []
+while len(calls) < 100:
+    begun = time.monotonic()
+    try: calls.append(connect('203.0.113.10'))
+    except OSError as error:
+        print(len(calls), error.errno, time.monotonic() - begun < 10)
+        break
+connect('203.0.113.20')
+print('elsewhere')
+for call in calls: call.close()
+for _ in range(100):
+    try: connect('203.0.113.10')
+    except OSError: time.sleep(0.1)
+    else: print('again'); break
+";
+
+fn connections_beyond_the_ports_fail_at_once_and_go_on_elsewhere(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let session = with_few_ports(&lab, capture)?;
+    let said = session.python(CONNECT)?.success()?;
+    // 111 is ECONNREFUSED.
+    let possible = match capture {
+        Capture::Exec => 63,
+        Capture::Host => 31,
+    };
+    ensure!(
+        said == format!("{possible} 111 True\nelsewhere\nagain"),
+        "{said}"
+    );
+    let status = session.gateway().status()?;
+    let counted = &status["counters"]["dial_failures"]["no-port-left"];
+    ensure!(counted.as_u64() >= Some(1), "{status}");
+    Ok(())
+}
+
+/// More flows that nobody answers than there are ports, each from a socket of its own, beside an old one and before a new one.
+/// `port` says from which port the next socket sends.
+const SPEAK: &str = "
+import socket
+def open_to(to):
+    s = socket.socket(socket.AF_INET6 if ':' in to[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10)
+    s.bind(('', port()))
+    s.connect(to)
+    return s
+def speaker(to):
+    s = open_to((to, 7))
+    def speak():
+        s.send(b'x')
+        s.recv(10)
+    return speak
+for echo, silent in ('203.0.113.10', '203.0.113.66'), ('2001:db8:113::10', '2001:db8:113::66'):
+    old = speaker(echo)
+    old()
+    for number in range(150):
+        with open_to((silent, 1024 + number)) as s: s.send(b'x')
+    speaker(echo)()
+    old()
+";
+
+fn quiet_datagram_flows_give_their_ports_to_new_ones(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let servers = [address::SERVER_V4, address::SERVER_V6];
+    let echo = service::UdpEcho::start(&lab.server, &servers, 7)?;
+    let session = with_few_ports(&lab, capture)?;
+    let port = match capture {
+        // All differ. They need not be of the range, in which the gateway finds its own ports.
+        Capture::Exec => "import itertools; port = itertools.count(10_000).__next__",
+        // Programs have the ports that the gateway leaves them.
+        Capture::Host => "port = lambda: 0",
+    };
+    session.python(&format!("{port}{SPEAK}"))?.success()?;
+    for family in echo.peers().chunks(3) {
+        let [before, new, after] = family else {
+            anyhow::bail!("{family:?}");
+        };
+        ensure!(before == after && before != new, "{family:?}");
+    }
+    let expected = match capture {
+        // Those of one family beyond its 63 ports, twice.
+        Capture::Exec => 2 * (152 - 63),
+        // Some were from ports that others had been from, and share their sockets.
+        Capture::Host => 10,
+    };
+    // Whoever had closed its socket is looked for a few times before its flow gets one.
+    wait_until("quiet flows have given room", PATIENCE, || {
+        let status = session.gateway().status();
+        status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(expected))
+    })
+}

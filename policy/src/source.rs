@@ -106,7 +106,10 @@ impl PolicySource {
     /// never decide, names used twice. To be asked when every file was read.
     pub fn review(&self) -> Vec<Problem> {
         let mut problems = sets::problems(&self.sets, &self.uses);
-        problems.extend(review::problems(&self.rules, &self.sets));
+        // What sets hold cannot be told where something is wrong with them.
+        if problems.is_empty() {
+            problems.extend(review::problems(&self.rules, &self.sets));
+        }
         problems
     }
 

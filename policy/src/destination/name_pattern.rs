@@ -116,19 +116,15 @@ impl NameRegex {
             .nest_limit(50)
             .build()
             .map(Self)
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => {
-                    Refusal::new("the regular expression is too large", "make it simpler")
+            .map_err(|error| {
+                if matches!(error, regex::Error::CompiledTooBig(_)) {
+                    return Refusal::new("the regular expression is too large", "make it simpler");
                 }
-                error => {
-                    let error = error.to_string();
-                    let reason = error.lines().last().unwrap_or_default();
-                    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                    Refusal::new(
-                        format!("the regular expression is not valid: {reason}"),
-                        hint,
-                    )
-                }
+                let error = error.to_string();
+                let reason = error.lines().last().unwrap_or_default();
+                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+                let message = format!("the regular expression is not valid: {reason}");
+                Refusal::new(message, hint)
             })
     }
 

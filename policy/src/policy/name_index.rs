@@ -16,8 +16,11 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct NameKeys {
     by_suffix: FxHashMap<Box<str>, Filed>,
-    loose: FxHashMap<NamePattern, u32>,
+    loose: Patterns,
 }
+
+/// Conditions by their texts, with their keys.
+type Patterns = FxHashMap<Box<str>, (NamePattern, u32)>;
 
 /// What is filed under one suffix.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ struct Filed {
     within: u32,
     below: u32,
     /// Wildcards that end in it.
-    wildcards: FxHashMap<NamePattern, u32>,
+    wildcards: Patterns,
 }
 
 impl Default for Filed {
@@ -35,7 +38,7 @@ impl Default for Filed {
             exact: NONE,
             within: NONE,
             below: NONE,
-            wildcards: FxHashMap::default(),
+            wildcards: Patterns::default(),
         }
     }
 }
@@ -52,7 +55,11 @@ impl NameKeys {
                     Some(end) => &mut self.under(end).wildcards,
                     None => &mut self.loose,
                 };
-                patterns.entry(pattern.clone()).or_insert(NONE)
+                let text = pattern.to_string().into();
+                let (_, key) = patterns
+                    .entry(text)
+                    .or_insert_with(|| (pattern.clone(), NONE));
+                key
             }
         };
         if *slot == NONE {
@@ -68,8 +75,8 @@ impl NameKeys {
     /// `value` gives what is to be found in place of each key.
     pub(super) fn build(self, value: impl Fn(u32) -> u32) -> NameIndex {
         let value = |key| if key == NONE { NONE } else { value(key) };
-        let sorted = |patterns: FxHashMap<NamePattern, u32>| {
-            let mut patterns: Vec<_> = patterns.into_iter().collect();
+        let sorted = |patterns: Patterns| {
+            let mut patterns: Vec<_> = patterns.into_values().collect();
             patterns.sort_unstable_by_key(|(_, key)| *key);
             let patterns = patterns.into_iter();
             patterns.map(|(pattern, key)| (pattern, value(key)))

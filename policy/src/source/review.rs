@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::definitions::Set;
+use crate::definitions::{Definitions, Set};
 use crate::destination::Destination;
 use crate::document::{Problem, Severity};
 use crate::facts::Direction;
@@ -12,10 +12,14 @@ use crate::selection::Selection;
 /// Name conditions that are tried one by one, for every flow with a name.
 const MOST_LOOSE: usize = 128;
 
+/// What may stand under `not`, which is held against each flow value by value.
+const MOST_EXCEPTED: usize = 1000;
+
 /// Rules that can never decide because one before them always does, and names used twice.
 pub(super) fn problems(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
     let mut found: Vec<_> = too_many_loose(rules, sets).into_iter().collect();
     let mut names: FxHashMap<&str, &Rule> = FxHashMap::default();
+    found.extend(too_much_excepted(rules, sets));
     let (mut all_out, mut all_in): (Option<&Rule>, Option<&Rule>) = (None, None);
     for rule in rules {
         if let Some(name) = &rule.info.name {
@@ -49,13 +53,35 @@ fn too_many_loose(rules: &[Rule], sets: &[Set]) -> Option<Problem> {
     let mut loose = FxHashSet::default();
     let (origin, _) = of_rules.chain(of_sets).find(|(_, to)| {
         let pattern = to.name().filter(|pattern| pattern.is_loose());
-        pattern.is_some_and(|pattern| loose.insert(pattern) && loose.len() > MOST_LOOSE)
+        pattern.is_some_and(|pattern| loose.insert(pattern.to_string()) && loose.len() > MOST_LOOSE)
     })?;
     let message =
         format!("more than {MOST_LOOSE} regular expressions and wildcards without a fixed end");
     let hint = "give wildcards their last labels (ads*.example.com), or use names: those are looked up, these are \
                 tried one by one";
     Some(problem(origin, Severity::Error, message, hint))
+}
+
+/// Rules with more under `not` than a decision can try in its time.
+fn too_much_excepted(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
+    let definitions = Definitions::new(sets.to_vec(), &[]);
+    let values = |to: &Destination| match to.set() {
+        Some(set) => definitions.members(set).map_or(0, Iterator::count),
+        None => 1,
+    };
+    let count = |rule: &Rule| {
+        let except = rule.to.iter().flat_map(|to| &to.except);
+        except.map(values).sum::<usize>()
+    };
+    let too_many = rules.iter().filter(|rule| count(rule) > MOST_EXCEPTED);
+    too_many
+        .map(|rule| {
+            let message = format!("more than {MOST_EXCEPTED} destinations under `not`");
+            let hint =
+                "put a rule before this one that decides about them; sets count with all they hold";
+            problem(rule.origin(), Severity::Error, message, hint)
+        })
+        .collect()
 }
 
 /// Whether every flow of the rule's direction matches.

@@ -553,3 +553,15 @@ tidegate.toml:7:17: error: a flow has one port, not a range
   hint: write one service: tcp/443, udp/53, icmp, ip/47
 "#);
 }
+
+#[test]
+fn little_stands_under_not() {
+    let set: Vec<String> = (0..1000).map(|n| format!("\"x{n}.example\"")).collect();
+    let set = format!("[[set]]\nname = \"s\"\nto = [{}]\n", set.join(", "));
+    let rule = |not: &str| format!("{set}[[rule]]\nto = {{ not = {not} }}\naction = \"block\"\n");
+    assert_eq!(read(&rule("\"set:s\"")).1, "");
+    assert_snapshot!(read(&rule("[\"set:s\", \"lan\"]")).1, @r#"
+tidegate.toml:4:1: error: more than 1000 destinations under `not`
+  hint: put a rule before this one that decides about them; sets count with all they hold
+"#);
+}

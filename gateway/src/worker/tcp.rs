@@ -42,6 +42,8 @@ struct Upstream {
     connected: bool,
     /// The kernel has told that it is connected, and of no error.
     stands: bool,
+    /// The kernel has told of an error, which is not read yet.
+    failed: bool,
     readable: bool,
     /// The kernel has told of a FIN or an error, which may stand behind bytes not read yet and is not told again.
     ending: bool,
@@ -144,6 +146,7 @@ impl Worker {
             source: slot.key(),
             connected: false,
             stands: false,
+            failed: false,
             readable: false,
             ending: false,
             urgent: false,
@@ -163,6 +166,7 @@ impl Worker {
                 if let Some(upstream) = self.upstream(flow) {
                     upstream.stands |=
                         event.is_writable() && !event.is_error() && !event.is_write_closed();
+                    upstream.failed |= event.is_error();
                     upstream.ending |= event.is_read_closed() || event.is_error();
                     upstream.urgent |= event.is_priority();
                     upstream.readable |= event.is_readable() || upstream.ending;
@@ -265,7 +269,13 @@ impl Worker {
         if *hop_limit != USUAL_HOP_LIMIT {
             *report = reported::take(&upstream.stream);
         }
-        let outcome = match upstream.stream.take_error() {
+        // Where nothing but good was told there is nothing to ask for.
+        let error = if upstream.failed || !upstream.stands {
+            upstream.stream.take_error()
+        } else {
+            Ok(None)
+        };
+        let outcome = match error {
             Ok(None) if upstream.stands => Ok(()),
             Ok(Some(error)) if is_of_a_connection(&error) => {
                 upstream.reset = Some(error);

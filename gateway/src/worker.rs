@@ -6,6 +6,7 @@
 //! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod closing;
 mod device;
 mod dialing;
 mod echo;
@@ -53,6 +54,7 @@ pub use self::identify::Identify;
 pub use self::inbox::{Handle, Message};
 pub use self::unknown::Strangers;
 
+use self::closing::Closing;
 use self::dialing::Dialing;
 use self::echo::EchoSockets;
 use self::entry::{Entry, NotDialed, Path};
@@ -109,6 +111,7 @@ pub struct Worker {
     retries: BinaryHeap<Reverse<(Instant, FlowId)>>,
     dialing: Dialing,
     newcomers: Newcomers,
+    closing: Closing,
     associations: Associations,
     /// For packets that wait for a verdict.
     room: Room,
@@ -161,6 +164,7 @@ impl Worker {
             retries: BinaryHeap::new(),
             dialing: Dialing::new(config.stack.max_half_open),
             newcomers: Newcomers::new(config.stack.max_half_open),
+            closing: Closing::start()?,
             stack: Stack::new(config.stack, Instant::now()),
             associations: Associations::default(),
             room: Room::default(),
@@ -247,6 +251,7 @@ impl Worker {
         }
         self.transmit(now);
         self.take_events();
+        self.closing.close();
         self.note_gauges();
         Ok(())
     }

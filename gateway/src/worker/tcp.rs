@@ -323,6 +323,7 @@ impl Worker {
     pub(super) fn release_tcp(&mut self, path: TcpPath) {
         if let Some(upstream) = path.socket {
             self.sources.try_remove(upstream.source);
+            self.closing.add(upstream.stream);
         }
     }
 

@@ -156,8 +156,7 @@ impl Other {
 
 /// For how long a process's first thread has run and waited, and how often.
 fn counted(file: &File) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(64);
-    text.resize(64, 0);
+    let mut text = vec![0; 64];
     let length = file.read_at(&mut text, 0).ok()?;
     text.truncate(length);
     (length > 0).then_some(text)

@@ -18,7 +18,7 @@ mod copies;
 #[path = "shared/silence.rs"]
 mod silence;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -243,7 +243,7 @@ impl Trial {
         let mut counts = [Count::default(), Count::default()];
         for first in numbers.clone().step_by(AT_A_TIME.into()) {
             let numbers = first..(first + AT_A_TIME).min(numbers.end);
-            let mut running: HashMap<u16, Child> = numbers
+            let mut running: BTreeMap<u16, Child> = numbers
                 .map(|number| (number, self.start(shape, protocol, number)))
                 .collect();
             if protocol == "udp" {

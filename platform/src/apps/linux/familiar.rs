@@ -134,6 +134,9 @@ impl Familiars {
                 apps: Arc::from([app]),
             })
         });
+        // Who has ended makes no more, and would only be in the way.
+        self.list
+            .retain(|familiar| familiar.process.has_thread(familiar.process.pid));
         self.list.push_front(familiar);
         self.list.truncate(MOST);
     }
@@ -396,6 +399,21 @@ mod tests {
         assert_eq!(sole(), None);
         drop(input);
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn who_has_ended_is_forgotten_when_another_comes() {
+        let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let mut familiars = Familiars::default();
+        let open = |pid| (ProcessDirectory::open(pid).unwrap(), 0);
+        familiars.note(open(child.id()), 0, 0, None);
+        familiars.note(open(std::process::id()), 0, 0, None);
+        assert_eq!(familiars.busiest(0), [std::process::id(), child.id()]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        familiars.note(open(std::os::unix::process::parent_id()), 0, 0, None);
+        let living = [std::os::unix::process::parent_id(), std::process::id()];
+        assert_eq!(familiars.busiest(0), living);
     }
 
     #[test]

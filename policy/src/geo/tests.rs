@@ -12,8 +12,8 @@ enum Value {
     Number(u32),
     Short(u16),
     Long(u64),
-    List(Vec<Value>),
-    Map(Vec<(&'static str, Value)>),
+    List(Vec<Self>),
+    Map(Vec<(&'static str, Self)>),
 }
 
 impl Value {

@@ -33,7 +33,7 @@ impl ReceiveBuffer {
     }
 
     /// Whether it holds nothing, in order or behind a gap.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn holds_nothing(&self) -> bool {
         self.chunks.is_empty()
     }
 

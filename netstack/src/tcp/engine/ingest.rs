@@ -313,7 +313,7 @@ impl Engine {
             && segment.sequence == self.rcv_nxt
             && !segment.has(flag::FIN)
             && self.fin.is_none()
-            && self.receive.is_empty()
+            && self.receive.holds_nothing()
             && payload.len() <= length(ahead(self.rcv_nxt, self.rcv_adv))
     }
 

@@ -283,7 +283,7 @@ impl Engine {
 
     /// Whether nothing is left to read.
     pub(crate) fn is_drained(&self) -> bool {
-        self.receive.is_empty()
+        self.receive.len() == 0
     }
 
     /// Frees the first `n` readable bytes, and lets the window grow with what is read.

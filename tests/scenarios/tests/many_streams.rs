@@ -28,7 +28,7 @@ import resource, selectors, socket, sys, time
 server, count, each = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-payload = bytes(range(256)) * 256
+payload = bytes(range(256)) * 257
 poll = selectors.DefaultSelector()
 began, took = time.monotonic(), []
 class Stream: sent = got = 0

@@ -216,7 +216,7 @@ fn a_client_behind_a_lossy_link_gets_everything_with_congestion_control() {
         };
         let plan = Plan {
             weather,
-            congestion: CongestionControl::NewReno,
+            congestion: CongestionControl::Cubic,
             up: 10_000,
             down: 1_000_000,
             ..plan(seed)
@@ -249,7 +249,7 @@ fn any_plan(seed: u64) -> Plan {
         ending: endings[usize::try_from(dice.below(3)).unwrap()],
         congestion: match dice.below(2) {
             0 => CongestionControl::None,
-            _ => CongestionControl::NewReno,
+            _ => CongestionControl::Cubic,
         },
         ..plan(seed)
     }

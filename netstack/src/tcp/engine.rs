@@ -139,6 +139,8 @@ pub(crate) struct Engine {
     most_send: usize,
     recovery: Recovery,
     congestion: Congestion,
+    /// What was under way when something new was last sent: acknowledgements may come several at once before the next.
+    used: u32,
     rtt: RoundTrip,
     timer: Option<(Timer, Instant)>,
     probe: Probe,
@@ -201,6 +203,7 @@ impl Engine {
             most_send: habits.send_buffer,
             recovery: Recovery::new(iss, u32::from(mss.get())),
             congestion: Congestion::new(habits.congestion, u32::from(mss.get())),
+            used: 0,
             rtt: RoundTrip::default(),
             timer: None,
             probe: Probe::No,

@@ -171,7 +171,7 @@ impl Engine {
         if self.snd_una != self.snd_nxt {
             let flight = self.flight();
             if self.recovery.detect(flight) == Verdict::Lost {
-                self.congestion.lost(flight.len());
+                self.congestion.lost(self.used.max(flight.len()));
                 self.restart_timer(now);
             }
         }
@@ -232,7 +232,6 @@ impl Engine {
 
     /// Everything before `ack` arrived.
     fn advance(&mut self, now: Instant, ack: u32, pool: &mut Pool) {
-        let flight = self.flight().len();
         let fin_acked = self.finish == Finish::Sent && ack == self.snd_nxt;
         let acked = ack.wrapping_sub(self.snd_una);
         pool.note_moved(now, &mut self.pace, length(acked));
@@ -241,7 +240,9 @@ impl Engine {
         self.snd_una = ack;
         self.rtt.acknowledged(ack, now);
         if !self.recovery.is_fast() {
-            self.congestion.acknowledged(acked, flight);
+            let round_trip = self.rtt.smoothed().unwrap_or_default();
+            self.congestion
+                .acknowledged(now, acked, self.used, round_trip);
         }
         if self.recovery.acknowledged(ack) == Verdict::Recovered {
             self.congestion.recovered();

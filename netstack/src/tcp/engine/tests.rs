@@ -361,8 +361,8 @@ fn without_an_answer_everything_is_sent_again_ever_more_slowly_and_carefully() {
 }
 
 #[test]
-fn a_client_behind_a_link_gets_ten_segments_first_and_half_as_many_after_a_loss() {
-    let mut bench = Bench::with(CongestionControl::NewReno);
+fn a_client_behind_a_link_gets_ten_segments_first_and_less_after_a_loss() {
+    let mut bench = Bench::with(CongestionControl::Cubic);
     bench.write(150 * MSS);
     assert_eq!(bench.out().len(), 10);
     bench.ack(10 * 1_460 + 1);
@@ -371,8 +371,8 @@ fn a_client_behind_a_link_gets_ten_segments_first_and_half_as_many_after_a_loss(
     bench.ack_with(first, 64_000, &[(first + 1_460, first + 20 * 1_460)]);
     let again = bench.out();
     assert_eq!(again[0].sequence, first);
-    // One was sent again, so nine more fill half of the twenty.
-    assert_eq!(again.len(), 10);
+    // One was sent again, so thirteen more fill seven tenths of the twenty.
+    assert_eq!(again.len(), 14);
 }
 
 #[test]

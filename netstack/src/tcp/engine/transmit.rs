@@ -215,6 +215,7 @@ impl Engine {
                 | State::Reset => State::FinWait1,
             };
         }
+        self.used = self.recovery.pipe(self.flight());
         self.rtt.sent(self.snd_nxt, now);
         self.start_timer(now);
         outgoing

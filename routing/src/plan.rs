@@ -41,7 +41,9 @@ use serde::{Deserialize, Serialize};
 pub use self::block::{block_base, overtaken};
 pub use self::diff::{diff, invert};
 pub use self::error::PlanError;
-pub use self::facts::{BoundSockets, CaptureOptions, Fail, HostFacts, Listener, Uplink};
+pub use self::facts::{
+    BoundSockets, CaptureOptions, Fail, HostFacts, Listener, LocalNetwork, Uplink,
+};
 pub use self::guard::{Checked, Guard, GuardAction, GuardLimits};
 pub use self::route::{Route, RouteKind, Setting};
 pub use self::rule::{Family, Mark, PortRange, Rule, RuleAction, Selector};
@@ -59,6 +61,8 @@ pub const BLOCK: u32 = LAST_PREFERENCE - FIRST_PREFERENCE + 1;
 pub const PROTOCOL: u8 = 219;
 /// Our routing table.
 pub const TABLE: u32 = 5100;
+/// Our routing table for packets that this host forwards.
+pub const FORWARDED_TABLE: u32 = 5101;
 /// Our mark bit on our own sockets.
 pub const MARK: Mark = Mark {
     value: 0x0200_0000,
@@ -75,11 +79,17 @@ impl Rule {
 }
 
 impl Route {
-    /// Whether the route is ours: our protocol number, in our table.
+    /// Whether the route is ours: our protocol number, in a table of ours.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.protocol == PROTOCOL && self.table == TABLE
+        self.protocol == PROTOCOL && is_our_table(self.table)
     }
+}
+
+/// Whether this is one of our routing tables.
+#[must_use]
+pub fn is_our_table(table: u32) -> bool {
+    matches!(table, TABLE | FORWARDED_TABLE)
 }
 
 /// Wanted (or present) rules, routes and settings.

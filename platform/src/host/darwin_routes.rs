@@ -61,6 +61,8 @@ pub(crate) fn to_message(
             };
             (Gateway::Address(nowhere), flag::REJECT)
         }
+        // Without rules there is nothing that could decide next.
+        RouteKind::Throw => return Err(Inexpressible::Table),
     };
     Ok(RouteMessage {
         kind,

@@ -4,7 +4,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
-use tidegate_routing::plan::{Family, HostFacts, PROTOCOL, Route, Rule, TABLE};
+use tidegate_routing::plan::{
+    FORWARDED_TABLE, Family, HostFacts, PROTOCOL, Route, Rule, TABLE, is_our_table,
+};
 
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
@@ -60,6 +62,8 @@ impl Network {
             reverse_path_filters,
             ephemeral_ports: settings::ephemeral_ports()?,
             listeners: listeners::read(&mut self.sockets).map_err(in_table("listening sockets"))?,
+            local_networks: uplinks::local_networks(&mut self.route, &links)
+                .map_err(in_table("networks of the interfaces"))?,
             uplink_v4,
             uplink_v6,
         })
@@ -89,24 +93,28 @@ impl Network {
         Ok(found)
     }
 
-    /// Routes of our table, whoever made them, and routes that carry our number, wherever they are.
+    /// Routes of our tables, whoever made them, and routes that carry our number, wherever they are.
     fn our_routes(&mut self, links: &Links) -> Result<Vec<Route>, NetlinkError> {
         let ours = |answer: &RouteNetlinkMessage| {
             let RouteNetlinkMessage::NewRoute(message) = answer else {
                 return None;
             };
             routes::from_message(message, links)
-                .filter(|route| route.table == TABLE || route.protocol == PROTOCOL)
+                .filter(|route| is_our_table(route.table) || route.protocol == PROTOCOL)
         };
         let mut found: Vec<Route> = Vec::new();
         for family in [Family::V4, Family::V6] {
             // The kernel filters: a host with a full table of the Internet has a million other routes.
-            let mut in_our_table = RouteMessage::default();
-            in_our_table.header.address_family = rules::address_family(family);
-            let mut with_our_number = in_our_table.clone();
-            in_our_table.attributes.push(RouteAttribute::Table(TABLE));
+            let mut of_family = RouteMessage::default();
+            of_family.header.address_family = rules::address_family(family);
+            let in_table = |table| {
+                let mut request = of_family.clone();
+                request.attributes.push(RouteAttribute::Table(table));
+                request
+            };
+            let mut with_our_number = of_family.clone();
             with_our_number.header.protocol = RouteProtocol::from(PROTOCOL);
-            for request in [in_our_table, with_our_number] {
+            for request in [in_table(TABLE), in_table(FORWARDED_TABLE), with_our_number] {
                 let request = RouteNetlinkMessage::GetRoute(request);
                 let answers = self
                     .route
@@ -141,8 +149,8 @@ impl Network {
         let links = Links::read(&mut self.route)?;
         let message = routes::to_message(route, &links, Purpose::Add)
             .map_err(|MissingDevice(name)| ChangeError::MissingDevice(name))?;
-        // In our own table a route takes the place of its predecessor at once; elsewhere nothing is displaced.
-        let displace = if route.table == TABLE {
+        // In our own tables a route takes the place of its predecessor at once; elsewhere nothing is displaced.
+        let displace = if is_our_table(route.table) {
             NLM_F_REPLACE
         } else {
             NLM_F_EXCL

@@ -108,7 +108,7 @@ impl Network {
                 .ok()
                 .and_then(|index| u16::try_from(index.get()).ok())
                 .ok_or_else(|| ChangeError::MissingDevice(device.clone()))?,
-            RouteKind::Unreachable => 0,
+            RouteKind::Unreachable | RouteKind::Throw => 0,
         };
         let message = darwin_routes::to_message(route, kind, index)
             .map_err(|missing| ChangeError::NoSuchMeans(missing.what()))?;

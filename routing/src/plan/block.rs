@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 
 use super::wanted::{STAYS_OUT_V4, STAYS_OUT_V6};
 use super::{
-    BLOCK, CaptureOptions, FIRST_PREFERENCE, Family, HostFacts, PlanError, Rule, RuleAction, TABLE,
+    BLOCK, CaptureOptions, FIRST_PREFERENCE, FORWARDED_TABLE, Family, HostFacts, PlanError, Rule,
+    RuleAction, TABLE,
 };
 
 /// The kernel's table of local addresses (`RT_TABLE_LOCAL`).
@@ -119,7 +120,7 @@ fn lowest_obstacle<'a>(
 fn takes_captured(rule: &Rule, options: &CaptureOptions, base: u32) -> bool {
     matches_captured(rule, options)
         && match rule.action {
-            RuleAction::Nop | RuleAction::Lookup(LOCAL_TABLE | TABLE) => false,
+            RuleAction::Nop | RuleAction::Lookup(LOCAL_TABLE | TABLE | FORWARDED_TABLE) => false,
             RuleAction::Goto(target) => target > base,
             RuleAction::Lookup(_)
             | RuleAction::Prohibit

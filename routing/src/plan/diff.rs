@@ -107,7 +107,7 @@ fn rule_rank(rule: &Rule) -> (u8, u32, Rule) {
 /// The order in which routes are added: what refuses lies beneath before what leads out is touched.
 fn route_rank(route: &Route) -> (u8, Route) {
     let rank = match route.kind {
-        RouteKind::Unreachable => 0,
+        RouteKind::Unreachable | RouteKind::Throw => 0,
         RouteKind::Device { .. } => 1,
     };
     (rank, route.clone())

@@ -1,6 +1,6 @@
 //! Why no plan can be made: what on the host, or in the configuration, is in the way, and what next.
 
-use super::{Family, MARK, Route, Rule, TABLE};
+use super::{Family, MARK, Route, Rule};
 
 /// Why no plan can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,14 +26,14 @@ pub enum PlanError {
         rule: Box<Rule>,
     },
     /// The host: another program has routes in our table.
-    #[error("routing table {TABLE} holds a route to {} by another program; move that route to another table", route.destination)]
+    #[error("routing table {} holds a route to {} by another program; move that route to another table", route.table, route.destination)]
     TableRoute {
         /// Their route.
         route: Box<Route>,
     },
     /// The host: another program looks up our table.
     #[error(
-        "the rule `{rule}` of another program looks up routing table {TABLE}, which is Tidegate's; remove that rule"
+        "the rule `{rule}` of another program looks up a routing table that is Tidegate's; remove that rule"
     )]
     TableRule {
         /// Their rule.
@@ -62,6 +62,14 @@ pub enum PlanError {
         "capture.forwarded names `{interface}`, which would lead Tidegate's own traffic round in circles; name the interface that other hosts' packets come in by"
     )]
     Forwarded {
+        /// The interface.
+        interface: String,
+    },
+    /// The configuration: an interface that cannot be captured, for it is the way out.
+    #[error(
+        "capture.forwarded names `{interface}`, which this host's own packets leave by; name the interface that other hosts' packets come in by"
+    )]
+    ForwardedUplink {
         /// The interface.
         interface: String,
     },

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{PortRange, Route, Rule};
 
 /// What the host looks like, as far as the plan depends on it.
@@ -14,7 +16,7 @@ pub struct HostFacts {
     pub uplink_v6: Option<Uplink>,
     /// Every rule present, both families, sorted by preference.
     pub rules: Vec<Rule>,
-    /// Every route of [`TABLE`](super::TABLE), and whatever carries [`PROTOCOL`](super::PROTOCOL).
+    /// Every route of [our tables](super::is_our_table), and whatever carries [`PROTOCOL`](super::PROTOCOL).
     pub our_routes: Vec<Route>,
     /// `rp_filter` of every interface and of `all`, by interface name.
     pub reverse_path_filters: Vec<(String, u8)>,
@@ -22,6 +24,17 @@ pub struct HostFacts {
     pub ephemeral_ports: Option<PortRange>,
     /// Listening TCP sockets.
     pub listeners: Vec<Listener>,
+    /// Networks that this host is a neighbour in, of every interface but tunnels of our own.
+    pub local_networks: Vec<LocalNetwork>,
+}
+
+/// A network whose hosts are reached without a router.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalNetwork {
+    /// The interface that leads there.
+    pub device: String,
+    /// Its addresses.
+    pub network: IpNet,
 }
 
 /// The way out of the host for one family.
@@ -84,7 +97,17 @@ impl CaptureOptions {
             judged_services: Vec::new(),
         }
     }
+
+    /// Interface name of the TUN that forwarded packets go to: its own, so that none is taken for a program's of this host.
+    #[must_use]
+    pub fn forwarded_tun(&self) -> String {
+        let kept = self.tun.get(..LONGEST_INTERFACE - 1).unwrap_or(&self.tun);
+        format!("{kept}f")
+    }
 }
+
+/// Longest interface name of Linux (`IFNAMSIZ` less the final zero) in bytes.
+const LONGEST_INTERFACE: usize = 15;
 
 /// What happens to captured traffic once the TUN is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

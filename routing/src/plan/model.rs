@@ -232,7 +232,9 @@ impl Kernel {
                     .is_ipv4()
                     .then(|| Outcome::OnLink(bound.to_owned())),
                 (RouteKind::Unreachable, None) => Some(Outcome::Unreachable(table)),
+                (RouteKind::Throw, _) => Some(Outcome::NoRoute),
             })
+            .filter(|outcome| *outcome != Outcome::NoRoute)
     }
 }
 

@@ -35,6 +35,8 @@ pub enum RouteKind {
     },
     /// Refused.
     Unreachable,
+    /// Not by this table: the rules that follow decide.
+    Throw,
 }
 
 /// One kernel setting below `/proc/sys`.

@@ -11,8 +11,9 @@ use ipnet::IpNet;
 
 use super::model::{Kernel, MAIN, Outcome, Packet, Trace};
 use super::{
-    CaptureOptions, Change, Family, HostFacts, HostPlan, Listener, MARK, Mark, PortRange, Route,
-    RouteKind, Rule, RuleAction, Selector, TABLE, Uplink, diff, invert, present, wanted,
+    CaptureOptions, Change, FORWARDED_TABLE, Family, HostFacts, HostPlan, Listener, LocalNetwork,
+    MARK, Mark, PortRange, Route, RouteKind, Rule, RuleAction, Selector, TABLE, Uplink, diff,
+    invert, is_our_table, present, wanted,
 };
 
 const TCP: u8 = 6;
@@ -125,7 +126,7 @@ fn facts_of(kernel: &Kernel, before: &HostFacts) -> HostFacts {
         our_routes: kernel
             .routes
             .iter()
-            .filter(|route| route.table == TABLE)
+            .filter(|route| is_our_table(route.table))
             .cloned()
             .collect(),
         ..before.clone()

@@ -3,7 +3,10 @@
 //! Every exception is a `goto` to the `nop` that ends our block, never a lookup of `main`: what leaves by it meets the
 //! rules of whoever comes after us, so an active VPN still carries our own egress. The table of local addresses precedes
 //! our block, and capture asks for packets made on this host (`iif lo`): so nothing that comes *out* of the TUN, an
-//! answer to a program, is captured again.
+//! answer to a program, is captured again. What is forwarded for others is captured by the interface it comes in by, into a
+//! TUN and by a table of its own; between the networks on this host's own links it is not, for those who set them apart
+//! (container networks) did so by the interfaces that a packet passes, and our sockets would pass them all
+//! (`gateway/docs/decisions/0004-forwarded-device.md`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,9 +14,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::block::NOP;
 use super::{
-    BoundSockets, CaptureOptions, Fail, Family, HostFacts, HostPlan, MARK, Mark, PROTOCOL,
-    PlanError, PortRange, Route, RouteKind, Rule, RuleAction, Selector, Setting, TABLE, Uplink,
-    block_base, services,
+    BoundSockets, CaptureOptions, FORWARDED_TABLE, Fail, Family, HostFacts, HostPlan, MARK, Mark,
+    PROTOCOL, PlanError, PortRange, Route, RouteKind, Rule, RuleAction, Selector, Setting, TABLE,
+    Uplink, block_base, is_our_table, services,
 };
 
 // Preferences of our rules, counted from the base of the block. Rules that share one differ in their selectors.
@@ -32,6 +35,8 @@ const UNREACHABLE_METRIC: u32 = 10_000;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// Most networks of one family that forwarded packets reach natively; a host with more captures what goes to the others.
+const MOST_LOCAL_NETWORKS: usize = 256;
 /// Smallest MTU of IPv6 (RFC 8200 section 5).
 const IPV6_MINIMUM_MTU: u32 = 1280;
 
@@ -104,7 +109,9 @@ fn refuse_clashes(facts: &HostFacts, options: &CaptureOptions) -> Result<(), Pla
     if facts.rules.is_empty() {
         return Err(PlanError::NoRules);
     }
-    if let Some(uplink) = uplinks(facts).find(|uplink| uplink.device == options.tun) {
+    let forwarded_tun = options.forwarded_tun();
+    let is_tun = |name: &String| *name == options.tun || *name == forwarded_tun;
+    if let Some(uplink) = uplinks(facts).find(|uplink| is_tun(&uplink.device)) {
         return Err(PlanError::UplinkIsTun {
             device: uplink.device.clone(),
         });
@@ -112,23 +119,28 @@ fn refuse_clashes(facts: &HostFacts, options: &CaptureOptions) -> Result<(), Pla
     if let Some(interface) = options
         .forwarded
         .iter()
-        .find(|name| **name == options.tun || *name == "lo")
+        .find(|name| is_tun(name) || *name == "lo")
     {
         return Err(PlanError::Forwarded {
             interface: interface.clone(),
         });
     }
+    if let Some(uplink) = uplinks(facts).find(|uplink| options.forwarded.contains(&uplink.device)) {
+        return Err(PlanError::ForwardedUplink {
+            interface: uplink.device.clone(),
+        });
+    }
     if let Some(route) = facts
         .our_routes
         .iter()
-        .find(|route| route.table == TABLE && !route.is_ours())
+        .find(|route| is_our_table(route.table) && !route.is_ours())
     {
         return Err(PlanError::TableRoute {
             route: Box::new(route.clone()),
         });
     }
     for rule in facts.rules.iter().filter(|rule| !rule.is_ours()) {
-        if rule.action == RuleAction::Lookup(TABLE) {
+        if matches!(rule.action, RuleAction::Lookup(table) if is_our_table(table)) {
             return Err(PlanError::TableRule {
                 rule: Box::new(rule.clone()),
             });
@@ -219,7 +231,11 @@ fn rules(family: Family, base: u32, facts: &HostFacts, options: &CaptureOptions)
     forwarded.sort();
     forwarded.dedup();
     for interface in forwarded {
-        add(FORWARDED, input(interface), RuleAction::Lookup(TABLE));
+        add(
+            FORWARDED,
+            input(interface),
+            RuleAction::Lookup(FORWARDED_TABLE),
+        );
     }
     add(NOP, Selector::default(), RuleAction::Nop);
     rules
@@ -250,36 +266,81 @@ fn stays_out(family: Family) -> Vec<Selector> {
     networks.into_iter().map(to).chain([dhcp]).collect()
 }
 
-/// The routes of one family in our table.
+/// The routes of one family in our tables.
 fn routes(family: Family, facts: &HostFacts, options: &CaptureOptions) -> Vec<Route> {
-    let (uplink, destination) = match family {
-        Family::V4 => (&facts.uplink_v4, v4_net(Ipv4Addr::UNSPECIFIED, 0)),
-        Family::V6 => (&facts.uplink_v6, v6_net(Ipv6Addr::UNSPECIFIED, 0)),
+    let uplink = match family {
+        Family::V4 => &facts.uplink_v4,
+        Family::V6 => &facts.uplink_v6,
+    };
+    // The unnumbered TUN lends no address. For IPv6 the kernel then selects by destination among all of the host's.
+    let source = uplink
+        .as_ref()
+        .and_then(|uplink| uplink.source)
+        .filter(|source| family == Family::V4 && source.is_ipv4());
+    let device = |device: String, source| {
+        uplink.as_ref().map(|_| RouteKind::Device {
+            device,
+            gateway: None,
+            source,
+        })
+    };
+    let originated = device(options.tun.clone(), source);
+    let mut routes = defaults(family, TABLE, originated, options.fail);
+    if !options.forwarded.is_empty() {
+        // Forwarded packets bring their source.
+        let forwarded = device(options.forwarded_tun(), None);
+        routes.extend(local_networks(family, facts, options));
+        routes.extend(defaults(family, FORWARDED_TABLE, forwarded, options.fail));
+    }
+    routes
+}
+
+/// The default routes of a table: into the TUN, if the family has a way out, and what lies beneath.
+fn defaults(family: Family, table: u32, via_tun: Option<RouteKind>, fail: Fail) -> Vec<Route> {
+    let destination = match family {
+        Family::V4 => v4_net(Ipv4Addr::UNSPECIFIED, 0),
+        Family::V6 => v6_net(Ipv6Addr::UNSPECIFIED, 0),
     };
     let route = |kind, metric| Route {
-        table: TABLE,
+        table,
         destination,
         kind,
         metric,
         protocol: PROTOCOL,
     };
-    let via_tun = uplink.as_ref().map(|uplink| {
-        // The unnumbered TUN lends no address. For IPv6 the kernel then selects by destination among all of the host's.
-        let source = uplink
-            .source
-            .filter(|source| family == Family::V4 && source.is_ipv4());
-        route(
-            RouteKind::Device {
-                device: options.tun.clone(),
-                gateway: None,
-                source,
-            },
-            TUN_METRIC,
-        )
-    });
-    let beneath = (via_tun.is_none() || options.fail == Fail::Closed)
+    let beneath = (via_tun.is_none() || fail == Fail::Closed)
         .then(|| route(RouteKind::Unreachable, UNREACHABLE_METRIC));
+    let via_tun = via_tun.map(|kind| route(kind, TUN_METRIC));
     via_tun.into_iter().chain(beneath).collect()
+}
+
+/// Networks of this host's own links, the uplinks' excepted: what is forwarded there is left to the host's other rules.
+fn local_networks(family: Family, facts: &HostFacts, options: &CaptureOptions) -> Vec<Route> {
+    let not_local = [
+        uplink_devices(facts),
+        vec![options.tun.clone(), options.forwarded_tun()],
+    ]
+    .concat();
+    let mut networks: Vec<IpNet> = facts
+        .local_networks
+        .iter()
+        .filter(|local| !not_local.contains(&local.device))
+        .map(|local| local.network.trunc())
+        .filter(|network| Family::of(network.addr()) == family && network.prefix_len() > 0)
+        .collect();
+    networks.sort();
+    networks.dedup();
+    networks.truncate(MOST_LOCAL_NETWORKS);
+    networks
+        .into_iter()
+        .map(|destination| Route {
+            table: FORWARDED_TABLE,
+            destination,
+            kind: RouteKind::Throw,
+            metric: TUN_METRIC,
+            protocol: PROTOCOL,
+        })
+        .collect()
 }
 
 /// Reverse path filters to loosen. A strict one asks by which way this host would answer: by the TUN, so it would drop

@@ -46,6 +46,7 @@ pub(super) fn to_message(
         .push(RouteAttribute::Priority(route.metric));
     match &route.kind {
         RouteKind::Unreachable => message.header.kind = RouteType::Unreachable,
+        RouteKind::Throw => message.header.kind = RouteType::Throw,
         RouteKind::Device {
             device,
             gateway,
@@ -69,9 +70,9 @@ pub(super) fn to_message(
         }
     }
     match (purpose, &route.kind) {
-        // Every device route of ours leads into the TUN.
+        // Every device route of ours leads into a TUN.
         (Purpose::Add, RouteKind::Device { .. }) => message.attributes.extend(congestion::metric()),
-        (Purpose::Add, RouteKind::Unreachable) => {}
+        (Purpose::Add, RouteKind::Unreachable | RouteKind::Throw) => {}
         // RT_SCOPE_NOWHERE matches every scope.
         (Purpose::Remove, _) => message.header.scope = RouteScope::NoWhere,
     }
@@ -94,6 +95,8 @@ pub(super) fn from_message(message: &RouteMessage, links: &Links) -> Option<Rout
     }
     let kind = if message.header.kind == RouteType::Unreachable {
         RouteKind::Unreachable
+    } else if message.header.kind == RouteType::Throw {
+        RouteKind::Throw
     } else if message.header.kind == RouteType::Unicast {
         let hop = hop(message)?;
         RouteKind::Device {
@@ -199,6 +202,8 @@ mod tests {
             ("198.51.100.0/24", device(Some("fe80::1"), None)),
             ("2001:db8::/32", device(Some("fe80::1"), None)),
             ("0.0.0.0/0", RouteKind::Unreachable),
+            ("172.17.0.0/16", RouteKind::Throw),
+            ("fd00:17::/64", RouteKind::Throw),
         ];
         for (destination, kind) in cases {
             let destination = destination.parse().unwrap();

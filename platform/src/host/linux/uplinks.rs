@@ -9,7 +9,7 @@ use netlink_packet_route::address::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteType,
 };
-use tidegate_routing::plan::{Family, MARK, Uplink};
+use tidegate_routing::plan::{Family, LocalNetwork, MARK, RouteKind, Uplink};
 
 use super::links::{Link, Links, Nature};
 use super::routes::{self, Hop};
@@ -97,6 +97,56 @@ pub(super) fn default_route(answer: &RouteNetlinkMessage) -> Option<DefaultRoute
             .unwrap_or_default(),
         source: attribute!(message.attributes, RouteAttribute::PrefSource).and_then(routes::ip),
     })
+}
+
+/// The networks of the main table that lie on a link: its routes without a next hop.
+pub(super) fn local_networks(
+    connection: &mut Connection,
+    links: &Links,
+) -> Result<Vec<LocalNetwork>, NetlinkError> {
+    let mut networks = Vec::new();
+    for family in Family::ALL {
+        let mut request = RouteMessage::default();
+        request.header.address_family = address_family(family);
+        request.header.table = RouteHeader::RT_TABLE_MAIN;
+        let found = |answer: &RouteNetlinkMessage| local_network(answer, links);
+        let answers = connection.dump(&RouteNetlinkMessage::GetRoute(request), &|answer| {
+            found(answer).is_some()
+        })?;
+        networks.extend(answers.iter().filter_map(found));
+    }
+    Ok(networks)
+}
+
+fn local_network(answer: &RouteNetlinkMessage, links: &Links) -> Option<LocalNetwork> {
+    let RouteNetlinkMessage::NewRoute(message) = answer else {
+        return None;
+    };
+    let route = routes::from_message(message, links)?;
+    match route.kind {
+        RouteKind::Device {
+            device,
+            gateway: None,
+            ..
+        } if route.table == u32::from(RouteHeader::RT_TABLE_MAIN)
+            && !is_link_local(route.destination.network())
+            && route.destination.prefix_len() > 0 =>
+        {
+            Some(LocalNetwork {
+                device,
+                network: route.destination,
+            })
+        }
+        RouteKind::Device { .. } | RouteKind::Unreachable | RouteKind::Throw => None,
+    }
+}
+
+/// Every interface is a neighbour there, and nothing of it is forwarded.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    }
 }
 
 /// The source address that the kernel would choose on this interface for a distant destination (RTM_GETROUTE asks, sends

@@ -453,19 +453,117 @@ fn a_new_listener_moves_no_other_rule() {
     assert_eq!(diff(&before, &after).len(), 1);
 }
 
-#[test]
-fn forwarded_traffic_is_captured_by_input_interface_only_when_asked_for() {
-    let forwarded = CaptureOptions {
+fn forwarding() -> CaptureOptions {
+    CaptureOptions {
         forwarded: vec!["docker0".into(), "docker0".into()],
         ..options()
-    };
+    }
+}
+
+fn to_forwarded_tun() -> Outcome {
+    Outcome::Device("tide0f".into(), FORWARDED_TABLE)
+}
+
+fn local(device: &str, network: &str) -> LocalNetwork {
+    LocalNetwork {
+        device: device.into(),
+        network: network.parse().expect("a network"),
+    }
+}
+
+#[test]
+fn forwarded_traffic_is_captured_by_input_interface_only_when_asked_for() {
     for destination in ANYWHERE {
         let packet = Packet {
             input: "docker0",
             ..packet_to(destination)
         };
         assert_eq!(outcome(&host(), &options(), &packet), by_main());
-        assert_eq!(outcome(&host(), &forwarded, &packet), to_tun());
+        assert_eq!(
+            outcome(&host(), &forwarding(), &packet),
+            to_forwarded_tun(),
+            "not into the device of this host's programs"
+        );
+        let other = Packet {
+            input: "docker1",
+            ..packet_to(destination)
+        };
+        assert_eq!(outcome(&host(), &forwarding(), &other), by_main());
+    }
+}
+
+#[test]
+fn between_networks_of_this_host_forwarded_traffic_is_left_to_the_host_s_other_rules() {
+    let facts = HostFacts {
+        local_networks: vec![
+            local("docker0", "172.17.0.0/16"),
+            local("docker1", "172.18.0.0/16"),
+            local("docker1", "fd00:18::/64"),
+            local("eth0", "192.0.2.0/24"),
+            local("tide0", "198.51.100.0/24"),
+        ],
+        ..host()
+    };
+    let from_container = |destination: &str| Packet {
+        input: "docker0",
+        ..packet_to(destination)
+    };
+    for neighbour in ["172.17.0.9", "172.18.0.9", "fd00:18::9"] {
+        let packet = from_container(neighbour);
+        let outcome_of = outcome(&facts, &forwarding(), &packet);
+        assert!(
+            matches!(outcome_of, Outcome::Device(_, MAIN)),
+            "{outcome_of:?}"
+        );
+        assert_eq!(
+            outcome(&facts, &forwarding(), &packet_to(neighbour)),
+            to_tun()
+        );
+    }
+    // The uplink's network is beyond it, and what our own device leads to is captured.
+    for distant in ["192.0.2.99", "198.51.100.9", "fd00:19::9"] {
+        let packet = from_container(distant);
+        assert_eq!(outcome(&facts, &forwarding(), &packet), to_forwarded_tun());
+    }
+}
+
+#[test]
+fn a_host_in_many_networks_has_a_bounded_number_of_routes() {
+    let many = (0..600u32).map(|n| local("docker0", &format!("10.{}.{}.0/24", n / 256, n % 256)));
+    let facts = HostFacts {
+        local_networks: many.collect(),
+        ..host()
+    };
+    let plan = wanted(&facts, &forwarding()).expect("a plan");
+    let thrown = |route: &&Route| route.kind == RouteKind::Throw;
+    assert_eq!(plan.routes.iter().filter(thrown).count(), 256);
+}
+
+#[test]
+fn forwarded_traffic_is_refused_too_where_there_is_no_way_out_or_we_died() {
+    let closed = CaptureOptions {
+        fail: Fail::Closed,
+        ..forwarding()
+    };
+    let v4_only = HostFacts {
+        uplink_v6: None,
+        ..host()
+    };
+    for (facts, options) in [(&v4_only, &forwarding()), (&host(), &closed)] {
+        let plan = wanted(facts, options).expect("a plan");
+        let refuses = |route: &Route| {
+            route.table == FORWARDED_TABLE
+                && route.kind == RouteKind::Unreachable
+                && route.destination == "::/0".parse().expect("a network")
+        };
+        assert!(plan.routes.iter().any(refuses), "{plan:?}");
+    }
+}
+
+#[test]
+fn the_forwarded_device_s_name_is_no_longer_than_the_kernel_takes() {
+    for (tun, forwarded) in [("tide0", "tide0f"), ("fifteen-letters", "fifteen-letterf")] {
+        assert_eq!(CaptureOptions::new(tun).forwarded_tun(), forwarded);
     }
 }
 
@@ -555,7 +653,7 @@ fn the_ipv4_default_carries_the_uplinks_source_and_the_ipv6_default_none() {
         .iter()
         .filter_map(|route| match &route.kind {
             RouteKind::Device { source, .. } => Some(*source),
-            RouteKind::Unreachable => None,
+            RouteKind::Unreachable | RouteKind::Throw => None,
         })
         .collect();
     assert_eq!(sources, [Some(ip("192.0.2.7")), None]);
@@ -649,7 +747,7 @@ fn interfaces_that_make_a_circle_are_refused() {
         ..host()
     };
     assert_eq!(wanted(&no_rules, &options()), Err(PlanError::NoRules));
-    for name in ["tide0", "lo"] {
+    for name in ["tide0", "tide0f", "lo"] {
         let circle = CaptureOptions {
             forwarded: vec![name.into()],
             ..options()
@@ -661,6 +759,16 @@ fn interfaces_that_make_a_circle_are_refused() {
             })
         );
     }
+    let uplink = CaptureOptions {
+        forwarded: vec!["eth0".into()],
+        ..options()
+    };
+    assert_eq!(
+        wanted(&host(), &uplink),
+        Err(PlanError::ForwardedUplink {
+            interface: "eth0".into()
+        })
+    );
     let own = CaptureOptions {
         tun: "eth0".into(),
         ..options()

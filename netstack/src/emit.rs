@@ -4,6 +4,8 @@
 //! complete checksums. [`Segments`] cuts a TCP super-packet or a run of UDP datagrams, fragments what is too large and may
 //! be fragmented, and completes partial checksums. Pure: it only writes into its scratch buffer.
 
+mod readdress;
+
 use std::num::NonZeroU16;
 
 use crate::fragment::fragment;
@@ -11,6 +13,8 @@ use crate::ip::{IpHeader, IpPacket, header_len, protocol};
 use crate::packet::{DropReason, Offload, Segmentation};
 use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::udp::UDP_HEADER;
+
+pub use self::readdress::readdressed;
 
 /// The packets that one packet becomes, in order.
 ///

@@ -41,7 +41,7 @@ mod senders;
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
-pub use linux::{AppFinder, DiagSocket, Processes};
+pub use linux::{AppFinder, DiagSocket, OtherNetworks, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
@@ -218,6 +218,9 @@ pub enum Unattributed {
     /// There is a socket but no process holds it: its program has ended, or it is the kernel's own.
     #[error("no process holds the socket")]
     NoProcess,
+    /// It was forwarded, and no network of a process here has its source: another host's, or a container's that is gone.
+    #[error("no network on this host has its source address")]
+    NoNetwork,
     /// Some processes could not be looked into, and none of the others holds the socket.
     #[error("not allowed to look into every process")]
     PermissionDenied,
@@ -256,6 +259,7 @@ impl Unattributed {
         match self {
             Self::NoSocket => "no socket",
             Self::NoProcess => "no process",
+            Self::NoNetwork => "no network of this host",
             Self::PermissionDenied => "permission denied",
             Self::NoteLost => "note lost",
             Self::Ambiguous => "ambiguous",

@@ -18,14 +18,15 @@ use crate::host::darwin_routes;
 use crate::resolvers::Resolvers;
 use crate::routing_messages::{self, RouteMessage, kind};
 use crate::socket_list::{self, Fit};
-use crate::{host, inet_diag, monitor, netlink, users};
+use crate::{conntrack, host, inet_diag, monitor, netlink, users};
 
-/// A datagram of the kernel: answers about rules, routes, interfaces and sockets, refusals, events.
+/// A datagram of the kernel: answers about rules, routes, interfaces, sockets and tracked connections, refusals, events.
 pub fn netlink_datagram(datagram: &[u8]) {
     monitor::kinds(datagram);
     for (header, payload) in netlink::messages(datagram).flatten() {
         let _ = netlink::verdict(payload).map_err(|refused| refused.to_string());
         inet_diag::parse(payload);
+        conntrack::fuzz_answer(payload);
         if let Ok(message) = RouteNetlinkMessage::deserialize(&header, payload) {
             host::fuzzing::host_message(&message);
         }

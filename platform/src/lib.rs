@@ -2,8 +2,9 @@
 //!
 //! One facade file per concern; `linux.rs` and `macos.rs` beside it hold the same names with the same arguments and
 //! errors. A concern that one system lacks is absent there, not stubbed: macOS has no network namespaces, so nothing of
-//! `namespaces`, no means to destroy another program's socket, so nothing of `sockets`, no score of who is killed when
-//! memory is short, so nothing of `memory_pressure`, and no rules that a socket could
+//! `namespaces`, no means to destroy another program's socket, so nothing of `sockets`, no address translation that it is
+//! asked about, so nothing of `conntrack`, no score of who is killed when memory is short, so nothing of `memory_pressure`,
+//! and no rules that a socket could
 //! go round, so nothing of `uplink_tap`. FFI lives in `sys`.
 //!
 //! Messages of either system are read and written by pure functions over bytes, which every system tests.
@@ -17,6 +18,8 @@ mod bpf;
 pub mod bypass;
 #[cfg(target_os = "linux")]
 mod congestion;
+#[cfg(target_os = "linux")]
+pub mod conntrack;
 #[cfg(target_os = "linux")]
 mod control_messages;
 pub mod datagrams;

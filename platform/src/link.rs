@@ -29,6 +29,9 @@ pub struct LinkSettings {
     /// No IPv6 address of its own: no link-local one (`addr_gen_mode none`), none from routers (`accept_ra 0`). A utun of
     /// macOS has none until it is given one, so there nothing needs to be done.
     pub unnumbered: bool,
+    /// IPv4 packets that come in by it may be for other hosts, whatever the default for new links is. On macOS that is one
+    /// setting for all links: there it means nothing.
+    pub forwards: bool,
 }
 
 /// A link could not be set as wished.

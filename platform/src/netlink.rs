@@ -92,6 +92,11 @@ impl Connection {
         Self::open(protocols::NETLINK_SOCK_DIAG)
     }
 
+    /// A connection to the connection tracking of the calling thread's network namespace.
+    pub(crate) fn netfilter() -> Result<Self, NetlinkError> {
+        Self::open(protocols::NETLINK_NETFILTER)
+    }
+
     fn open(protocol: isize) -> Result<Self, NetlinkError> {
         let open = || {
             let mut socket = Socket::new(protocol)?;
@@ -188,6 +193,16 @@ impl Connection {
         each: &mut dyn FnMut(&[u8]) -> Result<(), NetlinkError>,
     ) -> Result<(), NetlinkError> {
         self.transact(kind, NLM_F_DUMP, request, &mut |_, payload| each(payload))
+    }
+
+    /// Asks for one thing of another protocol: `each` gets the payload of every answer.
+    pub(crate) fn query_raw(
+        &mut self,
+        kind: u16,
+        request: &[u8],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
+        self.transact(kind, NLM_F_ACK, request, &mut |_, payload| each(payload))
     }
 
     /// Sends a request of another protocol that is answered with an acknowledgement only.

@@ -1,4 +1,5 @@
-//! The tables `/proc/net/icmp` and `/proc/net/raw` and their IPv6 forms: sockets that `sock_diag` does not tell of.
+//! The tables `/proc/net/icmp` and `/proc/net/raw` and their IPv6 forms: sockets that `sock_diag` does not tell of. In other
+//! network namespaces, which cannot be asked without more privileges, those of `tcp` and `udp` too.
 //!
 //! A ping socket stands there with its echo identifier as local port, a raw socket with its protocol number.
 
@@ -11,6 +12,9 @@ pub(super) struct TableRow {
     /// Echo identifier, or protocol number.
     pub(super) local_port: u16,
     pub(super) remote: IpAddr,
+    pub(super) remote_port: u16,
+    /// As in include/net/tcp_states.h.
+    pub(super) state: u8,
     pub(super) uid: u32,
     pub(super) inode: u32,
 }
@@ -24,13 +28,16 @@ pub(super) fn rows(text: &str) -> impl Iterator<Item = TableRow> {
 fn row(line: &str) -> Option<TableRow> {
     let mut columns = line.split_ascii_whitespace();
     let (local, local_port) = endpoint(columns.nth(1)?)?;
-    let (remote, _) = endpoint(columns.next()?)?;
-    let uid = columns.nth(4)?.parse().ok()?;
+    let (remote, remote_port) = endpoint(columns.next()?)?;
+    let state = u8::from_str_radix(columns.next()?, 16).ok()?;
+    let uid = columns.nth(3)?.parse().ok()?;
     let inode = columns.nth(1)?.parse().ok()?;
     Some(TableRow {
         local,
         local_port,
         remote,
+        remote_port,
+        state,
         uid,
         inode,
     })
@@ -72,6 +79,8 @@ mod tests {
             local: Ipv4Addr::LOCALHOST.into(),
             local_port: 0x45,
             remote: Ipv4Addr::new(192, 168, 2, 2).into(),
+            remote_port: 0,
+            state: 1,
             uid: 1000,
             inode: 81234,
         };

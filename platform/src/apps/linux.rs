@@ -19,6 +19,7 @@ mod familiar;
 pub(crate) mod fuzzing;
 mod kin;
 mod mounts;
+mod networks;
 mod packet_writers;
 mod process;
 mod processes;
@@ -28,6 +29,7 @@ use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
 pub(super) use mounts::may_be_called;
+pub use networks::OtherNetworks;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.

@@ -22,6 +22,9 @@ pub(super) fn configure(name: &str, settings: &LinkSettings) -> Result<(), LinkE
         without_ipv6_is_fine(connection.change(&no_address_generation(name), 0))
             .map_err(refused)?;
     }
+    if settings.forwards {
+        set(name, "ipv4", "forwarding", "1");
+    }
     connection
         .change(&link_request(name, settings), 0)
         .map_err(|error| {
@@ -71,10 +74,14 @@ fn without_ipv6_is_fine(result: Result<(), NetlinkError>) -> Result<(), NetlinkE
 /// effort: where `/proc/sys` is read-only the defaults mostly do, and nobody but us can send into a TUN device.
 fn prepare_ipv6(name: &str) {
     for setting in ["accept_ra", "disable_ipv6"] {
-        if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{setting}"), "0")
-        {
-            tracing::debug!(name, setting, %error, "the setting stays as it is");
-        }
+        set(name, "ipv6", setting, "0");
+    }
+}
+
+fn set(name: &str, family: &str, setting: &str, value: &str) {
+    let path = format!("/proc/sys/net/{family}/conf/{name}/{setting}");
+    if let Err(error) = std::fs::write(path, value) {
+        tracing::debug!(name, setting, %error, "the setting stays as it is");
     }
 }
 

@@ -82,6 +82,7 @@ fn set_up(config: &TunConfig) -> Result<(), TunError> {
         mtu: Some(u32::from(config.mtu)),
         queue_length: Some(config.queue_length),
         unnumbered: true,
+        forwards: false,
     };
     Ok(link::configure(&config.name, &settings)?)
 }

@@ -13,4 +13,5 @@ pub fn process_files(text: &[u8]) {
         assert!(text.contains(&container), "{container} is made up");
     }
     inet_table::rows(&text).count();
+    super::networks::addresses(&text, &text).count();
 }

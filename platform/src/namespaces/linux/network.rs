@@ -50,6 +50,7 @@ pub(super) fn configure(config: &ContainConfig, warnings: &mut Vec<String>) -> i
         mtu: Some(config.mtu),
         queue_length: Some(tun::QUEUE_LENGTH),
         unnumbered: true,
+        forwards: false,
     };
     if config.ipv6 {
         allow_ipv6(&config.device);

@@ -32,7 +32,7 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
-use crate::worker::{self, Identify, Strangers, Worker, WorkerConfig};
+use crate::worker::{self, HostFlows, Identify, Strangers, Worker, WorkerConfig};
 use crate::{network_watch, senders, stack, terminal};
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
@@ -163,7 +163,7 @@ fn start_worker(
         stack: stack::config(MTU, tun.caps(), None)?,
         translation: translation(args, resolvers),
         bypass: Bypass::none(),
-        identify: Identify::start(finder, processes, senders.map(Arc::new))?,
+        identify: Identify::Host(HostFlows::start(finder, processes, senders.map(Arc::new))?),
         strangers: Strangers::Refuse,
         probe: Arc::default(),
         linger: LAST_WORDS,

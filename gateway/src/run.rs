@@ -7,46 +7,39 @@ mod leak_meter;
 mod older;
 mod plan_keeper;
 mod way_out;
+mod workers;
 
-use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tidegate_netstack::StackConfig;
-use tidegate_platform::apps::{AppFinder, DiagSocket, Processes, Senders, SendersError};
-use tidegate_platform::bypass::Bypass;
-use tidegate_platform::emit::RawEmitter;
+use tidegate_platform::apps::{DiagSocket, Senders, SendersError};
 use tidegate_platform::host::UndoError;
-use tidegate_platform::link::{self, LinkSettings};
 use tidegate_platform::memory_pressure;
 use tidegate_platform::privileges;
 use tidegate_platform::sockets;
-use tidegate_platform::tun::{Tun, TunConfig};
-use tidegate_routing::plan::{
-    BoundSockets, CaptureOptions, Family, HostFacts, MARK, Uplink, tun_mtu, uplink_mtu,
-};
-use tidegate_routing::target::Translation;
+use tidegate_routing::plan::{BoundSockets, CaptureOptions, Family, HostFacts, MARK, Uplink};
 
 use crate::cli::RunArgs;
-use crate::config::{Capture, Config, ConfigSource, Existing, ForeignMarks};
+use crate::config::{Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
 use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
-use crate::shared::{CaptureKind, CaptureStatus, EbpfStatus, Ending, Shared, UplinkStatus};
-use crate::worker::{Handle, Identify, Message, Strangers, Worker, WorkerConfig};
-use crate::{network_watch, senders, signals, stack, terminal};
+use crate::shared::{
+    CaptureKind, CaptureStatus, EbpfStatus, Ending, ForwardedStatus, Shared, UplinkStatus,
+};
+use crate::worker::Handle;
+use crate::{senders, signals, terminal};
 
 use leak_meter::LeakMeter;
 use plan_keeper::PlanKeeper;
+use workers::{Devices, Means, Workers};
 
 pub use plan_keeper::{JOURNAL, recover};
 
@@ -72,39 +65,35 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let senders = note_senders(&config.capture, &facts)?;
     // Privileges belong to threads: before the first one starts.
     drop_privileges();
-    let tun = create_device(&config.capture, &facts, keeper.options())?;
+    let devices = Devices::create(&facts, keeper.options())?;
 
     let (senders, ebpf) = senders::usable(senders);
     let senders = senders.map(Arc::new);
-    let status = status(&config.capture, &facts, ebpf);
+    let status = status(&config.capture, &facts, keeper.options(), ebpf);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
     signals::take(Arc::clone(&shared), Arc::clone(&reloader))
         .context("cannot take over the signals")?;
     let probe = Arc::new(Probe::new()?);
-    // Kept until the rules are gone: without the device they would lead nowhere, or to `unreachable`.
-    let device = tun.as_fd().try_clone_to_owned()?;
-    let limits = StackConfig {
-        service_ports: keeper.datagram_ports()?,
-        ..limits(&tun, &facts)?
-    };
-    let identify = identify(&tun, senders.clone())?;
-    let (worker, handle) = start_worker(
-        tun,
-        limits,
-        identify,
-        config.capture.existing,
+    let workers = Workers::start(
+        devices,
+        &mut keeper,
+        &facts,
+        Means {
+            existing: config.capture.existing,
+            senders: senders.clone(),
+            probe: Arc::clone(&probe),
+        },
         &shared,
-        Arc::clone(&probe),
     )?;
 
     keeper.measure_with(LeakMeter::start(&shared, senders, &config.capture)?);
-    let installed = begin(&mut keeper, &probe, &facts, &handle);
+    let installed = begin(&mut keeper, &probe, &facts, workers.handles());
     if let Err(error) = installed {
         let left = keeper.remove();
         complain_of(&left);
         shared.request_shutdown("the capture could not be started");
-        join(worker)?;
+        workers.join()?;
         return Err(error.context(if left.is_empty() {
             "the capture could not be started, and everything is undone"
         } else {
@@ -118,7 +107,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         HostGroup,
     )?;
     let _watch = ConfigWatch::start(reloader).map_err(|error| tracing::warn!("{error}"));
-    let keeper = keeper.watch(Arc::clone(&shared), vec![handle])?;
+    let keeper = keeper.watch(Arc::clone(&shared), workers.handles().to_vec())?;
     if let Some(length) = args.trial {
         shared.lifecycle.begin_trial(length);
     }
@@ -132,8 +121,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         )
     };
     let left = keeper.remove();
-    drop(device);
-    let ended = join(worker);
+    let ended = workers.join();
     complain_of(&left);
     ended?;
     if let Ending::TrialExpired = ending {
@@ -183,6 +171,7 @@ fn drop_privileges() {
 fn options(config: &Config) -> CaptureOptions {
     let capture = &config.capture;
     CaptureOptions {
+        forwarded: capture.forwarded.clone(),
         fail: capture.fail,
         bound_sockets: capture.bound_sockets,
         strict_marks: capture.foreign_marks == ForeignMarks::Capture,
@@ -191,28 +180,14 @@ fn options(config: &Config) -> CaptureOptions {
     }
 }
 
-fn create_device(
+fn status(
     capture: &Capture,
     facts: &HostFacts,
     options: &CaptureOptions,
-) -> anyhow::Result<Tun> {
-    let mtu = packet_size(tun_mtu(facts, options));
-    let tun = Tun::create(&TunConfig {
-        mtu,
-        ..TunConfig::named(capture.tun.clone())
-    })?;
-    let settings = LinkSettings {
-        up: true,
-        mtu: Some(mtu.into()),
-        unnumbered: true,
-        ..LinkSettings::default()
-    };
-    link::configure(tun.name(), &settings)?;
-    Ok(tun)
-}
-
-fn status(capture: &Capture, facts: &HostFacts, ebpf: EbpfStatus) -> CaptureStatus {
+    ebpf: EbpfStatus,
+) -> CaptureStatus {
     CaptureStatus {
+        forwarded: forwarded_status(facts, options),
         uplinks: uplinks(facts),
         ebpf,
         ..CaptureStatus::new(CaptureKind::Host, capture.tun.clone())
@@ -239,14 +214,26 @@ fn uplinks(facts: &HostFacts) -> Vec<UplinkStatus> {
     .collect()
 }
 
+fn forwarded_status(facts: &HostFacts, options: &CaptureOptions) -> Option<ForwardedStatus> {
+    let is_there = |name: &&String| {
+        let entrances = &facts.reverse_path_filters;
+        entrances.iter().any(|(entrance, _)| entrance == *name)
+    };
+    let inputs = options.forwarded.clone();
+    (!inputs.is_empty()).then(|| ForwardedStatus {
+        interface: options.forwarded_tun(),
+        missing: inputs
+            .iter()
+            .filter(|name| !is_there(name))
+            .cloned()
+            .collect(),
+        inputs,
+    })
+}
+
 /// An MTU as far as a packet's length field goes.
 fn packet_size(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(LARGEST_MTU)
-}
-
-fn limits(tun: &Tun, facts: &HostFacts) -> anyhow::Result<StackConfig> {
-    let mtu = packet_size(uplink_mtu(facts).unwrap_or(u32::MAX));
-    Ok(stack::config(mtu, tun.caps(), ephemeral_ports(facts))?)
 }
 
 /// The ports that clients get.
@@ -255,71 +242,18 @@ fn ephemeral_ports(facts: &HostFacts) -> Option<RangeInclusive<u16>> {
     Some(ports.first..=ports.last)
 }
 
-fn identify(tun: &Tun, senders: Option<Arc<Senders>>) -> anyhow::Result<Identify> {
-    let processes = Arc::new(Processes::default());
-    let device = link::index(tun.name())?;
-    if let Some(senders) = &senders {
-        senders.leave_out_device(device)?;
-    }
-    let finder = AppFinder::new(
-        DiagSocket::open()?,
-        device,
-        "/proc/self/net".into(),
-        Arc::clone(&processes),
-    );
-    Ok(Identify::start(finder, processes, senders)?)
-}
-
-fn start_worker(
-    tun: Tun,
-    stack: StackConfig,
-    identify: Identify,
-    existing: Existing,
-    shared: &Arc<Shared>,
-    probe: Arc<Probe>,
-) -> anyhow::Result<(JoinHandle<io::Result<()>>, Handle)> {
-    let most_sockets = stack::prepare_process();
-    let bypass = Bypass::marked(MARK);
-    let config = WorkerConfig {
-        translation: Translation::default(),
-        identify,
-        strangers: Strangers::Host {
-            emitter: RawEmitter::open(&bypass)
-                .context("cannot open raw sockets: root is needed")?,
-            mtu: stack.mtu.into(),
-            existing,
-        },
-        stack,
-        bypass,
-        probe,
-        // The programs live on, and so does what they have to say.
-        linger: Duration::ZERO,
-        most_sockets,
-    };
-    let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
-    network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;
-    let changed = handle.clone();
-    shared.on_change(move || changed.tell(Message::Changed));
-    let end = shared.end_with("the worker");
-    let thread = thread::Builder::new()
-        .name("worker-0".to_owned())
-        .spawn(move || {
-            let _end = end;
-            worker.run()
-        })?;
-    Ok((thread, handle))
-}
-
 /// Leads the host's packets to the worker.
 fn begin(
     keeper: &mut PlanKeeper,
     probe: &Probe,
     facts: &HostFacts,
-    worker: &Handle,
+    workers: &[Handle],
 ) -> anyhow::Result<()> {
     keeper.install()?;
     prove(probe, facts)?;
-    older::tell(worker, &keeper.options().tun);
+    if let Some(worker) = workers.first() {
+        older::tell(worker, &keeper.options().tun);
+    }
     Ok(())
 }
 
@@ -328,13 +262,6 @@ fn prove(probe: &Probe, facts: &HostFacts) -> anyhow::Result<()> {
         probe.cross(uplink.family)?;
     }
     Ok(())
-}
-
-fn join(worker: JoinHandle<io::Result<()>>) -> anyhow::Result<()> {
-    match worker.join() {
-        Ok(ended) => ended.context("the data plane failed"),
-        Err(_) => bail!("the data plane panicked; please report this with the message above"),
-    }
 }
 
 fn complain_of(left: &[UndoError]) {

@@ -16,7 +16,9 @@ use tidegate_policy::Policy;
 use crate::leaks::Leaks;
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
-pub use capture::{CaptureKind, CaptureStatus, EbpfStatus, MissingPart, UplinkStatus};
+pub use capture::{
+    CaptureKind, CaptureStatus, EbpfStatus, ForwardedStatus, MissingPart, UplinkStatus,
+};
 pub use counters::{Counters, CountersSnapshot, Reasons, WorkerGauges, WorkerSnapshot};
 pub use lifecycle::{ConfirmError, Ending, Lifecycle};
 

@@ -3,7 +3,7 @@
 //! A packet's way through this module: `Worker::turn` reads a batch from the device and hands each packet to the
 //! [`Stack`]; a new flow gets an `Entry` whose [`Flow`](tidegate_routing::flow::Flow) says what to do next
 //! (`Worker::drive`): look up the program, judge, dial, accept or refuse. From then on `tcp`, `udp` and `echo` move its
-//! bytes. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
+//! bytes. Forwarded packets have a device and a worker of their own, of the same kind. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
 mod closing;
@@ -50,13 +50,13 @@ use tidegate_routing::target::Translation;
 use crate::probe::Probe;
 use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
-pub use self::identify::Identify;
+pub use self::identify::{ForwardedFlows, HostFlows, Identify};
 pub use self::inbox::{Handle, Message};
 pub use self::unknown::Strangers;
 
 use self::closing::Closing;
 use self::dialing::Dialing;
-use self::echo::EchoSockets;
+use self::echo::{EchoSockets, Identifiers};
 use self::entry::{Entry, NotDialed, Path};
 use self::inbox::Inbox;
 use self::newcomers::Newcomers;
@@ -128,6 +128,8 @@ pub struct Worker {
     bypass: Bypass,
     identify: Identify,
     strangers: Strangers,
+    /// The last packet that was sent on with other addresses.
+    readdressed: Vec<u8>,
     probe: Arc<Probe>,
     linger: Duration,
     most_sockets: usize,
@@ -168,7 +170,10 @@ impl Worker {
             stack: Stack::new(config.stack, Instant::now()),
             associations: Associations::default(),
             room: Room::default(),
-            echo: EchoSockets::default(),
+            echo: EchoSockets::with(match config.identify {
+                Identify::Host(_) => Identifiers::LowerHalf,
+                Identify::Forwarded(_) => Identifiers::UpperHalf,
+            }),
             older: Older::default(),
             inbox,
             handle: handle.clone(),
@@ -180,6 +185,7 @@ impl Worker {
             bypass: config.bypass,
             identify: config.identify,
             strangers: config.strangers,
+            readdressed: Vec::new(),
             probe: config.probe,
             linger: config.linger,
             most_sockets: config.most_sockets,

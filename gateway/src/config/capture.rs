@@ -2,7 +2,9 @@
 //!
 //! A value is accepted only once it works, so that no one relies on a protection that is not there.
 
-use tidegate_policy::document::{Item, Refusal, Section};
+use std::collections::BTreeSet;
+
+use tidegate_policy::document::{Refusal, Section};
 use tidegate_routing::plan::{BoundSockets, Fail};
 
 /// How traffic is captured.
@@ -10,6 +12,8 @@ use tidegate_routing::plan::{BoundSockets, Fail};
 pub struct Capture {
     /// Name of the TUN interface.
     pub tun: String,
+    /// Interfaces that forwarded packets come in by which are captured too, each once.
+    pub forwarded: Vec<String>,
     /// What the host does when we do not run.
     pub fail: Fail,
     /// Who may open connections to this host's services.
@@ -58,6 +62,8 @@ pub enum Ebpf {
     Off,
 }
 
+/// Each is a rule that is tried for every packet.
+const MOST_FORWARDED: usize = 64;
 /// Longest interface name of Linux (`IFNAMSIZ` less the final zero) in bytes.
 const LONGEST_INTERFACE: usize = 15;
 
@@ -65,6 +71,7 @@ impl Default for Capture {
     fn default() -> Self {
         Self {
             tun: "tide0".to_owned(),
+            forwarded: Vec::new(),
             fail: Fail::Open,
             inbound: Inbound::Listening,
             existing: Existing::Pass,
@@ -79,13 +86,13 @@ impl Capture {
     /// Reads `[capture]`; what is absent or wrong keeps its default, and the wrong is noted in the document.
     pub(super) fn read(section: Section<'_>) -> Self {
         let default = Self::default();
-        read_forwarded(section);
         let strict = section.boolean("strict_marks");
         Self {
             tun: section
                 .item("tun")
                 .and_then(|item| item.parse(interface_name))
                 .unwrap_or(default.tun),
+            forwarded: read_forwarded(section),
             fail: section
                 .choice("fail", &[("open", Fail::Open), ("closed", Fail::Closed)])
                 .unwrap_or(default.fail),
@@ -119,23 +126,18 @@ impl Capture {
     }
 }
 
-/// Accepts the empty list, which is what works.
-fn read_forwarded(section: Section<'_>) {
+fn read_forwarded(section: Section<'_>) -> Vec<String> {
     let Some(item) = section.item("forwarded") else {
-        return;
+        return Vec::new();
     };
-    if let Some(interface) = item.elements().first().and_then(Item::text) {
-        let hint = "write forwarded = []: the traffic of this host itself is captured";
-        interface_name(interface).map_or_else(
-            |refusal| item.error(refusal.message, refusal.hint),
-            |_| {
-                item.error(
-                    "capturing forwarded traffic is not available in this version",
-                    Some(hint.to_owned()),
-                );
-            },
-        );
+    let names = item.elements();
+    let names = names.iter().filter_map(|name| name.parse(interface_name));
+    let names: BTreeSet<String> = names.collect();
+    if names.len() > MOST_FORWARDED {
+        let hint = "put them into one bridge, and name that".to_owned();
+        item.error(format!("more than {MOST_FORWARDED} interfaces"), Some(hint));
     }
+    names.into_iter().collect()
 }
 
 /// A name that the kernel takes for an interface (`dev_valid_name`), without `%`, which it would fill in.

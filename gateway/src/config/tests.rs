@@ -12,7 +12,7 @@ const EVERY_KEY: &str = r#"
 [capture]
 tun = "tide7"
 fail = "closed"
-forwarded = []
+forwarded = ["docker0", "br-lan", "docker0"]
 inbound = "listening"
 existing = "reset"
 bound_sockets = "destroy"
@@ -86,6 +86,7 @@ fn every_key_is_read() {
         config.capture,
         Capture {
             tun: "tide7".to_owned(),
+            forwarded: vec!["br-lan".to_owned(), "docker0".to_owned()],
             fail: Fail::Closed,
             inbound: Inbound::Listening,
             existing: Existing::Reset,
@@ -143,7 +144,7 @@ fn every_problem_of_every_file_is_reported_at_once() {
     folder.write(
         "tidegate.toml",
         "[capture]\ntun = \"a/b\"\nfail = \"clsoed\"\nbound_sockets = \"destory\"\n\
-         forwarded = [\"docker0\"]\nstrict_mark = true\nexisting = 5\n",
+         forwarded = [\"docker0\", \"a b\"]\nstrict_mark = true\nexisting = 5\n",
     );
     folder.write(
         "rules.d/10-first.toml",
@@ -159,8 +160,8 @@ fn every_problem_of_every_file_is_reported_at_once() {
           hint: did you mean "closed"?
         DIR/tidegate.toml:4:17: error: unknown value "destory"
           hint: did you mean "destroy"?
-        DIR/tidegate.toml:5:13: error: capturing forwarded traffic is not available in this version
-          hint: write forwarded = []: the traffic of this host itself is captured
+        DIR/tidegate.toml:5:25: error: "a b" cannot be the name of an interface
+          hint: use 1 to 15 ASCII letters, digits, '-', '_' or '.', e.g. "tide0"
         DIR/tidegate.toml:6:1: error: unknown key `strict_mark`
           hint: did you mean `strict_marks`?
         DIR/tidegate.toml:7:12: error: expected a string, found an integer

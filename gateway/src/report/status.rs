@@ -116,8 +116,21 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
             ),
         }
     });
+    let forwarded = capture.forwarded.as_ref().map(|forwarded| {
+        let inputs = forwarded.inputs.iter().map(|input| {
+            let missing = forwarded.missing.contains(input);
+            format!("{input}{}", if missing { " (not there)" } else { "" })
+        });
+        let inputs: Vec<String> = inputs.collect();
+        format!(
+            "what comes in by {} to be forwarded, through {}",
+            inputs.join(", "),
+            forwarded.interface
+        )
+    });
     [format!("{what}, through {}", capture.interface)]
         .into_iter()
+        .chain(forwarded)
         .chain(uplinks)
         .chain(capture.ebpf.uses())
         .collect()

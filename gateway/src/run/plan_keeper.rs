@@ -154,8 +154,12 @@ impl PlanKeeper {
             mtu: Some(packet_size(tun_mtu(facts, &self.options)).into()),
             ..LinkSettings::default()
         };
-        if let Err(error) = link::configure(&self.options.tun, &settings) {
-            return tracing::warn!(%error, mtu, "the device does not follow the uplink's MTU");
+        let forwarded = !self.options.forwarded.is_empty();
+        let forwarded = forwarded.then(|| self.options.forwarded_tun());
+        for device in [self.options.tun.clone()].into_iter().chain(forwarded) {
+            if let Err(error) = link::configure(&device, &settings) {
+                return tracing::warn!(%error, mtu, "the device does not follow the uplink's MTU");
+            }
         }
         self.mtu = Some(mtu);
         for worker in workers {
@@ -273,6 +277,7 @@ impl PlanKeeper {
             problems.offline = facts.uplink_v4.is_none() && facts.uplink_v6.is_none();
             shared.update_capture(|capture| {
                 capture.uplinks = super::uplinks(&facts);
+                capture.forwarded = super::forwarded_status(&facts, &self.options);
                 capture.overtaken.clone_from(&self.overtaken);
             });
             checked

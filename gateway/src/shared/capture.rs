@@ -23,6 +23,9 @@ pub struct CaptureStatus {
     pub kind: CaptureKind,
     /// Name of the TUN interface.
     pub interface: String,
+    /// What is captured of packets that this host forwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<ForwardedStatus>,
     /// The ways out of the host.
     pub uplinks: Vec<UplinkStatus>,
     /// What is wrong now, in words, each with what to do about it; empty when all is well.
@@ -59,6 +62,17 @@ pub struct MissingPart {
     pub error: String,
 }
 
+/// What is captured of packets that this host forwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardedStatus {
+    /// Name of the TUN interface that they go to.
+    pub interface: String,
+    /// The interfaces that they come in by.
+    pub inputs: Vec<String>,
+    /// Those of them that are not there now.
+    pub missing: Vec<String>,
+}
+
 /// A way out of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkStatus {
@@ -73,12 +87,16 @@ pub struct UplinkStatus {
     pub tunnel: Option<String>,
 }
 
+const CONTAINERS: &str = "other network namespaces, containers among them";
+const FORWARDED_CONTAINERS: &str = "other network namespaces but for what they send through the forwarded interfaces to distant hosts";
+
 impl CaptureStatus {
     /// A capture that starts well.
     pub fn new(kind: CaptureKind, interface: impl Into<String>) -> Self {
         Self {
             kind,
             interface: interface.into(),
+            forwarded: None,
             uplinks: Vec::new(),
             problems: Vec::new(),
             overtaken: Vec::new(),
@@ -88,7 +106,12 @@ impl CaptureStatus {
 
     /// What this capture does not see, one sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
-        let spots = self.kind.blind_spots().iter().map(|&spot| spot.to_owned());
+        let is_forwarded = self.forwarded.is_some();
+        let spots = self.kind.blind_spots().iter().map(|&spot| match spot {
+            CONTAINERS if is_forwarded => FORWARDED_CONTAINERS,
+            spot => spot,
+        });
+        let spots = spots.map(str::to_owned);
         let missed = self.kind.blind_without_ebpf().iter();
         let missed = missed.filter_map(|(part, missed)| self.ebpf.blind_spot(*part, missed));
         spots.chain(missed).collect()
@@ -155,7 +178,7 @@ impl CaptureKind {
                 "what sockets bound to a physical device send (SO_BINDTODEVICE): not judged, shown as leaks",
                 "packets with another program's mark, unless capture.strict_marks is set: likewise",
                 "AF_PACKET sockets: likewise, but for PACKET_QDISC_BYPASS and AF_XDP",
-                "other network namespaces, containers among them",
+                CONTAINERS,
                 "UDP that arrives unasked",
                 "multicast, limited broadcast, DHCP and IPv6 link-local",
             ],

@@ -1,6 +1,7 @@
 //! How many connections each program is making just now: one that calls thousands of dead addresses must not take the room
 //! in which every other program's connections begin.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use rustc_hash::FxHashMap;
@@ -11,10 +12,16 @@ use super::{Entry, Worker};
 /// Of the connections that may be in the making, the part that is for one program alone: one of so many.
 const SHARE: usize = 4;
 
-/// Who makes a connection: all processes of one user that run one executable, or all that nobody could name.
+/// Who makes a connection: all processes of one user that run one executable, a host that we forward for, or all that nobody
+/// could name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
-    Program { uid: u32, path: PathBuf },
+    Program {
+        uid: u32,
+        path: PathBuf,
+    },
+    /// Nobody knows whose, but another host's or a container's.
+    Forwarded(IpAddr),
     Unknown,
 }
 
@@ -69,13 +76,14 @@ impl Worker {
 }
 
 fn caller(entry: &Entry) -> Caller {
-    entry
-        .apps
-        .first()
-        .map_or(Caller::Unknown, |app| Caller::Program {
+    match (entry.apps.first(), entry.inner) {
+        (Some(app), _) => Caller::Program {
             uid: app.uid,
             path: app.path.clone(),
-        })
+        },
+        (None, Some(inner)) => Caller::Forwarded(inner.source.ip()),
+        (None, None) => Caller::Unknown,
+    }
 }
 
 #[cfg(test)]

@@ -66,12 +66,31 @@ enum Serves {
     One(FlowId),
 }
 
+/// The identifiers that a worker may use. Raw sockets hear the replies to those of all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Identifiers {
+    #[default]
+    LowerHalf,
+    UpperHalf,
+}
+
+impl Identifiers {
+    fn next(self, last: u16) -> u16 {
+        const UPPER: u16 = 1 << 15;
+        match self {
+            Self::LowerHalf => last.wrapping_add(1) & !UPPER,
+            Self::UpperHalf => last.wrapping_add(1) | UPPER,
+        }
+    }
+}
+
 /// All upstream echo sockets of a worker.
 #[derive(Default)]
 pub(super) struct EchoSockets {
     all: Slab<EchoSocket>,
     raw: [Option<SocketId>; 2],
     by_identifier: FxHashMap<(EchoFamily, u16), FlowId>,
+    identifiers: Identifiers,
     last_identifier: u16,
     readable: Vec<SocketId>,
     buffer: Vec<u8>,
@@ -89,6 +108,13 @@ impl Path {
 }
 
 impl EchoSockets {
+    pub(super) fn with(identifiers: Identifiers) -> Self {
+        Self {
+            identifiers,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn note_readable(&mut self, id: SocketId) {
         if !self.readable.contains(&id) {
             self.readable.push(id);
@@ -119,7 +145,7 @@ impl EchoSockets {
 
     fn claim_identifier(&mut self, family: EchoFamily, flow: FlowId) -> Option<u16> {
         for _ in 0..=u16::MAX {
-            self.last_identifier = self.last_identifier.wrapping_add(1);
+            self.last_identifier = self.identifiers.next(self.last_identifier);
             if let Entry::Vacant(free) = self.by_identifier.entry((family, self.last_identifier)) {
                 free.insert(flow);
                 return Some(self.last_identifier);
@@ -374,4 +400,26 @@ fn open(family: EchoFamily, kind: Type, bypass: &Bypass) -> io::Result<Socket> {
     bypass.apply(&socket)?;
     error_queue::enable(&socket)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_identifier_is_used_by_two_workers() {
+        let all = |identifiers: Identifiers| {
+            let mut last = 0;
+            let used = (0..=u16::MAX).map(|_| {
+                last = identifiers.next(last);
+                last
+            });
+            used.collect::<BTreeSet<u16>>()
+        };
+        let (lower, upper) = (all(Identifiers::LowerHalf), all(Identifiers::UpperHalf));
+        assert_eq!((lower.len(), upper.len()), (1 << 15, 1 << 15));
+        assert!(lower.is_disjoint(&upper));
+    }
 }

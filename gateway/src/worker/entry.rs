@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use tidegate_routing::flow::{DialFailure, Flow};
 use super::Worker;
 use super::dialing::Caller;
 use super::echo::EchoPath;
+use super::identify::Inner;
 use super::tcp::TcpPath;
 use super::turns::Load;
 use super::udp::UdpPath;
@@ -33,6 +35,8 @@ pub(super) struct Entry {
     pub(super) apps: Arc<[App]>,
     /// Its program was known to the kernel, and can no longer be told.
     pub(super) is_note_lost: bool,
+    /// Of a forwarded flow.
+    pub(super) inner: Option<Inner>,
     pub(super) path: Path,
     /// Why the way upstream could not be opened, in the system's words.
     pub(super) failure: Option<Cow<'static, str>>,
@@ -61,6 +65,11 @@ pub(super) enum Judged {
 }
 
 impl Entry {
+    /// The program's end, as it knows it.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.inner.map_or(self.key.local.0, |inner| inner.source)
+    }
+
     /// Whether this program made the flow. Its sockets bypass the capture; what comes in all the same goes in a circle.
     pub(super) fn is_our_own(&self) -> bool {
         let own = std::process::id();
@@ -154,7 +163,8 @@ impl Worker {
     /// A flow has begun, whose life is to start later: records it.
     pub(super) fn note_begun(&mut self, flow: FlowId, path: Path) {
         if let Some(key) = self.stack.key(flow) {
-            let entry = self.entry(key, Direction::Out, Carriage::Terminated, path);
+            let inner = self.identify.inner(&key);
+            let entry = self.entry(key, inner, Direction::Out, Carriage::Terminated, path);
             self.flows.insert(flow, entry);
         }
     }
@@ -162,6 +172,7 @@ impl Worker {
     pub(super) fn entry(
         &self,
         key: FlowKey,
+        inner: Option<Inner>,
         direction: Direction,
         carriage: Carriage,
         path: Path,
@@ -170,7 +181,7 @@ impl Worker {
         let record = self.shared.flows.open(NewFlow {
             protocol: policy_protocol(key.protocol),
             direction,
-            local: key.local.0,
+            local: inner.map_or(key.local.0, |inner| inner.source),
             remote: key.remote.0,
             carriage,
             names: Vec::new(),
@@ -183,6 +194,7 @@ impl Worker {
             record,
             apps: Arc::default(),
             is_note_lost: false,
+            inner,
             path,
             failure: None,
             queued: false,

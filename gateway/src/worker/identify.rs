@@ -1,29 +1,27 @@
 //! Who made a flow, and may it pass.
 //!
-//! The socket is asked of the kernel on this thread, which takes two system calls. Its programs are found in a cache or
-//! among the likely processes, or else by the look-up thread while the flow is held: a search through all of `/proc` may
-//! take milliseconds. Where the kernel notes who begins a connection and who sends datagrams, that counts too: a connection
-//! needs no search then, and the socket of a datagram may be closed, and its program gone, before anyone can ask.
+//! Flows of this host's programs are told by their sockets ([`HostFlows`]), forwarded ones by what they were before the
+//! host's address translation ([`ForwardedFlows`]). What takes a search is done by a look-up thread while the flow is held.
 
-use std::io;
-use std::net::SocketAddr;
+mod forwarded;
+mod host;
+
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Instant;
 
-use tidegate_netstack::{FlowId, FlowKey, Protocol};
-use tidegate_platform::apps::{
-    AppFinder, Connector, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState,
-    Unattributed,
-};
+use tidegate_netstack::{FlowId, FlowKey};
+use tidegate_platform::apps::{Owners, Unattributed};
 use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Peer, Verdict};
 use tidegate_routing::flow::{Found, State};
 
+pub use self::forwarded::ForwardedFlows;
+pub(super) use self::forwarded::Inner;
+pub use self::host::HostFlows;
+
 use super::entry::{Judged, policy_protocol};
-use super::inbox::{Handle, Message};
 use super::newcomers::Line;
-use super::speaker::{Speaker, Speaking};
+use super::speaker::Speaker;
 use super::{Entry, Worker};
 use crate::record::Carriage;
 
@@ -32,19 +30,11 @@ const DIRECT: &str = "direct";
 
 /// Finds the programs behind a worker's flows.
 #[derive(Debug)]
-pub struct Identify {
-    finder: AppFinder,
-    senders: Option<Arc<Senders>>,
-    searches: Sender<Search>,
-}
-
-/// A search for the look-up thread.
-struct Search {
-    flow: FlowId,
-    protocol: Protocol,
-    socket: SocketInfo,
-    noted: Option<Noted>,
-    reply_to: Handle,
+pub enum Identify {
+    /// Of the network that the device is in.
+    Host(HostFlows),
+    /// Of other networks, for which this host forwards.
+    Forwarded(ForwardedFlows),
 }
 
 /// What is known without a search.
@@ -55,233 +45,54 @@ enum Known {
 }
 
 impl Identify {
-    /// Asks `finder` for sockets; a thread of its own searches `processes`, which `finder` shares. What the kernel notes of
-    /// senders is in `senders`.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start(
-        finder: AppFinder,
-        processes: Arc<Processes>,
-        senders: Option<Arc<Senders>>,
-    ) -> io::Result<Self> {
-        let (searches, inbox) = channel();
-        let for_thread = senders.clone();
-        thread::Builder::new()
-            .name("look-up".to_owned())
-            .spawn(move || serve(&inbox, &processes, for_thread.as_deref()))?;
-        Ok(Self {
-            finder,
-            senders,
-            searches,
-        })
+    /// What a forwarded flow is on the inner side of the host's address translation; none of the host's own.
+    pub(super) fn inner(&mut self, key: &FlowKey) -> Option<Inner> {
+        match self {
+            Self::Host(_) => None,
+            Self::Forwarded(flows) => Some(flows.inner(key)),
+        }
     }
 
-    fn find(
-        &mut self,
-        flow: FlowId,
-        key: &FlowKey,
-        direction: Direction,
-        handle: &Handle,
-        speaking: Option<&mut Speaking>,
-        is_older: bool,
-    ) -> Known {
-        let mut noted = self.noted(key);
-        let socket = self.socket(key, direction);
-        if let Some(speaking) = speaking {
-            speaking.begins(Speaker::of(noted, socket.ok().flatten()));
-        }
-        let complete = |noted: &Option<Noted>, owners| {
-            complete(
-                self.senders.as_deref(),
-                key.protocol,
-                noted.as_ref(),
-                owners,
-            )
-        };
-        let socket = match socket {
-            // The port is another's by now.
-            Ok(Some(socket)) if noted.is_some_and(|noted| noted.cookie() != socket.cookie) => {
-                return Known::Now(complete(&noted, Err(Unattributed::NoSocket)));
-            }
-            Ok(Some(socket)) => socket,
-            Ok(None) => return Known::Now(complete(&noted, Err(Unattributed::NoSocket))),
-            Err(reason) => return Known::Now(complete(&noted, Err(reason))),
-        };
-        if let Some((senders, connector)) = self.connector(key, direction, &socket) {
-            let owners = self.finder.owners_noted(senders, &connector, &socket);
-            if let Some(owners) = owners {
-                return Known::Now(Ok(owners));
-            }
-            noted = Some(connector.sender());
-        }
-        let likely = self.finder.owners_cached(&socket);
-        // A new flow's socket was made a moment ago, so its program is nearly always among the few likely ones. That of a
-        // connection older than us seldom is.
-        let nearby = || {
-            (!is_older)
-                .then(|| self.finder.owners_nearby(&socket))
-                .flatten()
-        };
-        if let Some(owners) = likely.or_else(nearby) {
-            return Known::Now(complete(&noted, Ok(owners)));
-        }
-        match self.searches.send(Search {
-            flow,
-            protocol: key.protocol,
-            socket,
-            noted,
-            reply_to: handle.clone(),
-        }) {
-            Ok(()) => Known::Later,
-            Err(_) => Known::Now(Err(Unattributed::Failed)),
+    /// In which line this new UDP flow waits.
+    pub(super) fn line_of(&self, key: &FlowKey) -> Line {
+        match self {
+            Self::Host(flows) => flows.line_of(key),
+            Self::Forwarded(_) => Line::Socket(key.local),
         }
     }
 
     /// Who sends in this UDP flow now.
     pub(super) fn speaker(&mut self, key: &FlowKey) -> Option<Speaker> {
-        Speaker::of(self.noted(key), None).or_else(|| {
-            let socket = self.socket(key, Direction::Out).ok().flatten();
-            Speaker::of(None, socket)
-        })
-    }
-
-    /// Who began this connection, if it is one that goes out.
-    fn connector(
-        &self,
-        key: &FlowKey,
-        direction: Direction,
-        socket: &SocketInfo,
-    ) -> Option<(&Senders, Connector)> {
-        let senders = self.senders.as_deref()?;
-        (key.protocol == Protocol::Tcp && direction == Direction::Out)
-            .then(|| senders.connector(socket))
-            .flatten()
-            .map(|connector| (senders, connector))
-    }
-
-    /// Who sent the last datagram of this flow.
-    fn noted(&self, key: &FlowKey) -> Option<Noted> {
-        let senders = self.senders.as_deref()?;
-        (key.protocol == Protocol::Udp)
-            .then(|| senders.sender(key.local.0, key.remote.0))
-            .flatten()
-    }
-
-    /// In which line this new UDP flow waits.
-    pub(super) fn line_of(&self, key: &FlowKey) -> Line {
-        let senders = self.senders.as_deref();
-        senders
-            .and_then(|senders| senders.process(key.local.0, key.remote.0))
-            .map_or(Line::Socket(key.local), Line::Process)
+        match self {
+            Self::Host(flows) => flows.speaker(key),
+            Self::Forwarded(flows) => flows.speaker(key),
+        }
     }
 
     /// Whether a datagram of no flow yet, which has just come out of the device, is a service's answer although its port is
-    /// one that clients get: its peer has spoken to the socket before. Sockets of the kernel's own (WireGuard, VXLAN) wait on
-    /// a fixed port, and call no function that the notes are made in.
+    /// one that clients get.
     pub(super) fn is_answer(&mut self, key: &FlowKey) -> bool {
-        let (local, remote) = (key.local.0, key.remote.0);
-        let Some(senders) = self.senders.as_deref() else {
-            return false;
-        };
-        if senders.is_answer(local, remote) {
-            return true;
+        match self {
+            Self::Host(flows) => flows.is_answer(key),
+            Self::Forwarded(flows) => flows.is_answer(key),
         }
-        if senders.knows(local, remote) {
-            return false;
-        }
-        let socket = self.socket(key, Direction::Out).ok().flatten();
-        socket.is_some_and(|socket| socket.uid == 0 && socket.state == SocketState::Unconnected)
     }
 
-    fn socket(
-        &mut self,
-        key: &FlowKey,
-        direction: Direction,
-    ) -> Result<Option<SocketInfo>, Unattributed> {
-        let (local, remote) = (key.local.0, key.remote.0);
-        let found = match (direction, key.protocol) {
-            // A half-open connection belongs to no process yet; its listener does.
-            (Direction::In, Protocol::Tcp) => match self.finder.listener(local) {
-                Ok(None) => self
-                    .finder
-                    .find_socket(policy_protocol(key.protocol), local, remote),
-                listener => listener,
-            },
-            _ => self
-                .finder
-                .find_socket(policy_protocol(key.protocol), local, remote),
-        };
-        found.map_err(|error| {
-            tracing::debug!(%error, "a socket could not be looked up");
-            Unattributed::from(&error)
-        })
-    }
-
-    /// Which way the connection of an unknown segment was opened, if a living socket of this host has it.
+    /// Which way the connection of an unknown segment was opened, if it still means something to its sender.
     pub(super) fn way_of_segment(&mut self, key: &FlowKey) -> Option<Direction> {
-        let (local, remote) = (key.local.0, key.remote.0);
-        if !self
-            .finder
-            .is_alive(policy_protocol(key.protocol), local, remote)
-            .unwrap_or(false)
-        {
-            return None;
+        match self {
+            Self::Host(flows) => flows.way_of_segment(key),
+            Self::Forwarded(flows) => flows.way_of_segment(key),
         }
-        Some(if self.listens(local) {
-            Direction::In
-        } else {
-            Direction::Out
-        })
     }
 
-    /// Which way the connection of a SYN-ACK is opened. A connection that a service takes belongs to no process before it
-    /// is complete. If one holds the socket, its program called out and the peer's SYN crossed its own (RFC 9293 section
-    /// 3.5, simultaneous open).
+    /// Which way the connection of a SYN-ACK is opened.
     pub(super) fn way_of_syn_ack(&mut self, key: &FlowKey) -> Direction {
-        let (local, remote) = (key.local.0, key.remote.0);
-        match self
-            .finder
-            .find_socket(policy_protocol(key.protocol), local, remote)
-        {
-            Ok(Some(socket)) if socket.inode != 0 => Direction::Out,
-            Ok(_) => Direction::In,
-            Err(error) => {
-                tracing::debug!(%error, "the socket of a SYN-ACK could not be looked up");
-                Direction::In
-            }
+        match self {
+            Self::Host(flows) => flows.way_of_syn_ack(key),
+            // Who calls has no SYN-ACK to send, but for a simultaneous open through two routers.
+            Self::Forwarded(_) => Direction::In,
         }
-    }
-
-    fn listens(&mut self, local: SocketAddr) -> bool {
-        matches!(self.finder.listener(local), Ok(Some(_)))
-    }
-}
-
-/// What was found out about the socket, and what the kernel noted. A datagram that it should have noted, and of which there is
-/// nothing, says more than that nobody holds its socket.
-fn complete(
-    senders: Option<&Senders>,
-    protocol: Protocol,
-    noted: Option<&Noted>,
-    owners: Result<Owners, Unattributed>,
-) -> Result<Owners, Unattributed> {
-    match (senders, noted) {
-        (Some(senders), Some(noted)) => senders.complete(noted, owners),
-        (Some(senders), None) if protocol == Protocol::Udp => {
-            owners.map_err(|reason| senders.why_unnoted(reason))
-        }
-        _ => owners,
-    }
-}
-
-fn serve(inbox: &Receiver<Search>, processes: &Processes, senders: Option<&Senders>) {
-    while let Ok(search) = inbox.recv() {
-        let owners = processes.owners_somewhere(&search.socket);
-        // The kernel's own sockets have no file, and what they send is never noted.
-        let senders = senders.filter(|_| search.socket.inode != 0);
-        let owners = complete(senders, search.protocol, search.noted.as_ref(), owners);
-        search.reply_to.tell(Message::Owners(search.flow, owners));
     }
 }
 
@@ -294,8 +105,19 @@ impl Worker {
         let is_older = entry.record.carriage() == Carriage::Existing;
         let (key, direction) = (&entry.key, entry.direction);
         let handle = &self.handle;
-        let identify = &mut self.identify;
-        match identify.find(flow, key, direction, handle, speaking, is_older) {
+        let known = match (&mut self.identify, entry.inner) {
+            (Identify::Host(flows), _) => {
+                flows.find(flow, key, direction, handle, speaking, is_older)
+            }
+            (Identify::Forwarded(flows), Some(inner)) => {
+                if let Some(speaking) = speaking {
+                    speaking.begins(Some(Speaker::Inner(inner.source)));
+                }
+                flows.find(flow, key.protocol, direction, &inner, handle)
+            }
+            (Identify::Forwarded(_), None) => Known::Now(Err(Unattributed::NoNetwork)),
+        };
+        match known {
             Known::Now(owners) => self.note_owners(now, flow, owners),
             Known::Later => {}
         }
@@ -337,7 +159,7 @@ impl Worker {
                 self.shared.counters.unattributed.add(reason.name());
                 entry
                     .record
-                    .set_apps::<Arc<[_]>, _>(Err(reason.to_string()));
+                    .set_apps::<Arc<[_]>, _>(Err(unattributed(entry.inner.as_ref(), reason)));
             }
         }
     }
@@ -381,11 +203,22 @@ impl Worker {
     }
 }
 
+/// What the flow's record says instead of a program.
+fn unattributed(inner: Option<&Inner>, reason: Unattributed) -> Cow<'static, str> {
+    match inner {
+        None => Cow::Owned(reason.to_string()),
+        Some(inner) => {
+            let source = inner.source.ip();
+            Cow::Owned(format!("forwarded for {source}: {reason}"))
+        }
+    }
+}
+
 fn facts(entry: &Entry) -> FlowFacts<'_> {
     FlowFacts {
         direction: entry.direction,
         protocol: policy_protocol(entry.key.protocol),
-        local: entry.key.local.0,
+        local: entry.local(),
         remote: entry.key.remote.0,
         apps: &entry.apps,
         peer: Peer::default(),

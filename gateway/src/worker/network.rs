@@ -13,6 +13,7 @@ use tidegate_netstack::{FlowId, Protocol};
 use tidegate_platform::sockets::SocketTable;
 
 use super::entry::{Entry, Path};
+use super::identify::Identify;
 use super::tcp::TcpPath;
 use super::{Strangers, Worker};
 
@@ -42,6 +43,9 @@ impl Worker {
 
     /// Aborts the TCP sockets of these flows' programs.
     pub(super) fn abort_programs(&self, flows: &[FlowId]) {
+        if let Identify::Forwarded(_) = self.identify {
+            return; // their sockets are other networks'
+        }
         let keys = flows.iter().filter_map(|flow| self.stack.key(*flow));
         let mut keys = keys.filter(|key| key.protocol == Protocol::Tcp).peekable();
         if keys.peek().is_none() {

@@ -4,6 +4,7 @@
 //! So whoever sends is compared with who sent before, not for each datagram but where another could have come in between:
 //! after a pause, and once a second in a stream without one.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tidegate_netstack::{FlowId, Protocol};
@@ -25,6 +26,8 @@ pub(super) enum Speaker {
     Noted(Sender),
     /// The socket that has the flow's addresses now.
     Socket(u64),
+    /// Of a forwarded flow: who has its addresses now.
+    Inner(SocketAddr),
 }
 
 impl Speaker {
@@ -36,20 +39,26 @@ impl Speaker {
             .or_else(|| socket.map(|socket| Self::Socket(socket.cookie)))
     }
 
-    fn cookie(&self) -> u64 {
+    /// `None` of a forwarded flow's.
+    fn cookie(&self) -> Option<u64> {
         match self {
-            Self::Noted(sender) => sender.cookie(),
-            Self::Socket(cookie) => *cookie,
+            Self::Noted(sender) => Some(sender.cookie()),
+            Self::Socket(cookie) => Some(*cookie),
+            Self::Inner(_) => None,
         }
     }
 
     /// A program may open its port anew, and a socket may have several users, all of whom were judged.
     fn is_same(&self, other: &Self) -> bool {
-        let same_process = match (self, other) {
+        let same_source = match (self, other) {
             (Self::Noted(one), Self::Noted(other)) => one.is_of_same_process(other),
+            (Self::Inner(one), Self::Inner(other)) => one == other,
             _ => false,
         };
-        self.cookie() == other.cookie() || same_process
+        same_source
+            || self
+                .cookie()
+                .is_some_and(|cookie| other.cookie() == Some(cookie))
     }
 }
 

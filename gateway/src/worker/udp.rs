@@ -108,11 +108,11 @@ impl Worker {
         let Some(entry) = self.flows.get(&flow) else {
             return;
         };
-        let key = entry.key;
+        let (key, local) = (entry.key, LocalAddr(entry.local()));
         let outcome = match self.translation.target(key.remote.0, 0) {
             Target::NoService => Err(NotDialed::NO_SERVICE),
             Target::To(target) | Target::Resolver(target) => self
-                .join_association(flow, key.local, target)
+                .join_association(flow, local, target)
                 .map_err(NotDialed::from),
         };
         self.note_dialed(flow, outcome);
@@ -231,7 +231,7 @@ impl Worker {
         if let Target::Resolver(target) = self.translation.target(entry.key.remote.0, path.sent)
             && Some(target) != path.target
         {
-            let local = entry.key.local;
+            let local = LocalAddr(entry.local());
             if let Err(error) = self.join_association(flow, local, target) {
                 tracing::debug!(%error, %target, "no socket to the next resolver");
             }

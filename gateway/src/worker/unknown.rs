@@ -5,13 +5,14 @@
 
 use std::time::Instant;
 
-use tidegate_netstack::emit::reset_in_place_of;
+use tidegate_netstack::emit::{readdressed, reset_in_place_of};
 use tidegate_netstack::{DropReason, FlowId, FlowKey, Offload, Refusal, UnknownClass};
 use tidegate_platform::emit::RawEmitter;
 use tidegate_policy::Direction;
 use tidegate_routing::flow::State;
 
 use super::entry::{Entry, Judged, Path};
+use super::identify::{Identify, Inner};
 use super::speaker::Speaking;
 use super::waiting::Waiting;
 use super::{Worker, count};
@@ -67,13 +68,19 @@ impl Worker {
         };
         let first = Some((packet, offload));
         match class {
-            UnknownClass::Reset | UnknownClass::EchoReplyOrError => self.emit(packet, offload),
+            UnknownClass::EchoReplyOrError => self.emit(packet, offload, None),
+            UnknownClass::Reset => match self.identify.inner(&key) {
+                Some(inner) if inner.is_masqueraded(&key) => {}
+                inner => self.emit(packet, offload, translated(inner, &key)),
+            },
             UnknownClass::SynAck => {
                 let way = Way::One(self.identify.way_of_syn_ack(&key));
                 self.begin_pass(now, key, way, Carriage::Passed, first);
             }
             UnknownClass::ServiceDatagram => {
-                self.begin_pass(now, key, Way::Unseen, Carriage::Passed, first);
+                let seen = self.identify.inner(&key).and_then(|inner| inner.direction);
+                let way = seen.map_or(Way::Unseen, Way::One);
+                self.begin_pass(now, key, way, Carriage::Passed, first);
             }
             UnknownClass::OtherProtocol => {
                 let way = Way::One(Direction::Out);
@@ -88,7 +95,10 @@ impl Worker {
                 (_, Some(way @ Direction::In)) => {
                     self.begin_pass(now, key, Way::One(way), Carriage::Passed, first);
                 }
-                (Existing::Reset, Some(Direction::Out)) => self.abort_older(now, key, packet),
+                (Existing::Reset, Some(Direction::Out)) => match self.identify {
+                    Identify::Host(_) => self.abort_older(now, key, packet),
+                    Identify::Forwarded(_) => self.answer(now, packet, Refusal::Reset),
+                },
                 (_, None) => self.answer(now, packet, Refusal::Reset),
             },
         }
@@ -133,6 +143,7 @@ impl Worker {
     ) {
         match self.stack.pass(now, key) {
             Ok(flow) => {
+                let inner = self.identify.inner(&key);
                 let path = Path::Pass(PassPath {
                     waiting: Waiting::default(),
                     speaking: Speaking::default(),
@@ -143,7 +154,7 @@ impl Worker {
                 };
                 let entry = Entry {
                     judged,
-                    ..self.entry(key, direction, carriage, path)
+                    ..self.entry(key, inner, direction, carriage, path)
                 };
                 self.flows.insert(flow, entry);
                 if let Some((packet, offload)) = first {
@@ -165,7 +176,8 @@ impl Worker {
         };
         if entry.life.state() == State::Open {
             entry.record.add_bytes_up(count(packet.len()));
-            self.emit(packet, offload);
+            let inner = translated(entry.inner, &entry.key);
+            self.emit(packet, offload, inner);
         } else if !path.waiting.push(&mut self.room, WAITING, packet, offload) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
@@ -187,7 +199,11 @@ impl Worker {
 
     /// The verdict is in: both sides of the connection are told, or nobody is.
     pub(super) fn refuse_passed(&mut self, now: Instant, flow: FlowId, refusal: Refusal) {
-        let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let inner = translated(entry.inner, &entry.key);
+        let Path::Pass(path) = &mut entry.path else {
             return;
         };
         let waiting = path.waiting.take(&mut self.room);
@@ -199,7 +215,7 @@ impl Worker {
         {
             self.answer(now, packet, refusal);
             if let Some(reset) = reset_in_place_of(packet) {
-                self.emit(&reset, Offload::default());
+                self.emit(&reset, Offload::default(), inner);
             }
         }
         // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
@@ -210,13 +226,31 @@ impl Worker {
         path.waiting.take(&mut self.room);
     }
 
-    fn emit(&mut self, packet: &[u8], offload: Offload) {
+    /// Sends a packet on as it is, or as it was on the `inner` side of the host's address translation. That has changed it on
+    /// its way to us, and does so again on its way out: to what is changed already it has no key.
+    fn emit(&mut self, packet: &[u8], offload: Offload, inner: Option<Inner>) {
         let Strangers::Host { emitter, mtu, .. } = &mut self.strangers else {
             return;
+        };
+        let packet = match inner {
+            None => packet,
+            Some(Inner {
+                source,
+                destination,
+                ..
+            }) => match readdressed(packet, offload, source, destination, &mut self.readdressed) {
+                Ok(()) => &self.readdressed,
+                Err(reason) => return self.drop_packet(reason),
+            },
         };
         if let Err(error) = emitter.send(packet, offload, *mtu) {
             tracing::trace!(%error, "a packet could not be re-emitted");
             self.shared.counters.packets_dropped.add("not re-emitted");
         }
     }
+}
+
+/// The inner side of a flow that it is another side of.
+fn translated(inner: Option<Inner>, key: &FlowKey) -> Option<Inner> {
+    inner.filter(|inner| inner.is_translated(key))
 }

@@ -27,6 +27,7 @@
 //! private file.
 
 mod capture;
+mod containers;
 mod daemon;
 mod endpoint;
 mod evidence;
@@ -52,6 +53,7 @@ mod terminal;
 mod wait;
 
 pub use capture::Capture;
+pub use containers::{Containers, Hidden};
 pub use daemon::Daemon;
 pub use endpoint::endpoint;
 pub use exec::Exec;

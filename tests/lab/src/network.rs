@@ -216,7 +216,7 @@ pub(crate) fn link(
     bring_up(there, far)
 }
 
-fn bring_up(machine: &Namespace, device: &str) -> Result<()> {
+pub(crate) fn bring_up(machine: &Namespace, device: &str) -> Result<()> {
     machine.sysctl(&format!("net.ipv4.conf.{device}.rp_filter"), "0")?;
     // Addresses may be used at once: nobody else can have them.
     machine.sysctl(&format!("net.ipv6.conf.{device}.accept_dad"), "0")?;

@@ -39,6 +39,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
+use tidegate_netstack::keyed::keyed_hash;
 use tidegate_netstack::{
     CloseReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig, UnknownClass,
 };
@@ -156,6 +157,7 @@ impl Worker {
         let (inbox, handle) = inbox::open(poll.registry(), INBOX)?;
         let policy = shared.policy.load_full();
         let most_udp = scarcity::most_udp(config.stack.ephemeral_ports.as_ref());
+        let hash = keyed_hash(config.stack.seed);
         let worker = Self {
             poll,
             tun,
@@ -168,7 +170,7 @@ impl Worker {
             newcomers: Newcomers::new(config.stack.max_half_open),
             closing: Closing::start()?,
             stack: Stack::new(config.stack, Instant::now()),
-            associations: Associations::default(),
+            associations: Associations::new(hash),
             room: Room::default(),
             echo: EchoSockets::with(match config.identify {
                 Identify::Host(_) => Identifiers::LowerHalf,
@@ -257,7 +259,7 @@ impl Worker {
         }
         self.transmit(now);
         self.take_events();
-        self.closing.close();
+        self.closing.close(self.poll.registry());
         self.note_gauges();
         Ok(())
     }

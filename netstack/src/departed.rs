@@ -5,13 +5,12 @@
 //! no buffers. It needs no timer of its own either: it is ignored after its time, and swept when others are added or, once
 //! all is quiet, in one go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-use rustc_hash::FxSeededState;
 
 use crate::flow::FlowKey;
 use crate::ip::{IpHeader, protocol};
+use crate::keyed::{KeyedMap, keyed_hash};
 use crate::tcp::engine::LastSaid;
 use crate::tcp::segment::{BareSegment, Segment, flag};
 use crate::tcp::sequence::is_before;
@@ -75,16 +74,16 @@ struct Record {
 /// The records.
 #[derive(Debug)]
 pub(crate) struct Departed {
-    records: HashMap<FlowKey, Record, FxSeededState>,
+    records: KeyedMap<FlowKey, Record>,
     /// Records in the order of their end, one queue for each lifetime.
     order: [VecDeque<(Instant, FlowKey)>; 3],
 }
 
 impl Departed {
     pub(crate) fn new(seed: u64) -> Self {
-        let state = FxSeededState::with_seed(usize::try_from(seed).unwrap_or_default());
+        let state = keyed_hash(seed);
         Self {
-            records: HashMap::with_hasher(state),
+            records: KeyedMap::with_hasher(state),
             order: Default::default(),
         }
     }

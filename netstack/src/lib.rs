@@ -67,6 +67,7 @@ mod fragment;
 mod icmp;
 mod input;
 mod ip;
+pub mod keyed;
 mod limiter;
 mod output;
 pub mod packet;

@@ -4,13 +4,12 @@
 //! to IPv4 too); an exact repetition does not. What comes out is a plain packet: the first fragment's addresses, protocol
 //! and hop limit, no options or extension headers before the payload.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxSeededState;
-
 use crate::ip::{Fragment, Fragmentation, IpHeader, IpPacket, MoreFragments, header_len};
+use crate::keyed::{KeyedMap, keyed_hash};
 use crate::packet::DropReason;
 
 /// Most incomplete datagrams.
@@ -53,7 +52,7 @@ struct Pieces {
 /// The incomplete datagrams.
 #[derive(Debug)]
 pub(crate) struct Reassembly {
-    datagrams: HashMap<DatagramKey, Datagram, FxSeededState>,
+    datagrams: KeyedMap<DatagramKey, Datagram>,
     /// In the order of their time-outs.
     order: VecDeque<(Instant, DatagramKey)>,
     /// Given up since this was last asked.
@@ -62,9 +61,9 @@ pub(crate) struct Reassembly {
 
 impl Reassembly {
     pub(crate) fn new(seed: u64) -> Self {
-        let state = FxSeededState::with_seed(usize::try_from(seed).unwrap_or_default());
+        let state = keyed_hash(seed);
         Self {
-            datagrams: HashMap::with_hasher(state),
+            datagrams: KeyedMap::with_hasher(state),
             order: VecDeque::new(),
             given_up: 0,
         }

@@ -3,15 +3,14 @@
 //! Every packet looks here first, so a look-up is one hash and one compare, however many flows there are. A slot is used
 //! again, an id is not: it carries the number of the flow's birth.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use rustc_hash::FxSeededState;
 use slab::Slab;
 
 use crate::flow::{FlowId, FlowKey, LocalAddr};
 use crate::icmp::EchoFlow;
+use crate::keyed::{KeyedMap, keyed_hash};
 use crate::recency::Recency;
 use crate::tcp::{Accepted, Pending};
 use crate::timers::{Deadline, Deadlines, Timers};
@@ -58,9 +57,9 @@ impl FlowKind {
 #[derive(Debug)]
 pub(crate) struct FlowTable {
     slots: Slab<Flow>,
-    index: HashMap<FlowKey, usize, FxSeededState>,
+    index: KeyedMap<FlowKey, usize>,
     /// How many UDP flows each local source has: they share one upstream socket.
-    udp_sources: HashMap<LocalAddr, usize, FxSeededState>,
+    udp_sources: KeyedMap<LocalAddr, usize>,
     recency: Recency,
     timers: Timers,
     births: u64,
@@ -70,11 +69,11 @@ pub(crate) struct FlowTable {
 impl FlowTable {
     /// An empty table whose hashes depend on `seed`.
     pub(crate) fn new(seed: u64) -> Self {
-        let state = FxSeededState::with_seed(usize::try_from(seed).unwrap_or_default());
+        let state = keyed_hash(seed);
         Self {
             slots: Slab::new(),
-            index: HashMap::with_hasher(state.clone()),
-            udp_sources: HashMap::with_hasher(state),
+            index: KeyedMap::with_hasher(state.clone()),
+            udp_sources: KeyedMap::with_hasher(state),
             recency: Recency::default(),
             timers: Timers::default(),
             births: 0,

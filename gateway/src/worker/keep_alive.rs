@@ -25,6 +25,8 @@ const PROBES: u32 = 7;
 /// After this every connection has answered or is dead.
 const PROBING: Duration = Duration::from_secs(20);
 
+/// What a program says again sooner was lost, and is no question: TCP_KEEPIDLE is at least as long (tcp(7)).
+const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest silence that is taken for a program's habit; Linux's default is as long (tcp(7)).
 const LONGEST: Duration = Duration::from_secs(7200);
 /// Between two questions that are not answered, at most: Linux's default.
@@ -36,7 +38,7 @@ pub(super) struct KeepAlive(Option<Duration>);
 
 impl KeepAlive {
     fn after(silence: Duration) -> Self {
-        Self(Some(silence.clamp(Duration::from_secs(1), LONGEST)))
+        Self(Some(silence.clamp(SHORTEST, LONGEST)))
     }
 
     fn apply(self, socket: &SockRef<'_>) -> io::Result<()> {
@@ -59,7 +61,7 @@ impl Worker {
             return;
         };
         // Between two questions a program may pause for longer than before the first.
-        if path.keep_alive != KeepAlive::default() {
+        if path.keep_alive != KeepAlive::default() || silence < SHORTEST {
             return;
         }
         path.keep_alive = KeepAlive::after(silence);

@@ -247,8 +247,11 @@ impl Worker {
                 self.enqueue(flow);
             }
             Err(error) => {
-                accepted.break_off();
-                self.end(flow, format!("upstream: {error}"));
+                accepted.take_in(payload, 0);
+                if let Some(upstream) = self.upstream(flow) {
+                    upstream.take_failure(error);
+                }
+                self.enqueue(flow);
             }
         }
     }
@@ -353,6 +356,14 @@ impl Upstream {
             }
         }
     }
+
+    /// Nothing more can be sent. What the server said before it closed waits to be read, and the program is told that first, as
+    /// its own kernel would have.
+    fn take_failure(&mut self, error: io::Error) {
+        self.writable = false;
+        self.readable = true;
+        self.reset.get_or_insert(error);
+    }
 }
 
 fn connect(target: SocketAddr, hop_limit: u8, bypass: &Bypass) -> io::Result<TcpStream> {
@@ -401,7 +412,8 @@ fn pump_up(
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => upstream.writable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (Pumped::Broken(error), moved),
+            Err(error) if upstream.read_finished => return (Pumped::Broken(error), moved),
+            Err(error) => upstream.take_failure(error),
         }
     }
     if flow.read_finished() && !upstream.write_finished {

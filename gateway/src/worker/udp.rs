@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use std::time::Instant;
 
 use mio::{Interest, Token};
-use rustc_hash::FxHashMap;
+use tidegate_netstack::keyed::KeyedMap;
 use tidegate_netstack::{DropReason, FlowId, Fragmentation, LocalAddr, Refusal};
 use tidegate_platform::datagrams::{self, Arrived};
 use tidegate_platform::error_queue::{self, Fault, Report};
@@ -174,7 +174,7 @@ impl Worker {
             key,
             fragmentation: None,
             hop_limit: USUAL_HOP_LIMIT,
-            peers: FxHashMap::default(),
+            peers: KeyedMap::with_hasher(self.associations.hash.clone()),
             members: 0,
             queued: false,
             has_reports: false,

@@ -122,10 +122,21 @@ impl Journal {
     /// [`JournalError::InUse`] if the owner lives.
     pub fn load(path: impl Into<PathBuf>) -> Result<Option<Self>, JournalError> {
         let path = path.into();
-        match OpenOptions::new().read(true).append(true).open(&path) {
-            Ok(file) => Self::lock(path, file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(JournalError::File { path, source }),
+        let failed = |source| JournalError::File {
+            path: path.clone(),
+            source,
+        };
+        loop {
+            let file = match OpenOptions::new().read(true).append(true).open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            };
+            let journal = Self::lock(path.clone(), file)?;
+            // Its owner may have put another in its place between our opening and our locking it.
+            if journal.is_at_its_path().map_err(failed)? {
+                return Ok(Some(journal));
+            }
         }
     }
 
@@ -217,7 +228,7 @@ impl Journal {
     /// Once they have become many, forgets the changes of which `is_gone` says that nothing is left to take back.
     ///
     /// # Errors
-    /// The journal is as it was.
+    /// The journal tells at least what there is to take back.
     pub(super) fn forget(&mut self, is_gone: impl Fn(&Change) -> bool) -> Result<(), JournalError> {
         if self.changes.len() < self.next_look {
             return Ok(());

@@ -26,6 +26,7 @@ under_both_captures! {
     a_server_may_speak_first,
     a_server_s_reset_in_mid_transfer_reaches_the_program_as_a_reset,
     a_server_s_reset_right_behind_its_data_reaches_the_program_as_a_reset,
+    what_a_server_says_before_it_refuses_the_rest_of_an_upload_is_heard,
     a_program_s_reset_in_mid_transfer_reaches_the_server_as_a_reset,
     a_program_that_is_killed_leaves_no_connection_behind,
     a_port_may_be_used_again_at_once_where_the_server_closed_first,
@@ -298,6 +299,47 @@ except ConnectionResetError:
         ))?;
         ensure!(said.success()? == "reset", "{server}");
         session.flow_to(server, 19)?;
+    }
+    Ok(())
+}
+
+/// It answers, and closes with bytes of the upload unread: its kernel then sends a RST.
+fn what_a_server_says_before_it_refuses_the_rest_of_an_upload_is_heard(
+    capture: Capture,
+) -> Result<()> {
+    let lab = Lab::new()?;
+    let server = lab.server.python_background_as(
+        User::ROOT,
+        "
+import socket
+listener = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)
+print('listens')
+while True:
+    client = listener.accept()[0]
+    client.recv(1000)
+    client.sendall(b'413 too large')
+    client.close()",
+    )?;
+    server.wait_for_output("listens")?;
+    let session = lab.captured(capture, "")?;
+    for server in SERVERS {
+        let said = session.python(&format!(
+            "
+import socket
+heard = 0
+for _ in range(20):
+    client = socket.create_connection(('{server}', 80), 10)
+    try:
+        while True: client.send(bytes(1 << 20))
+    except OSError: pass
+    try:
+        heard += client.recv(100) == b'413 too large'
+    except OSError as error:
+        print(error)
+    client.close()
+print(heard)"
+        ))?;
+        ensure!(said.success()? == "20", "{server}");
     }
     Ok(())
 }

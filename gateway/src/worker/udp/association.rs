@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::net::UdpSocket;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 use socket2::{Domain, SockRef, Socket, Type};
+use tidegate_netstack::keyed::{KeyedHash, KeyedMap};
 use tidegate_netstack::{FlowId, Fragmentation, LocalAddr};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::{datagrams, error_queue};
@@ -28,7 +28,7 @@ pub(super) struct Association {
     /// What the socket sends with.
     pub(super) hop_limit: u8,
     /// The flow of each peer.
-    pub(super) peers: FxHashMap<SocketAddr, FlowId>,
+    pub(super) peers: KeyedMap<SocketAddr, FlowId>,
     /// Flows that send here. Two may have one peer: a resolver under its own address and under the gateway's.
     pub(super) members: usize,
     pub(super) queued: bool,
@@ -49,10 +49,11 @@ pub(in crate::worker) struct Sole {
 }
 
 /// All upstream UDP sockets of a worker.
-#[derive(Default)]
 pub(in crate::worker) struct Associations {
+    /// Programs choose peers.
+    pub(super) hash: KeyedHash,
     pub(super) all: Slab<Association>,
-    pub(super) by_key: FxHashMap<AssociationKey, AssociationId>,
+    pub(super) by_key: KeyedMap<AssociationKey, AssociationId>,
     /// How many there are of IPv4 and of IPv6.
     of_family: [usize; 2],
     pub(super) readable: Vec<AssociationId>,
@@ -60,6 +61,17 @@ pub(in crate::worker) struct Associations {
 }
 
 impl Associations {
+    pub(in crate::worker) fn new(hash: KeyedHash) -> Self {
+        Self {
+            all: Slab::new(),
+            by_key: KeyedMap::with_hasher(hash.clone()),
+            hash,
+            of_family: [0; 2],
+            readable: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
     pub(in crate::worker) fn note_readable(&mut self, id: AssociationId) {
         if let Some(association) = self.all.get_mut(id)
             && !association.queued

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn few_and_many_are_closed_and_none_before_the_turn_is_over() {
         let mut closing = Closing::start().unwrap();
-        let mut poll = Poll::new().unwrap();
+        let poll = Poll::new().unwrap();
         for count in [1, MANY, 3 * MANY] {
             let (own, peers) = connections(count);
             for mut socket in own {

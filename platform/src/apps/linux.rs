@@ -20,6 +20,7 @@ pub(crate) mod fuzzing;
 mod kin;
 mod mounts;
 mod networks;
+mod own_sockets;
 mod packet_writers;
 mod process;
 mod processes;
@@ -30,6 +31,7 @@ pub use diag::DiagSocket;
 use diag::Found;
 pub(super) use mounts::may_be_called;
 pub use networks::OtherNetworks;
+use own_sockets::is_own;
 pub use processes::Processes;
 
 /// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
@@ -158,19 +160,21 @@ impl AppFinder {
         remote: IpAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
         let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
-        sockets.retain(|row| matches!(row.local_port, IPPROTO_RAW) || row.local_port == protocol);
+        sockets.retain(|row| {
+            let fits = row.local_port == IPPROTO_RAW || row.local_port == protocol;
+            fits && row_matches(row, local, remote)
+        });
+        // Through these this gateway passes on what others have sent.
+        sockets.retain(|row| row.local_port != IPPROTO_RAW || !is_own(row.inode));
+        if sockets.len() > 1 {
+            // Nor are its others the program's.
+            sockets.retain(|row| !is_own(row.inode));
+        }
         if protocol == UDP_LITE {
             // A socket of IPv6 may send over IPv4. Kernels without the protocol have no tables of it.
             let tables = ["udplite", "udplite6"].iter();
-            sockets.extend(tables.flat_map(|table| self.table(table).unwrap_or_default()));
-        }
-        sockets.retain(|row| row_matches(row, local, remote));
-        let own = own_sockets();
-        // Through these this gateway passes on what others have sent.
-        sockets.retain(|row| row.local_port != IPPROTO_RAW || !own.contains(&row.inode));
-        if sockets.len() > 1 {
-            // Nor are its others the program's.
-            sockets.retain(|row| !own.contains(&row.inode));
+            let rows = tables.flat_map(|table| self.table(table).unwrap_or_default());
+            sockets.extend(rows.filter(|row| row_matches(row, local, remote)));
         }
         match sockets.as_slice() {
             [] => Ok(None),
@@ -204,20 +208,6 @@ fn living(pid: u32, started: u64) -> Option<ProcessDirectory> {
     let process = ProcessDirectory::open(pid).ok()?;
     // `/proc` counts in ticks, a hundred each second on every machine.
     (process.stat().ok()?.started == started / NANOSECONDS_PER_TICK).then_some(process)
-}
-
-/// Inodes of the sockets of this process.
-fn own_sockets() -> Vec<u32> {
-    let Ok(descriptors) = fs::read_dir("/proc/self/fd") else {
-        return Vec::new();
-    };
-    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
-    targets
-        .filter_map(|target| {
-            let inode = target.to_str()?.strip_prefix("socket:[")?;
-            inode.strip_suffix(']')?.parse().ok()
-        })
-        .collect()
 }
 
 fn mapped(address: SocketAddr) -> Option<SocketAddr> {

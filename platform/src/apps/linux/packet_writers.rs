@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::super::{DiagError, SocketInfo, SocketState};
-use super::{AppFinder, IPPROTO_RAW, own_sockets, table_info};
+use super::{AppFinder, IPPROTO_RAW, is_own, table_info};
 
 impl AppFinder {
     /// Sockets other than this gateway's that can write any packet into the device: packet sockets (packet(7)) that listen to
@@ -29,8 +29,7 @@ impl AppFinder {
             let raw = rows.iter().filter(|row| row.local_port == IPPROTO_RAW);
             writers.extend(raw.map(table_info));
         }
-        let own = own_sockets();
-        writers.retain(|writer| !own.contains(&writer.inode));
+        writers.retain(|writer| !is_own(writer.inode));
         Ok(writers)
     }
 }

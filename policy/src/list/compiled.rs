@@ -149,9 +149,11 @@ impl<B: AsRef<[u8]>> Compiled<B> {
             depths |= 1 << name.bytes().filter(|byte| *byte == b'.').count();
             (group as usize) < groups
         });
-        let largest = (0..1 << self.header.bucket_bits)
-            .all(|at| self.names().bucket(at).len() <= names::LARGEST);
-        if !names || !largest || depths != self.header.depths {
+        let largest = || {
+            (0..1 << self.header.bucket_bits)
+                .all(|at| self.names().bucket(at).len() <= names::LARGEST)
+        };
+        if !names || depths != self.header.depths || !largest() {
             return Err(OpenError::Senseless("names"));
         }
         let v4 = ranges::each::<u32>(self.part(Section::V4), &mut |_, _, group| {

@@ -101,9 +101,15 @@ impl Header {
         if begin != bytes.len() {
             return Err(senseless);
         }
+        let bucket_bits = bucket_bits.filter(|bits| *bits <= 31).ok_or(senseless)?;
+        // So many buckets as are spoken of are gone through later: they must be there.
+        let starts = ((1_u64 << bucket_bits) + 1) * 4;
+        if sections[Section::Buckets as usize].len() as u64 != starts {
+            return Err(senseless);
+        }
         Ok(Self {
             seed: word(2).ok_or(senseless)?,
-            bucket_bits: bucket_bits.filter(|bits| *bits <= 31).ok_or(senseless)?,
+            bucket_bits,
             depths: u128::from(word(5).ok_or(senseless)?)
                 | u128::from(word(6).ok_or(senseless)?) << 64,
             sections,

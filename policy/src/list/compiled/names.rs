@@ -144,6 +144,5 @@ impl<'b> Names<'b> {
             }
         }
         end_before as usize == self.entries.len()
-            && self.buckets.len() == ((1 << bucket_bits) + 1) * 4
     }
 }

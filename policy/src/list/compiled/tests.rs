@@ -211,6 +211,19 @@ fn what_is_cut_off_anywhere_is_refused() {
     assert!(Compiled::open(&bytes).is_ok());
 }
 
+/// Going through 2^31 buckets that are not there would take a minute.
+#[test]
+fn more_buckets_than_there_are_are_refused_at_once() {
+    let mut bytes = compile(&[], 0).bytes;
+    let bits = 4 * 8;
+    for more in [u64::from(bytes[bits]) + 1, 31, 32, u64::MAX] {
+        bytes[bits..bits + 8].copy_from_slice(&more.to_le_bytes());
+        sealed(&mut bytes);
+        let refused = Compiled::open(&bytes).unwrap_err();
+        assert_eq!(refused, OpenError::Senseless("its header"), "{more}");
+    }
+}
+
 #[test]
 fn no_list_and_the_longest_names_are_lists_too() {
     let empty = compile(&[], 0);

@@ -28,15 +28,32 @@ use index::Index;
 pub struct Policy {
     default: Verdict,
     unattributed: Verdict,
-    /// Where the first rule stands that refuses some programs what others may; none where the user has said what holds for
-    /// flows whose program is not known.
-    first_about_programs: Option<usize>,
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
     definitions: Definitions,
     outgoing: Index,
     incoming: Index,
+    /// Rules that refuse some programs what others may; none where the user has said what holds for flows whose program is
+    /// not known.
+    refusing: Option<Refusing>,
+}
+
+/// Rules that refuse some programs what others may, filed by their other conditions.
+#[derive(Debug)]
+struct Refusing {
+    outgoing: Index,
+    incoming: Index,
+}
+
+impl Refusing {
+    fn new(rules: &[Rule], definitions: &Definitions) -> Self {
+        let index = |direction| Index::of_some_program(rules, direction, definitions);
+        Self {
+            outgoing: index(Direction::Out),
+            incoming: index(Direction::In),
+        }
+    }
 }
 
 impl Policy {
@@ -53,21 +70,19 @@ impl Policy {
         let outgoing = Index::new(&rules, Direction::Out, &definitions);
         let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In, &definitions);
-        let refuses_programs =
-            |rule: &Rule| rule.app.is_some() && rule.info.action != Verdict::Allow;
-        let first_about_programs = match unattributed {
+        let refusing = match unattributed {
             Some(_) => None,
-            None => rules.iter().position(refuses_programs),
+            None => Some(Refusing::new(&rules, &definitions)),
         };
         Self {
             default,
             unattributed: unattributed.unwrap_or(default),
-            first_about_programs,
             rules,
             actions,
             definitions,
             outgoing,
             incoming,
+            refusing,
         }
     }
 
@@ -106,23 +121,48 @@ impl Policy {
         }
     }
 
-    /// What happens to a flow whose program was known and can no longer be told, where `decision` is what would happen to one
-    /// that never was.
+    /// What happens to a flow whose program was known and can no longer be told.
     ///
-    /// Its program may have seen to that. So it does not pass where a rule that could have refused it stands ahead of what
-    /// lets it pass, unless the user has said what holds for flows whose program is not known (`unattributed`).
-    pub fn decide_for_lost(&self, decision: Decision) -> Decision {
-        let refusing = self.first_about_programs;
-        let could_be_refused = refusing.is_some_and(|first| first < position(decision));
-        if decision.verdict == Verdict::Allow && could_be_refused {
-            Decision {
-                verdict: Verdict::Block,
-                by: DecidedBy::Default,
-                ..decision
-            }
-        } else {
-            decision
+    /// Its program may have seen to that. So the first rule decides that would refuse it to the programs that the rule is
+    /// about, where it stands ahead of what lets the flow pass; unless the user has said what holds for flows whose program
+    /// is not known (`unattributed`). A rule that waits for a name refuses nothing here.
+    pub fn decide_for_lost(&self, facts: &FlowFacts<'_>) -> Decision {
+        self.decide_for_lost_towards(facts, &[facts.direction])
+    }
+
+    /// The same, where nobody saw who spoke first either: [`Policy::decide_either_way`].
+    pub fn decide_for_lost_either_way(&self, facts: &FlowFacts<'_>) -> Decision {
+        self.decide_for_lost_towards(facts, &[Direction::Out, Direction::In])
+    }
+
+    fn decide_for_lost_towards(&self, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
+        let decision = self.decide_towards(facts, directions);
+        let refusing = self.first_refusing(facts, directions);
+        match refusing.filter(|rule| *rule < position(decision)) {
+            Some(rule) if decision.verdict == Verdict::Allow => Decision {
+                waits_for: decision.waits_for.filter(|earlier| *earlier < rule),
+                ..self.by_rule(rule)
+            },
+            _ => decision,
         }
+    }
+
+    /// The first rule that refuses this flow to the programs that it is about.
+    fn first_refusing(&self, facts: &FlowFacts<'_>, directions: &[Direction]) -> Option<usize> {
+        let Refusing { outgoing, incoming } = self.refusing.as_ref()?;
+        let first = |direction: &Direction| {
+            let index = match direction {
+                Direction::Out => outgoing,
+                Direction::In => incoming,
+            };
+            let facts = FlowFacts {
+                direction: *direction,
+                ..*facts
+            };
+            index.first_match(&facts, None, &self.definitions)
+        };
+        let first = directions.iter().filter_map(first).min()?;
+        usize::try_from(first).ok()
     }
 
     /// Name, place and action of the rule at this position, counted from 0, as [`DecidedBy::Rule`] gives it.

@@ -36,7 +36,8 @@ impl fmt::Display for Verdict {
 /// What gave a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecidedBy {
-    /// The rule at this position, counted from 0 in the order written.
+    /// The rule at this position, counted from 0 in the order written. It matched; of a flow whose program was lost
+    /// ([`Policy::decide_for_lost`](crate::Policy::decide_for_lost)) all of it but its app condition did.
     Rule(usize),
     /// No rule matched.
     Default,

@@ -166,6 +166,7 @@ fn deciding_allocates_nothing() {
                 by_rule += usize::from(decision.by != DecidedBy::Default);
                 waiting += usize::from(decision.waits_for.is_some());
                 policy.decide_either_way(&facts);
+                policy.decide_for_lost(&facts);
             });
             assert_eq!(count, 0, "{facts:?}");
         }

@@ -169,14 +169,12 @@ impl Worker {
             return;
         };
         let policy = &self.policy.policy;
-        let decision = match entry.judged {
-            Judged::OneWay => policy.decide(&facts(entry)),
-            Judged::EitherWay => policy.decide_either_way(&facts(entry)),
-        };
-        let decision = if entry.is_note_lost {
-            policy.decide_for_lost(decision)
-        } else {
-            decision
+        let facts = facts(entry);
+        let decision = match (entry.judged, entry.is_note_lost) {
+            (Judged::OneWay, false) => policy.decide(&facts),
+            (Judged::EitherWay, false) => policy.decide_either_way(&facts),
+            (Judged::OneWay, true) => policy.decide_for_lost(&facts),
+            (Judged::EitherWay, true) => policy.decide_for_lost_either_way(&facts),
         };
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),

@@ -78,7 +78,23 @@ impl Index {
             files.app_keys.count_anchors(condition);
         }
         for (number, rule) in ours() {
-            files.file(number, rule);
+            files.file(number, rule, rule.app.as_ref());
+        }
+        files.into_index()
+    }
+
+    /// Files those of `rules` that go in `direction` and refuse some programs what others may, as if about any.
+    pub(super) fn of_some_program(
+        rules: &[Rule],
+        direction: Direction,
+        definitions: &Definitions,
+    ) -> Self {
+        let mut files = Files::new(definitions);
+        for (number, rule) in (0_u32..).zip(rules) {
+            let refuses = rule.app.is_some() && rule.info.action != Verdict::Allow;
+            if refuses && rule.direction == direction {
+                files.file(number, rule, None);
+            }
         }
         files.into_index()
     }
@@ -194,7 +210,8 @@ impl<'r> Files<'r> {
         }
     }
 
-    fn file(&mut self, number: u32, rule: &'r Rule) {
+    /// Files a rule, with `app` for its app condition.
+    fn file(&mut self, number: u32, rule: &'r Rule, app: Option<&'r AppCondition>) {
         let to = rule.to.as_ref();
         let within = to.and_then(|to| to.within.as_deref());
         let except = to.map_or(&[][..], |to| &to.except);
@@ -208,8 +225,8 @@ impl<'r> Files<'r> {
         }
         destinations.sort_unstable();
         destinations.dedup();
-        for filing in self.app_keys.assign(rule.app.as_ref()) {
-            let unsettled = rule.app.as_ref().filter(|_| !filing.settled);
+        for filing in self.app_keys.assign(app) {
+            let unsettled = app.filter(|_| !filing.settled);
             let rest = self.rest_id((unsettled, except));
             let candidates = Candidate::of_rule(number, rest, rule.port.as_ref());
             for destination in &destinations {

@@ -74,6 +74,34 @@ fn naive_for(
     }
 }
 
+/// The same of a flow whose program was lost: rules that refuse programs count as though they were about any.
+fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
+    let decision = naive(policy, facts, directions);
+    let could_refuse = |rule: &Rule| {
+        let about_any = Rule {
+            app: None,
+            ..rule.clone()
+        };
+        let holds = |direction: &Direction| {
+            let facts = FlowFacts {
+                direction: *direction,
+                ..*facts
+            };
+            about_any.truth(&facts, None, policy.definitions()) == Truth::Holds
+        };
+        rule.app.is_some() && rule.info.action != Verdict::Allow && directions.iter().any(holds)
+    };
+    let before = &policy.rules()[..position(decision).min(policy.len())];
+    match before.iter().position(could_refuse) {
+        Some(index) if decision.verdict == Verdict::Allow => Decision {
+            verdict: policy.rules()[index].info.action,
+            by: DecidedBy::Rule(index),
+            waits_for: decision.waits_for.filter(|waits| *waits < index),
+        },
+        _ => decision,
+    }
+}
+
 const PATHS: [&str; 8] = [
     "/usr/bin/curl",
     "/usr/bin/ssh",
@@ -522,6 +550,11 @@ proptest! {
             prop_assert_eq!(decision, naive(&policy, &facts, &[facts.direction]));
             let both = [Direction::Out, Direction::In];
             prop_assert_eq!(policy.decide_either_way(&facts), naive(&policy, &facts, &both));
+            let lost = FlowFacts { apps: &[], ..facts };
+            let one_way = naive_for_lost(&policy, &lost, &[facts.direction]);
+            prop_assert_eq!(policy.decide_for_lost(&lost), one_way);
+            let either_way = naive_for_lost(&policy, &lost, &both);
+            prop_assert_eq!(policy.decide_for_lost_either_way(&lost), either_way);
             let explanation = policy.explain(&facts);
             prop_assert_eq!(explanation.verdict, decision.verdict);
             let number = match decision.by {
@@ -572,34 +605,48 @@ fn what_has_lost_its_program_passes_only_what_no_rule_about_programs_could_have_
     const RED: &str = "[[rule]]\napp = \"/usr/bin/red\"\naction = \"block\"\n";
     const GREEN: &str = "[[rule]]\napp = \"/usr/bin/green\"\naction = \"allow\"\n";
     const DNS: &str = "[[rule]]\nport = \"udp/53\"\naction = \"allow\"\n";
-    let verdict = |text: &str| {
-        let document = Document::parse("tidegate.toml", text).unwrap();
-        let mut source = PolicySource::default();
-        source.read_main(&document);
-        assert_eq!(document.finish(), []);
-        let policy = Policy::compile(source);
-        let decision = policy.decide(&FlowFacts {
-            direction: Direction::Out,
-            protocol: Protocol::Udp,
-            local: "192.0.2.1:40000".parse().unwrap(),
-            remote: "203.0.113.9:53".parse().unwrap(),
-            apps: &[],
-            peer: Peer::default(),
-        });
-        policy.decide_for_lost(decision).verdict
+    const SSHD: &str = "[[rule]]\ndirection = \"in\"\napp = \"/usr/sbin/sshd\"\nport = \"tcp/22\"\naction = \"block\"\n";
+    const TCP: &str = "[[rule]]\napp = \"/usr/bin/red\"\nport = \"tcp/*\"\naction = \"block\"\n";
+    const ELSEWHERE: &str =
+        "[[rule]]\napp = \"/usr/bin/red\"\nto = \"198.51.100.0/24\"\naction = \"block\"\n";
+    const SILENT: &str = "[[rule]]\napp = \"/usr/bin/red\"\nport = \"udp/*\"\naction = \"drop\"\n";
+    let facts = FlowFacts {
+        direction: Direction::Out,
+        protocol: Protocol::Udp,
+        local: "192.0.2.1:40000".parse().unwrap(),
+        remote: "203.0.113.9:53".parse().unwrap(),
+        apps: &[],
+        peer: Peer::default(),
     };
+    let by_rule = |index, verdict| (verdict, DecidedBy::Rule(index));
+    let by_default = |verdict| (verdict, DecidedBy::Default);
     for (rules, expected) in [
-        ("", Verdict::Allow),
-        (GREEN, Verdict::Allow),
-        (RED, Verdict::Block),
-        (&format!("{DNS}{RED}"), Verdict::Allow),
-        (&format!("{RED}{DNS}"), Verdict::Block),
-        ("[policy]\ndefault = \"drop\"\n", Verdict::Drop),
+        ("", by_default(Verdict::Allow)),
+        (GREEN, by_default(Verdict::Allow)),
+        (RED, by_rule(0, Verdict::Block)),
+        (&format!("{DNS}{RED}"), by_rule(0, Verdict::Allow)),
+        (&format!("{RED}{DNS}"), by_rule(0, Verdict::Block)),
+        (SSHD, by_default(Verdict::Allow)),
+        (TCP, by_default(Verdict::Allow)),
+        (ELSEWHERE, by_default(Verdict::Allow)),
+        (
+            &format!("{SSHD}{TCP}{ELSEWHERE}{SILENT}{RED}{DNS}"),
+            by_rule(3, Verdict::Drop),
+        ),
+        ("[policy]\ndefault = \"drop\"\n", by_default(Verdict::Drop)),
         (
             &format!("[policy]\nunattributed = \"allow\"\n{RED}"),
-            Verdict::Allow,
+            by_default(Verdict::Allow),
         ),
     ] {
-        assert_eq!(verdict(rules), expected, "{rules}");
+        let decision = policy(rules).decide_for_lost(&facts);
+        assert_eq!((decision.verdict, decision.by), expected, "{rules}");
     }
+    let answer = FlowFacts {
+        direction: Direction::In,
+        ..facts
+    };
+    let either_way = policy(RED).decide_for_lost_either_way(&answer);
+    assert_eq!(either_way.by, DecidedBy::Rule(0), "the program's own?");
+    assert_eq!(policy(RED).decide_for_lost(&answer).verdict, Verdict::Allow);
 }

@@ -199,7 +199,7 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for n in range({FLOOD}): s.sendto(b'x', ('{server}', 20000 + n // 2))\"",
         lab.folder().display()
     );
-    // Where no rule is about programs nobody is refused for having none.
+    // Where no rule refuses such a datagram to a program nobody is refused for having none.
     for (rules, expected, arrive) in [
         ("", "allow", 1),
         (
@@ -211,6 +211,11 @@ for n in range({FLOOD}): s.sendto(b'x', ('{server}', 20000 + n // 2))\"",
             "[policy]\nunattributed = \"allow\"\n[[rule]]\napp = \"**/red\"\naction = \"block\"\n",
             "allow",
             2,
+        ),
+        (
+            "[[rule]]\ndirection = \"in\"\napp = \"**/red\"\nport = \"tcp/22\"\naction = \"block\"\n",
+            "allow",
+            3,
         ),
     ] {
         let tidegate = lab.tidegate(rules)?;

@@ -59,13 +59,13 @@ impl<'a> Place<'a> {
     }
 
     fn from_record(record: &Record<'a>) -> Self {
-        let country: Option<Country> = record.country.and_then(|code| code.parse().ok());
-        let said = record.continent.and_then(|code| code.parse().ok());
         Self {
-            country,
-            continent: said.or(country.and_then(Country::continent)),
+            country: record.country,
+            continent: record
+                .continent
+                .or(record.country.and_then(Country::continent)),
             number: record.number.map(AsNumber),
-            organisation: record.organisation.filter(|text| !text.is_empty()),
+            organisation: record.organisation,
         }
     }
 }

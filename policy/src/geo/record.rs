@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
-/// What was found, as it is written.
+use super::{Continent, Country};
+
+/// What was found, where it makes sense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record<'a> {
-    pub(super) country: Option<&'a str>,
-    pub(super) continent: Option<&'a str>,
+    pub(super) country: Option<Country>,
+    pub(super) continent: Option<Continent>,
     pub(super) number: Option<u32>,
     pub(super) organisation: Option<&'a str>,
 }
@@ -32,19 +36,31 @@ impl<'a> Visitor<'a> for RecordVisitor {
         let mut record = Record::default();
         while let Some(key) = map.next_key::<&str>()? {
             match key {
-                // MaxMind and DB-IP: a map with the code; IPinfo: the code; ip-location-db: `country_code`.
-                "country" | "country_code" => {
-                    record.country = map.next_value::<Value<'_>>()?.text.or(record.country)
+                // MaxMind and DB-IP: a map with the code; IPinfo: the code; ip-location-db: `country_code`. Where the
+                // code has a key of its own, the other's value may be a name.
+                "country" => {
+                    let said = map.next_value::<Value<'_>>()?.country();
+                    record.country = record.country.or(said);
                 }
-                "continent" | "continent_code" => {
-                    record.continent = map.next_value::<Value<'_>>()?.text.or(record.continent);
+                "country_code" => {
+                    let said = map.next_value::<Value<'_>>()?.country();
+                    record.country = said.or(record.country);
+                }
+                "continent" => {
+                    let said = map.next_value::<Value<'_>>()?.continent();
+                    record.continent = record.continent.or(said);
+                }
+                "continent_code" => {
+                    let said = map.next_value::<Value<'_>>()?.continent();
+                    record.continent = said.or(record.continent);
                 }
                 "autonomous_system_number" | "asn" => {
                     record.number = map.next_value::<Value<'_>>()?.number.or(record.number);
                 }
                 "autonomous_system_organization" | "as_name" => {
+                    let text = map.next_value::<Value<'_>>()?.text;
                     record.organisation =
-                        map.next_value::<Value<'_>>()?.text.or(record.organisation);
+                        text.filter(|text| !text.is_empty()).or(record.organisation);
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -62,13 +78,34 @@ struct Value<'a> {
     number: Option<u32>,
 }
 
-impl<'a> Deserialize<'a> for Value<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+impl Value<'_> {
+    fn country(self) -> Option<Country> {
+        self.text.and_then(|text| text.parse().ok())
+    }
+
+    fn continent(self) -> Option<Continent> {
+        self.text.and_then(|text| text.parse().ok())
     }
 }
 
-struct ValueVisitor;
+impl<'a> Deserialize<'a> for Value<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor { is_within: false })
+    }
+}
+
+struct ValueVisitor {
+    /// Within a map already: one that stands in it is passed over.
+    is_within: bool,
+}
+
+impl<'a> DeserializeSeed<'a> for ValueVisitor {
+    type Value = Value<'a>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Value<'a>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'a> Visitor<'a> for ValueVisitor {
     type Value = Value<'a>;
@@ -97,9 +134,9 @@ impl<'a> Visitor<'a> for ValueVisitor {
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Value<'a>, M::Error> {
         let mut value = Value::default();
         while let Some(key) = map.next_key::<&str>()? {
-            if matches!(key, "iso_code" | "code") {
-                // One level down only: a map within it holds no code.
-                value.text = map.next_value::<Text<'_>>()?.0;
+            if !self.is_within && matches!(key, "iso_code" | "code") {
+                let code = map.next_value_seed(Self { is_within: true })?;
+                value.text = code.text.or(value.text);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -130,28 +167,5 @@ impl<'a> Visitor<'a> for ValueVisitor {
 
     fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<Value<'a>, E> {
         Ok(Value::default())
-    }
-}
-
-/// A text, or nothing where there is something else.
-struct Text<'a>(Option<&'a str>);
-
-impl<'a> Deserialize<'a> for Text<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor).map(Self)
-    }
-}
-
-struct TextVisitor;
-
-impl<'a> Visitor<'a> for TextVisitor {
-    type Value = Option<&'a str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'a str) -> Result<Option<&'a str>, E> {
-        Ok(Some(text))
     }
 }

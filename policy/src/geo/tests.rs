@@ -247,6 +247,58 @@ fn what_makes_no_sense_is_unknown() {
     }
 }
 
+#[test]
+fn a_value_of_a_wrong_kind_costs_nothing_but_itself() {
+    const SYSTEM: (&str, Value) = ("asn", Value::Number(64_500));
+    let odd = [
+        Value::Number(7),
+        Value::Long(u64::MAX),
+        Value::List(vec![Value::Text("DE")]),
+        Value::Map(vec![("code", Value::Text("DE"))]),
+        Value::Text("Germany"),
+    ];
+    for value in odd {
+        let country = |key| Value::Map(vec![(key, value.clone()), ("names", Value::Number(1))]);
+        let record = Value::Map(vec![
+            ("country", country("iso_code")),
+            ("continent", country("code")),
+            ("as_name", value.clone()),
+            SYSTEM,
+        ]);
+        let bytes = database(24, 4, &[("192.0.2.0/24", record)]);
+        let database = Database::open(bytes).unwrap();
+        let place = database.place([192, 0, 2, 1].into()).unwrap();
+        assert_eq!((place.country, place.continent), (None, None), "{value:?}");
+        assert_eq!(place.number, Some(AsNumber(64_500)), "{value:?}");
+    }
+}
+
+#[test]
+fn a_code_holds_wherever_the_name_stands() {
+    let mut pairs = vec![
+        ("country_code", Value::Text("DE")),
+        ("country", Value::Text("Germany")),
+        ("continent_code", Value::Text("EU")),
+        ("continent", Value::Text("Europe")),
+    ];
+    let contradiction = vec![
+        ("country", Value::Text("FR")),
+        ("country_code", Value::Text("DE")),
+        ("continent", Value::Text("NA")),
+        ("continent_code", Value::Text("EU")),
+    ];
+    let as_written = [pairs.clone(), contradiction.clone()];
+    pairs.reverse();
+    let turned = contradiction.into_iter().rev().collect();
+    for record in as_written.into_iter().chain([pairs, turned]) {
+        let bytes = database(24, 4, &[("192.0.2.0/24", Value::Map(record.clone()))]);
+        let database = Database::open(bytes).unwrap();
+        let place = database.place([192, 0, 2, 1].into()).unwrap();
+        assert_eq!(place.country, country("DE"), "{record:?}");
+        assert_eq!(place.continent, Some(Continent::Europe), "{record:?}");
+    }
+}
+
 /// Real ones, of whatever maker: `TIDEGATE_MMDB=FILE:FILE cargo test -p tidegate-policy real_databases`.
 #[test]
 fn real_databases_know_something() {

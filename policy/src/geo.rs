@@ -6,32 +6,23 @@
 //! read is an error, never a panic.
 //!
 //! ```
-//! use tidegate_policy::geo::{Continent, Country, Database};
+//! use tidegate_policy::geo::Database;
+//! use tidegate_policy::{Continent, Country};
 //!
 //! assert!(Database::open(b"no database").is_err());
-//! let country: Country = "de".parse().unwrap();
-//! assert_eq!((country.to_string().as_str(), country.continent()), ("DE", Some(Continent::Europe)));
+//! let country = Country::parse("de").unwrap();
+//! assert_eq!((country.as_str(), country.continent()), ("DE", Continent::parse("EU")));
 //! ```
 
-mod country;
 mod record;
 
 use std::fmt;
 use std::net::IpAddr;
 
-pub use country::{Continent, Country, NoSuchPlace};
 use maxminddb::{MaxMindDbError, Reader};
 use record::Record;
 
-/// The number of an autonomous system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AsNumber(pub u32);
-
-impl fmt::Display for AsNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AS{}", self.0)
-    }
-}
+use crate::destination::{Continent, Country};
 
 /// What is known about an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +31,8 @@ pub struct Place<'a> {
     pub country: Option<Country>,
     /// The continent that it is on; that of the country, where the database does not say.
     pub continent: Option<Continent>,
-    /// The autonomous system that announces it.
-    pub number: Option<AsNumber>,
+    /// The number of the autonomous system that announces it.
+    pub system: Option<u32>,
     /// Whose system it is, as the database writes it.
     pub organisation: Option<&'a str>,
 }
@@ -53,7 +44,7 @@ impl<'a> Place<'a> {
         Self {
             country: self.country.or(other.country),
             continent: self.continent.or(other.continent),
-            number: self.number.or(other.number),
+            system: self.system.or(other.system),
             organisation: self.organisation.or(other.organisation),
         }
     }
@@ -64,7 +55,7 @@ impl<'a> Place<'a> {
             continent: record
                 .continent
                 .or(record.country.and_then(Country::continent)),
-            number: record.number.map(AsNumber),
+            system: record.system,
             organisation: record.organisation,
         }
     }

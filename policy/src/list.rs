@@ -28,13 +28,13 @@ pub mod parse;
 pub mod suffixes;
 
 mod client;
-mod name_pattern;
+mod entry_pattern;
 mod range;
 mod record_types;
 mod write;
 
 pub use client::Client;
-pub use name_pattern::NamePattern;
+pub use entry_pattern::EntryPattern;
 pub use range::AddressRange;
 pub use record_types::{RecordType, RecordTypes};
 pub use write::write;
@@ -69,7 +69,7 @@ pub enum Target {
     /// Addresses that follow one another.
     Addresses(AddressRange),
     /// Names of a certain look.
-    Matching(NamePattern),
+    Matching(EntryPattern),
 }
 
 /// When an entry counts; empty parts ask for nothing.

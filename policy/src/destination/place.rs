@@ -4,17 +4,39 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// ISO 3166-1 alpha-2, and `XK` (Kosovo), which geographic databases use.
-const COUNTRIES: &str = "\
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ \
-    CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO \
-    FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE \
-    JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO \
-    MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW \
-    PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM \
-    TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW";
-/// Africa, Antarctica, Asia, Europe, North America, Oceania, South America.
-const CONTINENTS: &str = "AF AN AS EU NA OC SA";
+/// ISO 3166-1 alpha-2, and `XK` (Kosovo), which geographic databases use: each continent with all its countries, in the
+/// division that these databases use.
+const COUNTRIES: [(Continent, &str); 7] = [
+    (
+        Continent(*b"AF"),
+        "AO BF BI BJ BW CD CF CG CI CM CV DJ DZ EG EH ER ET GA GH GM GN GQ GW KE KM LR LS LY MA MG ML MR MU MW MZ NA NE NG \
+         RE RW SC SD SH SL SN SO SS ST SZ TD TG TN TZ UG YT ZA ZM ZW",
+    ),
+    (Continent(*b"AN"), "AQ BV GS HM TF"),
+    (
+        Continent(*b"AS"),
+        "AE AF AM AZ BD BH BN BT CC CN CX GE HK ID IL IN IO IQ IR JO JP KG KH KP KR KW KZ LA LB LK MM MN MO MV MY NP OM PH \
+         PK PS QA SA SG SY TH TJ TM TR TW UZ VN YE",
+    ),
+    (
+        Continent(*b"EU"),
+        "AD AL AT AX BA BE BG BY CH CY CZ DE DK EE ES FI FO FR GB GG GI GR HR HU IE IM IS IT JE LI LT LU LV MC MD ME MK MT \
+         NL NO PL PT RO RS RU SE SI SJ SK SM UA VA XK",
+    ),
+    (
+        Continent(*b"NA"),
+        "AG AI AW BB BL BM BQ BS BZ CA CR CU CW DM DO GD GL GP GT HN HT JM KN KY LC MF MQ MS MX NI PA PM PR SV SX TC TT US \
+         VC VG VI",
+    ),
+    (
+        Continent(*b"OC"),
+        "AS AU CK FJ FM GU KI MH MP NC NF NR NU NZ PF PG PN PW SB TK TL TO TV UM VU WF WS",
+    ),
+    (
+        Continent(*b"SA"),
+        "AR BO BR CL CO EC FK GF GY PE PY SR UY VE",
+    ),
+];
 
 /// A country, by its two letters (ISO 3166-1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +49,17 @@ pub struct Continent([u8; 2]);
 impl Country {
     /// The country of this code, in either case; none if there is no such country.
     pub fn parse(text: &str) -> Option<Self> {
-        code_in(COUNTRIES, text).map(Self)
+        let code = code(text)?;
+        let known = COUNTRIES.iter().any(|(_, countries)| has(countries, code));
+        known.then_some(Self(code))
+    }
+
+    /// The continent that it is on.
+    pub fn continent(self) -> Option<Continent> {
+        let found = COUNTRIES
+            .iter()
+            .find(|(_, countries)| has(countries, self.0));
+        found.map(|(continent, _)| *continent)
     }
 
     /// The two letters.
@@ -39,7 +71,9 @@ impl Country {
 impl Continent {
     /// The continent of this code, in either case; none if there is no such continent.
     pub fn parse(text: &str) -> Option<Self> {
-        code_in(CONTINENTS, text).map(Self)
+        let continent = Self(code(text)?);
+        let known = COUNTRIES.iter().any(|(known, _)| *known == continent);
+        known.then_some(continent)
     }
 
     /// The two letters.
@@ -48,13 +82,14 @@ impl Continent {
     }
 }
 
-fn code_in(codes: &str, text: &str) -> Option<[u8; 2]> {
+/// Two letters as they are written in the table.
+fn code(text: &str) -> Option<[u8; 2]> {
     let code: [u8; 2] = text.as_bytes().try_into().ok()?;
-    let code = code.map(|letter| letter.to_ascii_uppercase());
-    codes
-        .split(' ')
-        .any(|known| known.as_bytes() == code)
-        .then_some(code)
+    Some(code.map(|letter| letter.to_ascii_uppercase()))
+}
+
+fn has(countries: &str, code: [u8; 2]) -> bool {
+    countries.split(' ').any(|known| known.as_bytes() == code)
 }
 
 macro_rules! written_as_code {
@@ -87,8 +122,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_country_is_on_one_continent() {
+        let mut all = Vec::new();
+        for (continent, countries) in COUNTRIES {
+            for code in countries.split(' ') {
+                let country = Country::parse(code).unwrap();
+                assert_eq!(country.continent(), Some(continent), "{code}");
+                all.push(country);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        // ISO 3166-1 has 249; XK is Kosovo's in practice.
+        assert_eq!(all.len(), 250);
+    }
+
+    #[test]
     fn only_codes_that_are_given_out_are_read() {
-        assert_eq!(COUNTRIES.split(' ').count(), 250);
         assert_eq!(Country::parse("de").unwrap().to_string(), "DE");
         for wrong in ["UK", "EU", "D", "DEU", "", "ZZ", "D ", " "] {
             assert_eq!(Country::parse(wrong), None, "{wrong}");

@@ -6,14 +6,14 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::{Continent, Country};
+use crate::destination::{Continent, Country};
 
 /// What was found, where it makes sense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     pub(super) country: Option<Country>,
     pub(super) continent: Option<Continent>,
-    pub(super) number: Option<u32>,
+    pub(super) system: Option<u32>,
     pub(super) organisation: Option<&'a str>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Visitor<'a> for RecordVisitor {
                     record.continent = said.or(record.continent);
                 }
                 "autonomous_system_number" | "asn" => {
-                    record.number = map.next_value::<Value<'_>>()?.number.or(record.number);
+                    record.system = map.next_value::<Value<'_>>()?.number.or(record.system);
                 }
                 "autonomous_system_organization" | "as_name" => {
                     let text = map.next_value::<Value<'_>>()?.text;
@@ -80,11 +80,11 @@ struct Value<'a> {
 
 impl Value<'_> {
     fn country(self) -> Option<Country> {
-        self.text.and_then(|text| text.parse().ok())
+        self.text.and_then(Country::parse)
     }
 
     fn continent(self) -> Option<Continent> {
-        self.text.and_then(|text| text.parse().ok())
+        self.text.and_then(Continent::parse)
     }
 }
 

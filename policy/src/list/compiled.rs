@@ -42,7 +42,7 @@ mod rules;
 
 use std::net::IpAddr;
 
-pub use answer::{Answer, Context, ListId, ListSet, MOST_LISTS};
+pub use answer::{Answer, Context, ListNumber, ListSet, MOST_LISTS};
 pub use builder::{BuildError, Builder};
 use code::Code;
 pub use file::OpenError;
@@ -175,12 +175,12 @@ impl<B: AsRef<[u8]>> Compiled<B> {
     }
 
     /// Each list, and what is kept about it.
-    pub fn lists(&self) -> impl Iterator<Item = (ListId, &ListInfo)> {
-        (0..).map(ListId).zip(&self.lists)
+    pub fn lists(&self) -> impl Iterator<Item = (ListNumber, &ListInfo)> {
+        (0..).map(ListNumber).zip(&self.lists)
     }
 
     /// What is kept about a list.
-    pub fn info(&self, list: ListId) -> Option<&ListInfo> {
+    pub fn info(&self, list: ListNumber) -> Option<&ListInfo> {
         self.lists.get(usize::from(list.0))
     }
 
@@ -395,7 +395,7 @@ fn by_rule(rule: &Rule) -> Found<'_> {
     Found {
         effect: rule.tier().effect(),
         important: rule.tier().is_important(),
-        lists: ListId(rule.list).into(),
+        lists: ListNumber(rule.list).into(),
         by: By::Entry(&rule.entry),
     }
 }

@@ -5,9 +5,9 @@ use super::super::{Effect, RecordType};
 /// How many lists one file holds.
 pub const MOST_LISTS: usize = 64;
 
-/// A list within one file.
+/// A list within one file. What rules call a list ([`ListId`](crate::ListId)) is a name or a category, so it may be several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListId(pub(super) u8);
+pub struct ListNumber(pub(super) u8);
 
 /// Some of a file's lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ impl ListSet {
     }
 
     /// Whether `list` is among them.
-    pub fn contains(self, list: ListId) -> bool {
+    pub fn contains(self, list: ListNumber) -> bool {
         self.0 & Self::from(list).0 != 0
     }
 
@@ -40,20 +40,20 @@ impl ListSet {
     }
 
     /// Each, in the order in which they were added.
-    pub fn iter(self) -> impl Iterator<Item = ListId> {
+    pub fn iter(self) -> impl Iterator<Item = ListNumber> {
         let all = 0..u8::try_from(MOST_LISTS).unwrap_or(u8::MAX);
-        all.map(ListId).filter(move |list| self.contains(*list))
+        all.map(ListNumber).filter(move |list| self.contains(*list))
     }
 }
 
-impl From<ListId> for ListSet {
-    fn from(list: ListId) -> Self {
+impl From<ListNumber> for ListSet {
+    fn from(list: ListNumber) -> Self {
         Self(1_u64.checked_shl(list.0.into()).unwrap_or(0))
     }
 }
 
-impl FromIterator<ListId> for ListSet {
-    fn from_iter<I: IntoIterator<Item = ListId>>(lists: I) -> Self {
+impl FromIterator<ListNumber> for ListSet {
+    fn from_iter<I: IntoIterator<Item = ListNumber>>(lists: I) -> Self {
         lists
             .into_iter()
             .fold(Self::EMPTY, |all, list| all.or(list.into()))

@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::answer::{ListId, MOST_LISTS, Tier};
+use super::answer::{ListNumber, MOST_LISTS, Tier};
 use super::code::{Code, DOT, END, MOST_LAST, SYMBOLS, lengths, symbol};
 use super::file::{Section, file, numbers};
 use super::groups::{Groups, Said, slot};
@@ -84,14 +84,14 @@ impl Builder {
     ///
     /// # Errors
     /// A file holds 64 lists, and short texts about each.
-    pub fn list(&mut self, info: ListInfo) -> Result<ListId, BuildError> {
+    pub fn list(&mut self, info: ListInfo) -> Result<ListNumber, BuildError> {
         info.put(&mut Vec::new()).ok_or(BuildError::TooLong)?;
         let number = u8::try_from(self.lists.len()).map_err(|_| BuildError::TooManyLists)?;
         if self.lists.len() >= MOST_LISTS {
             return Err(BuildError::TooManyLists);
         }
         self.lists.push(info);
-        Ok(ListId(number))
+        Ok(ListNumber(number))
     }
 
     /// How many entries no file can hold: conditions for a range of addresses, patterns about every name, and what is
@@ -101,7 +101,7 @@ impl Builder {
     }
 
     /// Adds an entry of a list.
-    pub fn add(&mut self, list: ListId, mut entry: Entry) {
+    pub fn add(&mut self, list: ListNumber, mut entry: Entry) {
         if entry.purpose == Purpose::Cancel {
             entry.purpose = Purpose::Rule;
             let all = self.lists.get(usize::from(list.0)).map(|info| info.cancels);

@@ -4,7 +4,7 @@
 //! with every name asked for, in time that grows with the name's length and their number, so the parser takes a bounded
 //! number of them.
 
-use super::super::name_pattern::Matcher;
+use super::super::entry_pattern::Matcher;
 use super::super::parse::{self, Format, Settings, SuffixRule};
 use super::super::{AddressRange, Client, Entry, Purpose, Reach, Target, write};
 use super::answer::{Context, Tier};

@@ -10,7 +10,7 @@ use crate::list::parse::tests::any_entry;
 /// What a naive engine says: every entry of every list in turn.
 fn naive(lists: &[Vec<Entry>], name: &Name, context: &Context<'_>) -> Answer {
     let mut answer = Answer::default();
-    for (list, entries) in (0..).map(ListId).zip(lists) {
+    for (list, entries) in (0..).map(ListNumber).zip(lists) {
         for entry in entries.iter().filter(|entry| counts(entries, entry)) {
             let about = match &entry.target {
                 Target::Name(own, Reach::Exact) => own == name,
@@ -37,7 +37,7 @@ fn naive(lists: &[Vec<Entry>], name: &Name, context: &Context<'_>) -> Answer {
 
 fn naive_address(lists: &[Vec<Entry>], address: IpAddr, context: &Context<'_>) -> Answer {
     let mut answer = Answer::default();
-    for (list, entries) in (0..).map(ListId).zip(lists) {
+    for (list, entries) in (0..).map(ListNumber).zip(lists) {
         for entry in entries.iter().filter(|entry| counts(entries, entry)) {
             if let Target::Addresses(range) = &entry.target
                 && (entry.conditions.is_empty() || range.single().is_some())
@@ -108,7 +108,7 @@ fn near_entry() -> impl Strategy<Value = Entry> {
         6 => (near_name(), prop::sample::select(vec![Reach::Exact, Reach::Within, Reach::Below]))
             .prop_map(|(name, reach)| Target::Name(name, reach)),
         1 => prop::sample::select(vec!["||a*b.c^", "||ab.*", "*ba.c^", "/^ab?[.]c/", "a*b*a.b"])
-            .prop_map(|text| Target::Matching(crate::list::NamePattern::parse(text).unwrap())),
+            .prop_map(|text| Target::Matching(crate::list::EntryPattern::parse(text).unwrap())),
         2 => (0..40_u32, 0..20_u32).prop_map(|(first, more)| {
             Target::Addresses(AddressRange::V4(first.into(), (first + more).into()))
         }),
@@ -330,7 +330,7 @@ fn a_users_own_list_takes_back_what_others_say_and_others_only_their_own() {
 fn what_no_file_holds_is_counted() {
     let mut builder = Builder::new(1);
     let list = builder.list(ListInfo::new("list")).unwrap();
-    let wide = Target::Matching(crate::list::NamePattern::parse("*").unwrap());
+    let wide = Target::Matching(crate::list::EntryPattern::parse("*").unwrap());
     builder.add(list, Entry::new(wide, Effect::Block));
     for _ in 1..MOST_LISTS {
         builder.list(ListInfo::new("more")).unwrap();

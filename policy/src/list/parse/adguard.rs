@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::super::{AddressRange, Effect, Entry, NamePattern, Reach, Target};
+use super::super::{AddressRange, Effect, Entry, EntryPattern, Reach, Target};
 use super::modifiers;
 use super::taking::{Taking, is_address};
 use super::{Reason, hosts};
@@ -67,7 +67,7 @@ fn rule(text: &str, count: &mut Count) -> Result<Entry, Reason> {
     };
     let (pattern, options) = modifiers::split(text);
     let mut entry = Entry::new(
-        Target::Matching(NamePattern::parse("*").map_err(|_| Reason::Syntax)?),
+        Target::Matching(EntryPattern::parse("*").map_err(|_| Reason::Syntax)?),
         effect,
     );
     if let Some(options) = options {
@@ -136,7 +136,7 @@ fn target(pattern: &str, count: &mut Count) -> Result<Target, Reason> {
     if !is_expression && pattern.contains('/') && !pattern.starts_with("://") {
         return Err(Reason::NotForNames);
     }
-    NamePattern::parse(pattern)
+    EntryPattern::parse(pattern)
         .map(Target::Matching)
         .map_err(|_| Reason::BadPattern)
 }

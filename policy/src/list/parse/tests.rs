@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::suffixes::SuffixList;
 use super::super::{
-    AddressRange, Client, Conditions, NamePattern, Purpose, RecordType, RecordTypes, Target, write,
+    AddressRange, Client, Conditions, EntryPattern, Purpose, RecordType, RecordTypes, Target, write,
 };
 use super::*;
 use crate::Name;
@@ -346,7 +346,7 @@ fn any_target() -> impl Strategy<Value = Target> {
             let first = last ^ ((1 << host) - 1);
             Target::Addresses(AddressRange::V6(first.into(), last.into()))
         }),
-        1 => pattern.prop_map(|text| Target::Matching(NamePattern::parse(&text).unwrap())),
+        1 => pattern.prop_map(|text| Target::Matching(EntryPattern::parse(&text).unwrap())),
     ]
 }
 

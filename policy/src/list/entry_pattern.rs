@@ -16,9 +16,9 @@ const REGEX_SIZE: usize = 1 << 18;
 /// end anywhere. Expressions are those of the `regex` crate, which look at each character of a name a bounded number
 /// of times; there are no back-references. Case means nothing.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NamePattern(Box<str>);
+pub struct EntryPattern(Box<str>);
 
-impl NamePattern {
+impl EntryPattern {
     /// Reads a pattern.
     ///
     /// # Errors
@@ -83,13 +83,13 @@ impl NamePattern {
     }
 }
 
-impl fmt::Debug for NamePattern {
+impl fmt::Debug for EntryPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NamePattern").field(&self.0).finish()
+        f.debug_tuple("EntryPattern").field(&self.0).finish()
     }
 }
 
-impl fmt::Display for NamePattern {
+impl fmt::Display for EntryPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -264,7 +264,7 @@ mod tests {
             ("/^ads[0-9]+\\./", "ads12.example", "ads.example"),
             ("/BANNER/", "a-banner.example", "a-baner.example"),
         ] {
-            let pattern = NamePattern::parse(pattern).unwrap();
+            let pattern = EntryPattern::parse(pattern).unwrap();
             assert!(pattern.matches(yes), "{pattern} {yes}");
             assert!(!pattern.matches(no), "{pattern} {no}");
         }
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_no_name_looks_like_is_refused() {
-        let refused = |text: &str| NamePattern::parse(text).unwrap_err();
+        let refused = |text: &str| EntryPattern::parse(text).unwrap_err();
         assert_eq!(refused("||example.com/banner"), BadPattern::Character);
         assert_eq!(refused("a^b"), BadPattern::Character);
         assert_eq!(refused("/(a)\\1/"), BadPattern::Regex);
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn the_parent_is_what_all_that_match_lie_beneath() {
         let parent = |text: &str| {
-            let pattern = NamePattern::parse(text).unwrap();
+            let pattern = EntryPattern::parse(text).unwrap();
             pattern.parent().map(str::to_owned)
         };
         assert_eq!(
@@ -306,7 +306,7 @@ mod tests {
         fn wildcards_are_the_expression_they_stand_for(
             start in "(\\|\\||\\|)?", body in "[ab.*]{1,6}", end in "\\^?", name in "[ab]{1,3}(\\.[ab]{1,3}){0,3}",
         ) {
-            let pattern = NamePattern::parse(&format!("{start}{body}{end}")).unwrap();
+            let pattern = EntryPattern::parse(&format!("{start}{body}{end}")).unwrap();
             let start = match &*start { "||" => "(^|\\.)", "|" => "^", _ => "" };
             let end = if end.is_empty() { "" } else { "$" };
             let body = body.replace('.', "\\.").replace('*', ".*");
@@ -320,8 +320,8 @@ mod tests {
 
         #[test]
         fn the_one_form_is_read_as_itself(text in any::<String>()) {
-            if let Ok(pattern) = NamePattern::parse(&text) {
-                prop_assert_eq!(NamePattern::parse(pattern.as_str()).unwrap(), pattern);
+            if let Ok(pattern) = EntryPattern::parse(&text) {
+                prop_assert_eq!(EntryPattern::parse(pattern.as_str()).unwrap(), pattern);
             }
         }
     }

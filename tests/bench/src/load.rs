@@ -8,6 +8,7 @@ mod awake;
 mod bulk;
 mod connect;
 mod control;
+mod datagrams;
 mod hold;
 mod pump;
 mod server;
@@ -29,6 +30,7 @@ pub(crate) use ask::Protocol;
 pub(crate) use awake::Awake;
 pub(crate) use connect::Closer;
 pub(crate) use control::{Control, numbers};
+pub(crate) use datagrams::Handed;
 
 /// Name of the copy that a lab runs, which is also the name of its processes.
 pub(crate) const NAME: &str = "bench-load";
@@ -39,6 +41,9 @@ const CLOSE_PORT: u16 = 5_301;
 const ECHO_PORT: u16 = 5_302;
 /// Carries as much as it can.
 const BULK_PORT: u16 = 5_303;
+/// Sends datagrams, or counts those that come: one a call, and in runs.
+const DATAGRAMS_PORT: u16 = 5_305;
+const RUNS_PORT: u16 = 5_306;
 
 /// The same as [`ECHO_PORT`], many times: a client that closes first keeps a port for each connection to one of them.
 const END_PORTS: Range<u16> = 5_310..5_342;
@@ -62,6 +67,7 @@ pub(crate) fn play(
         Some("bulk") => bulk::bulk(arguments),
         Some("connect") => connect::connect(arguments),
         Some("ask") => ask::ask(arguments),
+        Some("datagrams") => datagrams::datagrams(arguments),
         Some("hold") => hold::hold(arguments),
         Some("spin") => awake::spin(),
         other => Err(anyhow!("there is no part {other:?}")),
@@ -108,6 +114,24 @@ impl Load {
         let to = at(BULK_PORT);
         self.line(&format!(
             "bulk {to} {direction} {streams} {}",
+            duration.as_secs_f64()
+        ))
+    }
+
+    /// The command line of a client that sends or receives datagrams, and prints how many at the beginning and the end of the
+    /// window, and at last.
+    pub(crate) fn datagrams(
+        &self,
+        handed: Handed,
+        direction: Direction,
+        duration: Duration,
+    ) -> String {
+        let to = at(match handed {
+            Handed::Singly => DATAGRAMS_PORT,
+            Handed::InRuns => RUNS_PORT,
+        });
+        self.line(&format!(
+            "datagrams {to} {handed} {direction} {}",
             duration.as_secs_f64()
         ))
     }

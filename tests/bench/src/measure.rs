@@ -3,6 +3,7 @@
 //! A [`Cell`] is one row of the report for each contender; its [`Group`] says what the columns are.
 
 mod connections;
+mod datagrams;
 mod latency;
 mod memory;
 mod throughput;
@@ -15,13 +16,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::contender::Contender;
-use crate::load::{Closer, Protocol};
+use crate::load::{Closer, Handed, Protocol};
 use crate::options::Options;
 
 /// Measurements with the same columns, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
     Throughput,
+    Datagrams,
     Connections,
     Latency,
     Memory,
@@ -61,10 +63,26 @@ pub(crate) enum Against {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cell {
-    Throughput { streams: u32, direction: Direction },
-    Connections { parallel: u32, closer: Closer },
-    Latency { protocol: Protocol, beside: Beside },
-    Memory { flows: u32, moved: u32 },
+    Throughput {
+        streams: u32,
+        direction: Direction,
+    },
+    Datagrams {
+        handed: Handed,
+        direction: Direction,
+    },
+    Connections {
+        parallel: u32,
+        closer: Closer,
+    },
+    Latency {
+        protocol: Protocol,
+        beside: Beside,
+    },
+    Memory {
+        flows: u32,
+        moved: u32,
+    },
     WakeUps,
 }
 
@@ -112,10 +130,11 @@ impl FromStr for Direction {
 
 impl Group {
     /// What is idle comes first: load leaves its traces.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::WakeUps,
         Self::Memory,
         Self::Throughput,
+        Self::Datagrams,
         Self::Connections,
         Self::Latency,
     ];
@@ -124,6 +143,7 @@ impl Group {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Throughput => "throughput",
+            Self::Datagrams => "datagrams",
             Self::Connections => "connections",
             Self::Latency => "latency",
             Self::Memory => "memory",
@@ -145,6 +165,7 @@ impl Group {
     pub(crate) fn columns(self) -> &'static [Column] {
         match self {
             Self::Throughput => throughput::COLUMNS,
+            Self::Datagrams => datagrams::COLUMNS,
             Self::Connections => connections::COLUMNS,
             Self::Latency => latency::COLUMNS,
             Self::Memory => memory::COLUMNS,
@@ -155,7 +176,7 @@ impl Group {
     /// Whether one sample is enough: it says the same each time.
     pub(crate) fn is_steady(self) -> bool {
         match self {
-            Self::Throughput | Self::Connections | Self::Latency => false,
+            Self::Throughput | Self::Datagrams | Self::Connections | Self::Latency => false,
             Self::Memory | Self::WakeUps => true,
         }
     }
@@ -173,6 +194,7 @@ impl Group {
                 });
                 all.collect()
             }
+            Self::Datagrams => datagrams::cells(),
             Self::Connections => connections::cells(),
             Self::Latency => latency::cells(),
             Self::Memory => memory::cells(options.extent),
@@ -193,6 +215,7 @@ impl Cell {
             (Group::Connections, &[parallel]) => Closer::ALL
                 .map(|closer| Self::Connections { parallel, closer })
                 .to_vec(),
+            (Group::Datagrams, _) => datagrams::cells(),
             (Group::Latency, _) => latency::cells(),
             (Group::Memory, &[flows, moved]) => vec![Self::Memory { flows, moved }],
             (Group::WakeUps, _) => vec![Self::WakeUps],
@@ -205,6 +228,7 @@ impl Cell {
     pub(crate) fn group(self) -> Group {
         match self {
             Self::Throughput { .. } => Group::Throughput,
+            Self::Datagrams { .. } => Group::Datagrams,
             Self::Connections { .. } => Group::Connections,
             Self::Latency { .. } => Group::Latency,
             Self::Memory { .. } => Group::Memory,
@@ -212,12 +236,15 @@ impl Cell {
         }
     }
 
-    /// One figure for each column of the group. Throughput takes this long, the rest a second at most.
+    /// One figure for each column of the group. Throughput and datagrams take this long, the rest a second at most.
     pub(crate) fn measure(self, contender: &mut Contender, long: Duration) -> Result<Vec<f64>> {
         let short = long.min(Duration::from_secs(1));
         match self {
             Self::Throughput { streams, direction } => {
                 throughput::measure(contender, streams, direction, long)
+            }
+            Self::Datagrams { handed, direction } => {
+                datagrams::measure(contender, handed, direction, long)
             }
             Self::Connections { parallel, closer } => {
                 connections::measure(contender, parallel, closer, short)
@@ -237,6 +264,7 @@ impl fmt::Display for Cell {
             Self::Throughput { streams, direction } => {
                 write!(f, "{streams} {direction}")
             }
+            Self::Datagrams { handed, direction } => write!(f, "{handed} {direction}"),
             Self::Connections { parallel, closer } => match closer {
                 Closer::Server => write!(f, "{parallel}, server closes"),
                 Closer::Client => write!(f, "{parallel}, client closes"),
@@ -271,6 +299,7 @@ mod tests {
         for (group, label) in [
             (Group::Throughput, "8 sideways"),
             (Group::Throughput, "up"),
+            (Group::Datagrams, "runs both"),
             (Group::Connections, "8 up"),
             (Group::Memory, "1000 idle"),
         ] {

@@ -10,7 +10,7 @@ use crate::measure::Group;
 /// How long and how often to measure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// How long throughput is measured; the rest for a second at most.
+    /// How long throughput and datagrams are measured; the rest for a second at most.
     pub(crate) duration: Duration,
     /// How often everything is measured.
     pub(crate) rounds: u32,

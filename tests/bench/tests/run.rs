@@ -72,6 +72,20 @@ fn a_bare_link_connects_and_answers_in_every_way() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_bare_link_carries_datagrams_singly_and_in_runs() -> Result<()> {
+    let rows = rows("--contenders link --only datagrams --seconds 0.3 --rounds 1")?;
+    let cells: Vec<_> = rows.iter().map(|row| row["cell"].as_str()).collect();
+    let wanted = ["single up", "single down", "runs up", "runs down"];
+    assert_eq!(cells, wanted.map(Some));
+    for row in &rows {
+        ensure!(first(row, "datagrams_per_s") > Some(1_000.0), "{row}");
+        let arrived = first(row, "arrived_per_cent").context("a share")?;
+        ensure!((1.0..=100.0).contains(&arrived), "{row}");
+    }
+    Ok(())
+}
+
 /// A run in which Tidegate carried as much.
 fn run_of(gbit_per_s: f64) -> Result<PathBuf> {
     let row = |contender: &str, gbit_per_s: f64, cpu: f64| {

@@ -17,7 +17,7 @@ const AT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST)
 const FORGET: &str = "forget";
 const COUNTS: &str = "counts";
 
-/// What each stream has brought to the server, in the order in which they came.
+/// What each stream has brought to the server, in the order in which they came; of datagrams, what it has received or sent.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
     counts: Arc<Mutex<Vec<Count>>>,

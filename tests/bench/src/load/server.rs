@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{BULK_PORT, CLOSE_PORT, ECHO_PORT, END_PORTS, bulk, control, listen};
+use super::datagrams::{self, Handed};
+use super::{
+    BULK_PORT, CLOSE_PORT, DATAGRAMS_PORT, ECHO_PORT, END_PORTS, RUNS_PORT, bulk, control, listen,
+};
 
 /// Threads that accept and close: more than a client keeps busy on two processors.
 const CLOSERS: usize = 4;
@@ -23,6 +26,13 @@ pub(super) fn serve() -> Result<()> {
     }
     let carrying = bulk::Server::new(listen(BULK_PORT)?)?;
     control::listen(carrying.arrived().clone())?;
+    for (port, handed) in [
+        (DATAGRAMS_PORT, Handed::Singly),
+        (RUNS_PORT, Handed::InRuns),
+    ] {
+        let arrived = carrying.arrived().clone();
+        thread::spawn(move || end_with(datagrams::serve(port, handed, &arrived)));
+    }
     thread::spawn(move || end_with(carrying.serve()));
     let echoing = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, ECHO_PORT))?;
     thread::spawn(move || end_with(echo_datagrams(&echoing)));

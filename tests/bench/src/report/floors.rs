@@ -54,7 +54,7 @@ fn floors(cell: Cell) -> Vec<Floor> {
             floor("p50_us", To::Peer, 0.7),
             floor("p99_us", To::Peer, 1.0),
         ],
-        Cell::Memory { .. } | Cell::WakeUps => Vec::new(),
+        Cell::Datagrams { .. } | Cell::Memory { .. } | Cell::WakeUps => Vec::new(),
     }
 }
 

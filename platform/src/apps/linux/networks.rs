@@ -248,7 +248,7 @@ impl Wanted {
         let at_port = here && row.local_port == self.local.port();
         let there = row.remote == remote && row.remote_port == self.remote.port();
         let of_protocol =
-            |number: u16| here && matches!(row.local_port, IPPROTO_RAW) || row.local_port == number;
+            |number: u16| here && (row.local_port == IPPROTO_RAW || row.local_port == number);
         match (self.protocol, self.direction) {
             // A half-open connection belongs to no process yet; its listener does.
             (Protocol::Tcp, Direction::In) => at_port && row.state == TCP_LISTEN,

@@ -135,3 +135,29 @@ fn a_socket_of_our_own_namespace_is_never_a_forwarded_flow_s() {
         Err(Unattributed::NoNetwork)
     );
 }
+
+#[test]
+fn a_raw_socket_at_another_address_is_not_the_flow_s() {
+    let wanted = Wanted {
+        protocol: Protocol::Other(47),
+        direction: Direction::Out,
+        local: "198.51.100.206:0".parse().unwrap(),
+        remote: "203.0.113.9:0".parse().unwrap(),
+    };
+    let fits = |address: &str, protocol| {
+        wanted.fits(&TableRow {
+            local: address.parse().unwrap(),
+            local_port: protocol,
+            remote: "0.0.0.0".parse().unwrap(),
+            remote_port: 0,
+            state: 7,
+            uid: 0,
+            inode: 1,
+        })
+    };
+    for protocol in [47, IPPROTO_RAW] {
+        assert!(fits("198.51.100.206", protocol) && fits("0.0.0.0", protocol));
+        assert!(!fits("198.51.100.207", protocol), "{protocol}");
+    }
+    assert!(!fits("198.51.100.206", 50));
+}

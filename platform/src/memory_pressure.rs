@@ -57,14 +57,35 @@ fn be_killed_last() -> io::Result<()> {
 
 /// Keeps what is mapped of files: the program and its libraries. They could be given up at any time, and read again.
 fn keep_code() -> io::Result<()> {
-    let maps = Process::myself()
-        .and_then(|process| process.maps())
-        .map_err(io_error)?;
     let of_file = |map: &&MemoryMap| matches!(map.pathname, MMapPath::Path(_));
-    for map in maps.iter().filter(of_file) {
-        memory::keep_once_read(map.address.0, map.address.1)?;
+    for map in maps()?.iter().filter(of_file) {
+        let (from, to) = map.address;
+        match memory::keep_once_read(from, to) {
+            // Another thread may have taken it off since. Otherwise it is more than may be kept.
+            Err(error) if error.kind() != io::ErrorKind::OutOfMemory || is_mapped(from, to)? => {
+                return Err(error);
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(())
+}
+
+fn maps() -> io::Result<Vec<MemoryMap>> {
+    let maps = Process::myself().and_then(|process| process.maps());
+    Ok(maps.map_err(io_error)?.into_iter().collect())
+}
+
+/// Whether all between these addresses is mapped now.
+fn is_mapped(from: u64, to: u64) -> io::Result<bool> {
+    let maps = maps()?;
+    let within = maps.iter().map(|map| {
+        map.address
+            .1
+            .min(to)
+            .saturating_sub(map.address.0.max(from))
+    });
+    Ok(within.sum::<u64>() == to - from)
 }
 
 /// `PR_SET_IO_FLUSHER` (prctl(2)); Linux 5.6 and newer have it.
@@ -99,5 +120,32 @@ mod tests {
         }
         let status = Process::myself().unwrap().status().unwrap();
         assert!(status.vmlck.unwrap() > 0);
+    }
+
+    #[test]
+    fn that_the_program_is_more_than_may_be_kept_is_told() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let before = getrlimit(Resource::Memlock);
+        let current = Some(4096);
+        setrlimit(Resource::Memlock, Rlimit { current, ..before }).unwrap();
+        // Capabilities are each thread's own.
+        let unprivileged = || {
+            let mut held = rustix::thread::capabilities(None).unwrap();
+            held.effective
+                .remove(rustix::thread::CapabilitySet::IPC_LOCK);
+            rustix::thread::set_capabilities(None, held).unwrap();
+            keep_code()
+        };
+        let kept = std::thread::scope(|scope| scope.spawn(unprivileged).join().unwrap());
+        setrlimit(Resource::Memlock, before).unwrap();
+        assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn what_is_mapped_is_told_from_what_is_not() {
+        let maps = maps().unwrap();
+        let (from, to) = maps[0].address;
+        assert!(is_mapped(from, to).unwrap() && is_mapped(from, from + 1).unwrap());
+        assert!(!is_mapped(from - 4096, to).unwrap());
     }
 }

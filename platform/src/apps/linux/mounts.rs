@@ -3,15 +3,16 @@
 //! Anybody may have mounts of his own (`unshare --user --mount`), and put any file in the place of any other there, run it, or
 //! open it and hand it to a process with our mounts to run (`fexecve`). The kernel tells the path that the file has among the
 //! mounts that it is opened in. So it is asked whether that mount is one of ours ([`table`]), and else whether it is the same file.
-//! What is on our own mounts is not looked for by its path: on a network's disk that may wait for a server, and so for us.
+//! A path is only followed as far as the kernel remembers it: on a network's disk the rest may wait for a server, and so for us.
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
 
 mod table;
 
@@ -20,27 +21,47 @@ use crate::apps::{FileId, NotedPath};
 
 /// Where files stand that have no path here: `/proc` has no such folder. What follows names the file.
 const ELSEWHERE: &str = "/proc/inode";
+/// How often a path is followed again that a change of names or mounts came between.
+const ATTEMPTS: usize = 4;
 
 /// A file and the mount that it is opened in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opened {
     file: FileId,
-    /// The kernel's number of the mount; none before Linux 5.8.
+    /// The kernel's number of the mount, as far as it was asked for.
     mount: Option<u64>,
 }
 
 impl Opened {
     pub(super) fn at(folder: impl AsFd, name: &CStr) -> io::Result<Self> {
-        Self::look(folder, name)
+        let found = Self::look(&folder, name, AtFlags::empty())?;
+        // Before Linux 5.8.
+        let mount = found
+            .mount
+            .or_else(|| mount_of(folder, name).ok().flatten());
+        Ok(Self { mount, ..found })
     }
 
+    /// Of a path that the kernel need ask no disk or server for, as that of a file in use. An error for others, and before
+    /// Linux 5.12.
     fn of(path: &Path) -> io::Result<Self> {
-        Self::look(CWD, path)
+        let follow = || {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED)
+        };
+        let mut followed = follow();
+        for _ in 1..ATTEMPTS {
+            if !matches!(followed, Err(Errno::AGAIN)) {
+                break;
+            }
+            followed = follow();
+        }
+        Self::look(followed?, c"", AtFlags::EMPTY_PATH)
     }
 
-    fn look(folder: impl AsFd, path: impl rustix::path::Arg) -> io::Result<Self> {
+    fn look(folder: impl AsFd, path: &CStr, flags: AtFlags) -> io::Result<Self> {
         let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-        let found = rustix::fs::statx(folder, path, AtFlags::STATX_DONT_SYNC, wanted)?;
+        let found = rustix::fs::statx(folder, path, flags | AtFlags::STATX_DONT_SYNC, wanted)?;
         let told = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Ok(Self {
             file: FileId {
@@ -57,6 +78,15 @@ impl Opened {
         self.mount.is_some_and(table::is_ours)
             || Self::of(path).is_ok_and(|here| here.file == self.file)
     }
+}
+
+/// The number of the mount that a file is opened in, as an open descriptor tells it.
+fn mount_of(folder: impl AsFd, name: &CStr) -> io::Result<Option<u64>> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let told = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd()))?;
+    let mut numbers = told.lines().filter_map(|line| line.strip_prefix("mnt_id:"));
+    Ok(numbers.next().and_then(|number| number.trim().parse().ok()))
 }
 
 /// The path of a process's executable, which the process calls `path`, as it is called here. Takes two system calls
@@ -177,6 +207,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_mount_of_a_file_is_known_in_two_ways() {
+        let process = ProcessDirectory::open(std::process::id()).unwrap();
+        let told = process.executable().unwrap().mount;
+        let process = std::fs::File::open("/proc/self").unwrap();
+        assert!(told.is_some());
+        assert_eq!(mount_of(process, c"exe").unwrap(), told);
+    }
+
     fn shell() -> String {
         let shell = std::fs::canonicalize("/bin/sh").unwrap();
         shell.into_os_string().into_string().unwrap()
@@ -202,6 +241,16 @@ mod tests {
         assert_eq!(Running::in_own_mounts(&script).path(), one.path());
         let same = Running::in_own_mounts(&format!("exec {} {WAIT}", shell()));
         assert_eq!(same.path(), shell());
+    }
+
+    /// On a network's disk to ask the server may take without end. Here it is `/proc` that has to be asked.
+    #[test]
+    fn what_the_kernel_does_not_remember_is_not_looked_for() {
+        let path = Path::new("/proc/self/exe");
+        assert!(path.metadata().is_ok());
+        let error = Opened::of(path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::AGAIN.raw_os_error()));
+        assert!(Opened::of(&std::env::current_exe().unwrap()).is_ok());
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub fn config(
 /// Of this process's descriptors, the part that is not for upstream sockets, one of so many: what looks for programs, answers
 /// on the control socket and reads the configuration again opens files too.
 const RESERVE: u64 = 16;
+/// At least so many, or half where there are few: what looks for programs keeps nearly three hundred open.
+const LEAST_RESERVE: u64 = 512;
 /// Upstream sockets that any system allows.
 const FEW_SOCKETS: usize = 512;
 
@@ -43,11 +45,27 @@ pub fn prepare_process() -> usize {
     match limits::raise_open_files() {
         Ok(most) => {
             tracing::debug!(most, "open files");
-            usize::try_from(most - most.div_ceil(RESERVE)).unwrap_or(usize::MAX)
+            usize::try_from(most - reserve(most)).unwrap_or(usize::MAX)
         }
         Err(error) => {
             tracing::warn!(%error, "the limit of open files could not be raised");
             FEW_SOCKETS
         }
+    }
+}
+
+fn reserve(most: u64) -> u64 {
+    most.div_ceil(RESERVE)
+        .max(LEAST_RESERVE.min(most.div_ceil(2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_left_for_what_is_not_a_flow() {
+        let reserves = [0, 1, 256, 1024, 4096, 1 << 20].map(reserve);
+        assert_eq!(reserves, [0, 1, 128, 512, 512, 1 << 16]);
     }
 }

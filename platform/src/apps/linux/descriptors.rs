@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 
 use super::mounts::Opened;
 use crate::apps::process_stat::{self, ProcessStat};
@@ -37,6 +38,12 @@ pub(super) struct Looked {
     pub(super) found: Option<u32>,
     /// How many descriptors were looked at.
     pub(super) looked: usize,
+}
+
+/// Whether a look failed because its process has ended. After any other failure nothing is known.
+pub(super) fn is_of_the_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// The id that the last process or thread got. Takes one system call.
@@ -127,6 +134,15 @@ fn c_str(bytes: &[u8]) -> io::Result<&CStr> {
 }
 
 impl ProcessDirectory {
+    /// As [`ProcessDirectory::open`]. `None` if there is no such process.
+    pub(super) fn find(pid: u32) -> io::Result<Option<Self>> {
+        match Self::open(pid) {
+            Ok(process) => Ok(Some(process)),
+            Err(error) if is_of_the_ended(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn open(pid: u32) -> io::Result<Self> {
         let path = path::<24>(format_args!("/proc/{pid}"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

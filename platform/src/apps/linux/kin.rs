@@ -74,7 +74,7 @@ impl Kin {
         };
         let parent = process.stat().ok()?.parent;
         if parent > 1 && parent != std::process::id() {
-            kin.others.extend(Other::open(parent));
+            kin.others.extend(Other::find(parent).ok()?);
         }
         Some(kin)
     }
@@ -83,9 +83,13 @@ impl Kin {
     fn add_newer(&mut self, process: &ProcessDirectory, newest: u32) -> Option<()> {
         for id in self.newest + 1..=newest {
             let is_known = id == process.pid || self.others.iter().any(|other| other.is(id));
-            let other = (!is_known).then(|| Other::open(id)).flatten();
+            if is_known {
+                continue;
+            }
             self.others.extend(
-                other.filter(|_| !process.has_thread(id) && !descriptors::is_own_thread(id)),
+                Other::find(id)
+                    .ok()?
+                    .filter(|_| !process.has_thread(id) && !descriptors::is_own_thread(id)),
             );
         }
         self.newest = newest;
@@ -105,13 +109,15 @@ struct Other {
 }
 
 impl Other {
-    fn open(id: u32) -> Option<Self> {
-        Some(Self {
-            process: ProcessDirectory::open(id).ok()?,
+    /// `None` if there is no such process.
+    fn find(id: u32) -> io::Result<Option<Self>> {
+        let of = |process| Self {
+            process,
             sockets: Vec::new(),
             closed: false,
             asleep: None,
-        })
+        };
+        Ok(ProcessDirectory::find(id)?.map(of))
     }
 
     fn is(&self, id: u32) -> bool {
@@ -191,7 +197,7 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut other = Other::open(child.id()).unwrap();
+        let mut other = Other::find(child.id()).unwrap().unwrap();
         wait_until("it waits for its input", || {
             other.has(u32::MAX) == Some(false) && other.asleep.is_some()
         });

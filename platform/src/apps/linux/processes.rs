@@ -6,13 +6,13 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use tidegate_policy::App;
 
-use super::descriptors::ProcessDirectory;
+use super::descriptors::{self, ProcessDirectory};
 use super::familiar::Familiars;
 use super::process::{Image, Program};
 use super::search::{self, Found, Seen};
@@ -104,7 +104,7 @@ impl Processes {
             return Ok(owners);
         }
         let busiest = self.familiars().busiest(socket.uid);
-        match self.name(search::among(socket, &busiest), socket) {
+        match self.name(&mut search::among(socket, &busiest), socket) {
             Some(owners) => Ok(owners),
             None => self.owners(socket),
         }
@@ -122,9 +122,9 @@ impl Processes {
         if let Some(owners) = cached.filter(|owners| owners.coverage != Coverage::Nearby) {
             return Ok(owners);
         }
-        let found = search::everywhere(socket)?;
-        let why_none = found.why_none();
-        self.name(found, socket).ok_or(why_none)
+        let mut found = search::everywhere(socket)?;
+        self.name(&mut found, socket)
+            .ok_or_else(|| found.why_none())
     }
 
     /// See [`crate::apps::AppFinder::owners_nearby`].
@@ -138,13 +138,14 @@ impl Processes {
                 Ok(owners) => return Some(owners),
                 Err(seen) => seen.or_else(|| self.memory().seen.get(&socket.inode).copied()),
             };
-            self.name(search::nearby(socket, seen), socket)
+            self.name(&mut search::nearby(socket, seen), socket)
         })
     }
 
     /// The program of a process that made sockets before, if it alone holds this one; if others may, where it was seen.
+    /// Not known while another thread looks at them: a worker does not wait for a look-up thread.
     fn familiar(&self, socket: &SocketInfo) -> Result<Owners, Option<Seen>> {
-        let mut familiars = self.familiars();
+        let mut familiars = self.free_familiars().ok_or(None)?;
         let (familiar, descriptor) = familiars.find(socket).ok_or(None)?;
         let seen = Seen {
             pid: familiar.process.pid,
@@ -174,27 +175,29 @@ impl Processes {
     ) -> Option<Vec<App>> {
         let holders = search::from(socket, first, maker)?;
         // Who has gone in the meantime is none.
-        let apps = holders
-            .iter()
-            .filter_map(|(process, descriptor)| self.app(process, *descriptor, socket).ok());
-        Some(apps.map(|(_, app)| app).collect())
+        let apps = holders.iter().filter_map(|(process, descriptor)| {
+            match self.app(process, *descriptor, socket) {
+                Ok((_, app)) => Some(Some(app)),
+                Err(error) if descriptors::is_of_the_ended(&error) => None,
+                Err(_) => Some(None),
+            }
+        });
+        apps.collect()
     }
 
     /// The programs of those who were found, and a note of them and of what was seen by the way.
-    fn name(&self, found: Found, socket: &SocketInfo) -> Option<Owners> {
+    fn name(&self, found: &mut Found, socket: &SocketInfo) -> Option<Owners> {
         if !found.seen.is_empty() {
             self.memory().seen = found.seen.iter().copied().collect();
         }
         // A holder that has gone in the meantime is none.
-        let named = found
-            .holders
-            .into_iter()
-            .filter_map(|(process, descriptor)| {
-                let (holder, app) = self.app(&process, descriptor, socket).ok()?;
-                Some(((process, holder), app))
-            });
+        let holders = std::mem::take(&mut found.holders).into_iter();
+        let named = holders.filter_map(|(process, descriptor)| {
+            let (holder, app) = found.told(self.app(&process, descriptor, socket))?;
+            Some(((process, holder), app))
+        });
         let (holders, apps): (Vec<_>, Vec<App>) = named.unzip();
-        let coverage = found.coverage;
+        let coverage = found.coverage()?;
         let known = holders.iter().map(|(_, holder)| *holder).collect();
         let (process, first) = holders.into_iter().next()?;
         let image = {
@@ -205,8 +208,9 @@ impl Processes {
         };
         let program = image.zip(apps.first().cloned());
         let process = (process, first.process.started);
-        self.familiars()
-            .note(process, socket.uid, first.descriptor, program);
+        if let Some(mut familiars) = self.free_familiars() {
+            familiars.note(process, socket.uid, first.descriptor, program);
+        }
         Some(Owners {
             apps: apps.into(),
             coverage,
@@ -306,6 +310,15 @@ impl Processes {
         self.familiars
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while another thread has them.
+    fn free_familiars(&self) -> Option<MutexGuard<'_, Familiars>> {
+        match self.familiars.try_lock() {
+            Ok(familiars) => Some(familiars),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

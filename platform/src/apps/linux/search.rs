@@ -27,6 +27,8 @@ pub(super) struct Found {
     pub(super) seen: Vec<(u32, Seen)>,
     descriptors: usize,
     denied: bool,
+    /// A look failed, and not because its process has ended.
+    failed: bool,
 }
 
 /// Where a socket was seen. To be verified: it may be gone.
@@ -44,12 +46,43 @@ impl Found {
             seen: Vec::new(),
             descriptors: 0,
             denied: false,
+            failed: false,
         }
     }
 
     /// Why no program is known, if it is not.
     pub(super) fn why_none(&self) -> Unattributed {
+        if self.failed {
+            return Unattributed::Failed;
+        }
         Unattributed::after(self.coverage, self.denied)
+    }
+
+    /// How far it went; `None` if it was to be a quick one and does not know as much as that promises.
+    pub(super) fn coverage(&self) -> Option<Coverage> {
+        match (self.coverage, self.failed) {
+            (Coverage::Nearby, true) => None,
+            (_, true) => Some(Coverage::Limited),
+            (coverage, false) => Some(coverage),
+        }
+    }
+
+    /// What a look at a process told, which may have ended.
+    pub(super) fn told<T>(&mut self, look: io::Result<T>) -> Option<T> {
+        match look {
+            Ok(told) => return Some(told),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.denied = true,
+            Err(error) if descriptors::is_of_the_ended(&error) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a process could not be looked at");
+                self.failed = true;
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, pid: u32) -> Option<ProcessDirectory> {
+        self.told(ProcessDirectory::open(pid))
     }
 
     fn is_full(&mut self) -> bool {
@@ -93,14 +126,10 @@ impl Found {
     }
 
     fn note(&mut self, process: ProcessDirectory, looked: io::Result<Looked>) {
-        match looked {
-            Ok(Looked { found, looked }) => {
-                self.descriptors += looked;
-                self.holders
-                    .extend(found.map(|descriptor| (process, descriptor)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.denied = true,
-            Err(_) => {} // it has ended
+        if let Some(Looked { found, looked }) = self.told(looked) {
+            self.descriptors += looked;
+            self.holders
+                .extend(found.map(|descriptor| (process, descriptor)));
         }
     }
 }
@@ -114,21 +143,26 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
     })?;
     let mut found = Found::nothing_yet(Coverage::Everything);
     let mut others = Vec::new();
-    for process in ids.into_iter().filter_map(open) {
+    for pid in ids {
         if found.is_full() {
             return Ok(found);
         }
+        let Some(process) = found.open(pid) else {
+            continue;
+        };
         if process.user().is_ok_and(|user| user == socket.uid) {
             found.look_through(process, socket.inode);
         } else {
             others.push(process.pid);
         }
     }
-    for process in others.into_iter().filter_map(open) {
+    for pid in others {
         if found.is_full() {
             break;
         }
-        found.look_through(process, socket.inode);
+        if let Some(process) = found.open(pid) {
+            found.look_through(process, socket.inode);
+        }
     }
     Ok(found)
 }
@@ -138,7 +172,7 @@ pub(super) fn everywhere(socket: &SocketInfo) -> Result<Found, Unattributed> {
 pub(super) fn among(socket: &SocketInfo, busiest: &[u32]) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
     for pid in busiest {
-        if let Some(process) = open(*pid) {
+        if let Some(process) = found.open(*pid) {
             found.look_through(process, socket.inode);
         }
     }
@@ -153,7 +187,7 @@ pub(super) fn among(socket: &SocketInfo, busiest: &[u32]) -> Found {
 pub(super) fn nearby(socket: &SocketInfo, seen: Option<Seen>) -> Found {
     let mut found = Found::nothing_yet(Coverage::Nearby);
     if let Some(Seen { pid, descriptor }) = seen
-        && let Some(process) = open(pid)
+        && let Some(process) = found.open(pid)
         && process.holds(descriptor, socket.inode)
     {
         found.holders.push((process, descriptor));
@@ -177,14 +211,14 @@ pub(super) fn from(
         return None;
     }
     // Mostly there are none, and it need not be opened.
-    let maker = (count > 0).then(|| open(maker)).flatten();
+    let maker = (count > 0).then(|| found.open(maker)).flatten();
     for id in first.get()..=newest {
         let is_its_thread = maker.as_ref().is_some_and(|maker| maker.has_thread(id));
         if !is_its_thread {
             look_at_thread(&mut found, id, socket.inode);
         }
     }
-    (!found.denied).then_some(found.holders)
+    (!found.denied && !found.failed).then_some(found.holders)
 }
 
 /// Into the newest processes, for the first holder or for those with whom it shares, and into the parents of all holders.
@@ -208,7 +242,9 @@ fn look_for_sharers(found: &mut Found, inode: u32) {
 /// A number may be that of a thread, which has its process's descriptors.
 fn look_at_thread(found: &mut Found, id: u32, inode: u32) {
     let before = found.holders.len();
-    let Some(thread) = open(id) else { return };
+    let Some(thread) = found.open(id) else {
+        return;
+    };
     if found.has_thread(id) {
         return;
     }
@@ -219,11 +255,14 @@ fn look_at_thread(found: &mut Found, id: u32, inode: u32) {
     let Some((thread, descriptor)) = found.holders.pop() else {
         return;
     };
-    match thread.process_id() {
-        Ok(pid) if pid == id => found.holders.push((thread, descriptor)),
-        Ok(pid) if !found.knows(pid) => found
-            .holders
-            .extend(open(pid).map(|process| (process, descriptor))),
+    match found.told(thread.process_id()) {
+        Some(pid) if pid == id => found.holders.push((thread, descriptor)),
+        Some(pid) if !found.knows(pid) => {
+            let process = found.open(pid);
+            found
+                .holders
+                .extend(process.map(|process| (process, descriptor)));
+        }
         _ => {}
     }
 }
@@ -234,18 +273,15 @@ fn look_at_parents(found: &mut Found, inode: u32) {
         && found.holders.len() < MOST_OWNERS
     {
         at += 1;
-        let Ok(stat) = holder.stat() else { continue };
-        if stat.parent > 1 && !found.knows(stat.parent) {
-            let Some(parent) = open(stat.parent) else {
-                continue;
-            };
+        let stat = holder.stat();
+        if let Some(stat) = found.told(stat)
+            && stat.parent > 1
+            && !found.knows(stat.parent)
+            && let Some(parent) = found.open(stat.parent)
+        {
             found.look_into(parent, inode, MOST_DESCRIPTORS_QUICKLY);
         }
     }
-}
-
-fn open(pid: u32) -> Option<ProcessDirectory> {
-    ProcessDirectory::open(pid).ok()
 }
 
 #[cfg(test)]
@@ -254,8 +290,33 @@ mod tests {
     use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::fs::MetadataExt;
 
+    use rustix::io::Errno;
+
     use super::*;
     use crate::apps::SocketState;
+
+    #[test]
+    fn only_who_has_ended_holds_nothing() {
+        let after = |coverage, error: Errno| {
+            let mut found = Found::nothing_yet(coverage);
+            assert_eq!(found.told::<()>(Err(error.into())), None);
+            (found.coverage(), found.why_none())
+        };
+        for coverage in [Coverage::Nearby, Coverage::Everything] {
+            for ended in [Errno::NOENT, Errno::SRCH] {
+                assert_eq!(
+                    after(coverage, ended),
+                    (Some(coverage), Unattributed::NoProcess)
+                );
+            }
+        }
+        for failure in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            let limited = (Some(Coverage::Limited), Unattributed::Failed);
+            assert_eq!(after(Coverage::Everything, failure), limited);
+            let unknown = (None, Unattributed::Failed);
+            assert_eq!(after(Coverage::Nearby, failure), unknown);
+        }
+    }
 
     #[test]
     fn a_long_look_finds_a_socket_beyond_many_descriptors_and_remembers_the_others() {

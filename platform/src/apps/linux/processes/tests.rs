@@ -289,3 +289,18 @@ fn a_thread_is_named_as_its_process() {
     );
     assert_eq!(thread.unwrap().process_id().unwrap(), std::process::id());
 }
+
+#[test]
+fn a_look_does_not_wait_for_another_that_takes_long() {
+    let (socket, info) = socket();
+    let program = copy_of_sleep("waits");
+    let child = holder(&program, &socket);
+    drop(socket);
+    let processes = Processes::default();
+    let long = processes.familiars();
+    let found = processes.owners_nearby(&info);
+    drop(long);
+    assert_eq!(pids(&found.unwrap()), [child.id()]);
+    end(child);
+    std::fs::remove_file(program).unwrap();
+}

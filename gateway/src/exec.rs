@@ -168,6 +168,8 @@ fn start_worker(
         probe: Arc::default(),
         linger: LAST_WORDS,
         most_sockets,
+        // Of its own network the command has all ports.
+        most_udp: usize::MAX,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;

@@ -38,6 +38,14 @@ const LEAST_RESERVE: u64 = 512;
 /// Upstream sockets that any system allows.
 const FEW_SOCKETS: usize = 512;
 
+/// How many upstream UDP sockets of one family each of so many workers may have, where programs have their ports of the same
+/// range (`shared`). Half of it is theirs: one that gets no port hears it from its kernel, which asks nobody.
+pub fn most_udp(shared: Option<&RangeInclusive<u16>>, workers: usize) -> usize {
+    shared.map_or(usize::MAX, |ports| {
+        (ports.len() / 2 / workers.max(1)).max(1)
+    })
+}
+
 /// Prepares this process for many flows: each takes a descriptor and two large buffers. Says how many upstream sockets there
 /// may be.
 pub fn prepare_process() -> usize {
@@ -67,5 +75,20 @@ mod tests {
     fn descriptors_are_left_for_what_is_not_a_flow() {
         let reserves = [0, 1, 256, 1024, 4096, 1 << 20].map(reserve);
         assert_eq!(reserves, [0, 1, 128, 512, 512, 1 << 16]);
+    }
+
+    #[test]
+    fn whatever_the_number_of_workers_half_of_the_ports_are_left_to_programs() {
+        let ports = 32_768..=60_999;
+        for workers in 1..=3 {
+            let taken = workers * most_udp(Some(&ports), workers);
+            assert!((ports.len() / 2 - workers..=ports.len() / 2).contains(&taken));
+        }
+        assert_eq!(
+            most_udp(Some(&(40_000..=40_000)), 2),
+            1,
+            "none would be a gateway without datagrams"
+        );
+        assert_eq!(most_udp(None, 2), usize::MAX);
     }
 }

@@ -93,6 +93,8 @@ pub struct WorkerConfig {
     pub linger: Duration,
     /// Most upstream sockets at once.
     pub most_sockets: usize,
+    /// Most upstream UDP sockets of one family.
+    pub most_udp: usize,
 }
 
 /// One data-plane thread.
@@ -156,7 +158,6 @@ impl Worker {
             .register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
         let (inbox, handle) = inbox::open(poll.registry(), INBOX)?;
         let policy = shared.policy.load_full();
-        let most_udp = scarcity::most_udp(config.stack.ephemeral_ports.as_ref());
         let hash = keyed_hash(config.stack.seed);
         let worker = Self {
             poll,
@@ -191,7 +192,7 @@ impl Worker {
             probe: config.probe,
             linger: config.linger,
             most_sockets: config.most_sockets,
-            most_udp,
+            most_udp: config.most_udp,
             probing_until: None,
         };
         Ok((worker, handle))

@@ -52,6 +52,7 @@ pub(super) struct Workers {
     threads: Vec<JoinHandle<io::Result<()>>>,
     handles: Vec<Handle>,
     most_sockets: usize,
+    most_udp: usize,
     /// Kept until the rules are gone: without its device a rule would lead nowhere, or to `unreachable`.
     devices: Vec<OwnedFd>,
 }
@@ -102,12 +103,14 @@ impl Workers {
         let tuns = [Some(&devices.own), devices.forwarded.as_ref()];
         let kept = tuns.into_iter().flatten();
         let kept = kept.map(|tun| tun.as_fd().try_clone_to_owned());
+        let count = tuns.into_iter().flatten().count().max(1);
         let mut workers = Self {
             devices: kept.collect::<io::Result<_>>()?,
             threads: Vec::new(),
             handles: Vec::new(),
             // Each worker takes no more than its part.
-            most_sockets: most_sockets / tuns.into_iter().flatten().count().max(1),
+            most_sockets: most_sockets / count,
+            most_udp: stack::most_udp(ephemeral_ports(facts).as_ref(), count),
         };
         let processes = Arc::new(Processes::default());
         let limits = StackConfig {
@@ -156,6 +159,7 @@ impl Workers {
             // The programs live on, and so does what they have to say.
             linger: Duration::ZERO,
             most_sockets: self.most_sockets,
+            most_udp: self.most_udp,
         };
         let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
         let changed = handle.clone();

@@ -4,7 +4,6 @@
 //! first, then those that were quiet for longest; a socket that several flows share stays. TCP flows are not ended.
 
 use std::io;
-use std::ops::RangeInclusive;
 
 use tidegate_netstack::FlowId;
 use tidegate_platform::bypass::Bypass;
@@ -23,12 +22,6 @@ pub(super) enum Yielding {
     Udp { ipv6: bool },
     /// Any UDP socket, for its descriptor.
     Others,
-}
-
-/// How many UDP sockets of one family there may be. Where programs have their ports of the same range, they need as many: one
-/// that gets none hears it from its kernel, which asks nobody.
-pub(super) fn most_udp(shared: Option<&RangeInclusive<u16>>) -> usize {
-    shared.map_or(usize::MAX, |ports| (ports.len() / 2).max(1))
 }
 
 impl Worker {

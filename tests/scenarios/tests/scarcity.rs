@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidegate_lab::{Capture, Lab, Session, address, service, under_both_captures, wait_until};
+use tidegate_lab::{
+    Capture, Hidden, Lab, Session, address, service, under_both_captures, wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,4 +122,34 @@ fn quiet_datagram_flows_give_their_ports_to_new_ones(capture: Capture) -> Result
         let status = session.gateway().status();
         status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(expected))
     })
+}
+
+/// More flows than the host has ports, each from a port of its own.
+const FROM_MANY_PORTS: &str = "
+import socket
+for number in range(150):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(('', 10_000 + number))
+        s.sendto(b'x', ('203.0.113.66', 9))
+";
+
+#[test]
+fn a_container_leaves_ports_to_programs_of_the_host() -> Result<()> {
+    let lab = Lab::new()?;
+    let containers = lab.containers(Hidden::Masqueraded)?;
+    lab.host.sysctl("net.ipv4.ip_local_port_range", PORTS)?;
+    let tidegate = lab.tidegate("[capture]\nforwarded = [\"br0\"]\n")?;
+    containers.one.python(FROM_MANY_PORTS)?.success()?;
+    wait_until("quiet flows have given room", PATIENCE, || {
+        let status = tidegate.status();
+        status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(50))
+    })?;
+    // Of 63 ports half, less what else may have one.
+    let held = "
+import socket
+held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(30)]
+for s in held: s.bind(('', 0))
+";
+    lab.host.python(held)?.success()?;
+    Ok(())
 }

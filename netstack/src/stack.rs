@@ -147,8 +147,9 @@ impl Stack {
         self.table.udp_flows_of(local)
     }
 
-    /// All UDP, echo and passed flows, the one that was quiet for longest first: for who must give room to new ones.
-    pub fn quietest_first(&self) -> impl Iterator<Item = FlowId> {
+    /// All UDP, echo and passed flows, the one that was quiet for longest first, and since when each is: for who must give room
+    /// to new ones.
+    pub fn quietest_first(&self) -> impl Iterator<Item = (FlowId, Instant)> {
         self.table.quietest_first()
     }
 

@@ -210,9 +210,9 @@ impl FlowTable {
         self.slots.get(self.recency.oldest()?).map(|flow| flow.id)
     }
 
-    /// All UDP, echo and passed flows, the one that was quiet for longest first.
-    pub(crate) fn quietest_first(&self) -> impl Iterator<Item = FlowId> {
-        let flow = |slot| self.slots.get(slot).map(|flow| flow.id);
+    /// All UDP, echo and passed flows, the one that was quiet for longest first, and since when each is.
+    pub(crate) fn quietest_first(&self) -> impl Iterator<Item = (FlowId, Instant)> {
+        let flow = |slot| self.slots.get(slot).map(|flow| (flow.id, flow.active));
         self.recency.oldest_first().filter_map(flow)
     }
 

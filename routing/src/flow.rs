@@ -224,17 +224,19 @@ impl Flow {
         self.state = State::Refused;
     }
 
-    /// A new policy is in force: a flow that was judged by the old one is judged again.
-    pub fn handle_policy_changed(&mut self) {
+    /// A new policy is in force: a flow that was judged by the old one is judged again. False if there is nothing to do for it
+    /// now: one that waits for its look-up, or for its owner, goes on waiting.
+    pub fn handle_policy_changed(&mut self) -> bool {
         match self.state {
             State::Dialing | State::Open | State::HalfClosed => {
                 self.action = Some(Action::Judge);
+                true
             }
             State::LookingUp
             | State::Judging
             | State::Refused
             | State::Closed
-            | State::Uncaptured => {}
+            | State::Uncaptured => false,
         }
     }
 
@@ -399,11 +401,24 @@ mod tests {
     }
 
     #[test]
+    fn a_new_policy_leaves_a_flow_alone_that_was_not_judged_yet() {
+        let mut flow = Flow::new();
+        assert!(!flow.handle_policy_changed());
+        assert_eq!(actions(&mut flow), [Action::LookUp]);
+        assert!(!flow.handle_policy_changed());
+        assert_eq!(actions(&mut flow), []);
+        flow.handle_looked_up(Instant::now(), Found::Owner);
+        assert_eq!(actions(&mut flow), [Action::Judge]);
+        flow.handle_judged(Verdict::Allow);
+        assert!(flow.handle_policy_changed());
+    }
+
+    #[test]
     fn half_closed_flows_are_still_judged_again() {
         let mut flow = open_flow(Instant::now());
         flow.handle_half_closed();
         assert_eq!(flow.state(), State::HalfClosed);
-        flow.handle_policy_changed();
+        assert!(flow.handle_policy_changed());
         flow.poll_action();
         flow.handle_judged(Verdict::Drop);
         assert_eq!(actions(&mut flow), [Action::Cut]);

@@ -187,16 +187,17 @@ impl Worker {
         entry.life.handle_judged(verdict);
     }
 
-    /// A new policy is in force: every flow is judged again.
+    /// A new policy is in force: every flow that was judged is judged again. Who waits in line keeps its place.
     pub(super) fn adopt_policy(&mut self, now: Instant) {
         self.policy = self.shared.policy.load_full();
         let mut flows: Vec<FlowId> = self.flows.keys().copied().collect();
         flows.sort_unstable();
         for flow in flows {
-            if let Some(entry) = self.flows.get_mut(&flow) {
-                entry.life.handle_policy_changed();
+            if let Some(entry) = self.flows.get_mut(&flow)
+                && entry.life.handle_policy_changed()
+            {
+                self.drive(now, flow);
             }
-            self.drive(now, flow);
         }
     }
 }

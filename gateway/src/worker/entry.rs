@@ -156,14 +156,16 @@ impl Worker {
 
     /// A flow has begun: records it and lets its life start.
     pub(super) fn begin(&mut self, now: Instant, flow: FlowId, path: Path) {
-        self.note_begun(flow, path);
-        self.drive(now, flow);
+        if let Some(key) = self.stack.key(flow) {
+            let inner = self.identify.inner(&key);
+            self.note_begun(flow, inner, path);
+            self.drive(now, flow);
+        }
     }
 
     /// A flow has begun, whose life is to start later: records it.
-    pub(super) fn note_begun(&mut self, flow: FlowId, path: Path) {
+    pub(super) fn note_begun(&mut self, flow: FlowId, inner: Option<Inner>, path: Path) {
         if let Some(key) = self.stack.key(flow) {
-            let inner = self.identify.inner(&key);
             let entry = self.entry(key, inner, Direction::Out, Carriage::Terminated, path);
             self.flows.insert(flow, entry);
         }

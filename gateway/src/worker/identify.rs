@@ -54,10 +54,11 @@ impl Identify {
     }
 
     /// In which line this new UDP flow waits.
-    pub(super) fn line_of(&self, key: &FlowKey) -> Line {
-        match self {
-            Self::Host(flows) => flows.line_of(key),
-            Self::Forwarded(_) => Line::Socket(key.local),
+    pub(super) fn line_of(&self, key: &FlowKey, inner: Option<&Inner>) -> Line {
+        match (self, inner) {
+            (Self::Host(flows), None) => flows.line_of(key),
+            (_, Some(inner)) => Line::Host(inner.source.ip()),
+            (Self::Forwarded(_), None) => Line::Host(key.local.0.ip()),
         }
     }
 

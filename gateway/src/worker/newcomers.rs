@@ -1,10 +1,11 @@
-//! New UDP flows wait in line, each program's in one of its own, and a few are taken up at a time.
+//! New UDP flows wait in line, each program's or forwarded host's in one of its own, and a few are taken up at a time.
 //!
 //! To look a flow up, judge it and open its socket takes a hundred times as long as to pass a datagram on. A program that
 //! speaks to thousands of peers at once would keep all others waiting for as long, so a turn of the worker takes up only so
 //! many new flows, of each program in turn, and its old flows go on between. What such a program has in line is bounded.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
@@ -18,9 +19,6 @@ use super::udp::Shape;
 const TURN: usize = 8;
 /// Of the flows that may wait, the part that is for one line alone: one of so many.
 const SHARE: usize = 4;
-/// Why a datagram is thrown away; its name in counters.
-const TOO_MANY: &str = "too many new flows of one program";
-
 /// Whose line a flow waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Line {
@@ -28,6 +26,27 @@ pub(super) enum Line {
     Process(u32),
     /// It did not: a socket may be told from others, a program not.
     Socket(LocalAddr),
+    /// A container or another host, whose sockets are as many as it likes.
+    Host(IpAddr),
+}
+
+/// Which line is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    One(Line),
+    /// All together.
+    All,
+}
+
+impl Full {
+    /// Why a datagram is thrown away; its name in counters.
+    fn name(self) -> &'static str {
+        match self {
+            Self::One(Line::Process(_) | Line::Socket(_)) => "too many new flows of one program",
+            Self::One(Line::Host(_)) => "too many new flows of one host",
+            Self::All => "too many new flows",
+        }
+    }
 }
 
 /// The lines.
@@ -66,18 +85,21 @@ impl<F> Newcomers<F> {
         at_once
     }
 
-    /// Puts a flow at the end of a line; false if the line, or all of them together, are full.
-    fn join(&mut self, line: Line, flow: F) -> bool {
+    /// Puts a flow at the end of a line.
+    fn join(&mut self, line: Line, flow: F) -> Result<(), Full> {
         let waiting = self.lines.get(&line).map_or(0, VecDeque::len);
-        if self.waiting >= self.most || waiting >= (self.most / SHARE).max(1) {
-            return false;
+        if waiting >= (self.most / SHARE).max(1) {
+            return Err(Full::One(line));
+        }
+        if self.waiting >= self.most {
+            return Err(Full::All);
         }
         if waiting == 0 {
             self.turns.push_back(line);
         }
         self.lines.entry(line).or_default().push_back(flow);
         self.waiting += 1;
-        true
+        Ok(())
     }
 
     /// The next flow of this turn, of each line in turn.
@@ -106,12 +128,17 @@ impl Worker {
         let Some(key) = self.stack.key(flow) else {
             return;
         };
-        if self.newcomers.join(self.identify.line_of(&key), flow) {
-            self.note_begun(flow, Path::udp());
-            self.datagram_from_program(flow, payload, shape);
-        } else {
-            self.stack.forget(flow);
-            self.shared.counters.packets_dropped.add(TOO_MANY);
+        let inner = self.identify.inner(&key);
+        let line = self.identify.line_of(&key, inner.as_ref());
+        match self.newcomers.join(line, flow) {
+            Ok(()) => {
+                self.note_begun(flow, inner, Path::udp());
+                self.datagram_from_program(flow, payload, shape);
+            }
+            Err(full) => {
+                self.stack.forget(flow);
+                self.shared.counters.packets_dropped.add(full.name());
+            }
         }
     }
 
@@ -137,9 +164,9 @@ mod tests {
     fn lines_take_turns_and_keep_their_order() {
         let mut newcomers = Newcomers::new(100);
         for flow in 0..5 {
-            assert!(newcomers.join(Line::Process(1), flow));
+            newcomers.join(Line::Process(1), flow).unwrap();
         }
-        assert!(newcomers.join(Line::Process(2), 10));
+        newcomers.join(Line::Process(2), 10).unwrap();
         let taken = flows(&mut newcomers, 3);
         assert_eq!(taken, [0, 10, 1]);
         assert_eq!(flows(&mut newcomers, 9), [2, 3, 4]);
@@ -150,11 +177,13 @@ mod tests {
     fn a_full_line_leaves_room_in_others_until_all_is_full() {
         let mut newcomers = Newcomers::new(8);
         let mut join = |line, flow| newcomers.join(Line::Process(line), flow);
-        assert!(join(1, 0) && join(1, 1) && !join(1, 2));
+        let full = Err(Full::One(Line::Process(1)));
+        assert_eq!([join(1, 0), join(1, 1), join(1, 2)], [Ok(()), Ok(()), full]);
         for line in 2..5 {
-            assert!(join(line, 3) && join(line, 4));
+            assert_eq!([join(line, 3), join(line, 4)], [Ok(()), Ok(())]);
         }
-        assert!(!join(5, 5));
+        assert_eq!(join(5, 5), Err(Full::All));
+        assert_eq!(join(1, 6), full, "it is this one that has too many");
     }
 
     #[test]
@@ -162,7 +191,7 @@ mod tests {
         let mut newcomers = Newcomers::<u32>::new(100);
         assert!((0..TURN).all(|_| newcomers.goes_at_once()));
         assert!(!newcomers.goes_at_once());
-        newcomers.join(Line::Process(1), 1);
+        newcomers.join(Line::Process(1), 1).unwrap();
         newcomers.left = TURN;
         assert!(!newcomers.goes_at_once());
         assert_eq!(flows(&mut newcomers, TURN).len(), 1);

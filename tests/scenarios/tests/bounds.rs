@@ -1,7 +1,10 @@
 //! What one program does to excess leaves room for the others.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use tidegate_lab::{Lab, User, address, service};
+use serde_json::Value;
+use tidegate_lab::{Hidden, Lab, User, address, service};
 
 /// Calls thousands of addresses that never answer, says so, and waits.
 const FLOOD: &str = "
@@ -78,8 +81,15 @@ for number, port in enumerate(range(5000, 30000)):
     if number % 100 == 0: old()
 ";
 
-/// Why datagrams of a program that begins too many flows are thrown away.
-const TOO_MANY: &str = "too many new flows of one program";
+/// Why datagrams are thrown away: of a program that begins too many flows, and where programs are not known and sockets have
+/// lines of their own.
+const TOO_MANY: [&str; 2] = ["too many new flows of one program", "too many new flows"];
+
+fn refused(counters: &Value) -> u64 {
+    let dropped = &counters["packets_dropped"];
+    let of = |reason| dropped[reason].as_u64().unwrap_or(0);
+    TOO_MANY.into_iter().map(of).sum()
+}
 
 #[test]
 fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()> {
@@ -92,8 +102,7 @@ fn datagrams_from_fifty_thousand_ports_leave_other_programs_alone() -> Result<()
     let size = "curl -sS --max-time 15 http://203.0.113.10/bytes/1000 | wc -c";
     ensure!(lab.host.bash(size)?.success()? == "1000");
     let counters = &tidegate.status()?["counters"];
-    let refused = counters["packets_dropped"][TOO_MANY].as_u64();
-    let begun = counters["flows_opened"].as_u64().unwrap_or(0) + refused.unwrap_or(0);
+    let begun = counters["flows_opened"].as_u64().unwrap_or(0) + refused(counters);
     ensure!(begun > 50_000, "{counters}");
     Ok(())
 }
@@ -176,6 +185,16 @@ os.write(begin, b'x')
 os.wait()
 ";
 
+/// Begins 6,000 flows at a time, each from a socket of its own.
+const FROM_SOCKETS: &str = "
+import resource, socket
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+burst = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(6000)]
+for s in burst: s.connect(('203.0.113.66', 9))
+for s in burst: s.send(b'x')
+";
+
 #[test]
 fn a_new_flow_does_not_wait_for_those_that_another_program_has_begun_before() -> Result<()> {
     let lab = Lab::new()?;
@@ -188,7 +207,28 @@ fn a_new_flow_does_not_wait_for_those_that_another_program_has_begun_before() ->
         "only {behind} of a burst came behind what was said after it"
     );
     let status = tidegate.status()?;
-    let refused = &status["counters"]["packets_dropped"][TOO_MANY];
-    ensure!(refused.as_u64() > Some(100), "{status}");
+    ensure!(refused(&status["counters"]) > 100, "{status}");
+    Ok(())
+}
+
+#[test]
+fn a_container_s_new_flows_do_not_keep_another_s_waiting() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    let containers = lab.containers(Hidden::Masqueraded)?;
+    let tidegate = lab.tidegate("[capture]\nforwarded = [\"br0\"]\n")?;
+    containers.one.python(FROM_SOCKETS)?.success()?;
+    let status = tidegate.status()?;
+    let dropped = &status["counters"]["packets_dropped"];
+    let of_one = dropped["too many new flows of one host"].as_u64();
+    ensure!(of_one > Some(100), "{status}");
+    ensure!(
+        dropped[TOO_MANY[1]].is_null(),
+        "other lines have room: {status}"
+    );
+    let echoed = containers
+        .two
+        .echo(address::SERVER_V4, 7, 100, Duration::from_secs(10))?;
+    ensure!(echoed.word == "echoed", "{echoed:?}");
     Ok(())
 }

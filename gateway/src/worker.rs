@@ -41,7 +41,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use tidegate_netstack::keyed::keyed_hash;
 use tidegate_netstack::{
-    CloseReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig, UnknownClass,
+    CloseReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
 };
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::tun::Tun;
@@ -312,19 +312,14 @@ impl Worker {
                 fragmentation,
                 hop_limit,
                 ..
-            } => match self.answers_unasked(flow) {
-                Some(key) => {
-                    self.stranger(now, UnknownClass::ServiceDatagram, key, packet, offload)
-                }
-                None => {
-                    let shape = Shape {
-                        segment,
-                        fragmentation,
-                        hop_limit,
-                    };
-                    self.begin_udp(now, flow, payload, shape);
-                }
-            },
+            } => {
+                let shape = Shape {
+                    segment,
+                    fragmentation,
+                    hop_limit,
+                };
+                self.begin_udp(now, flow, payload, shape, (packet, offload));
+            }
             Input::Udp { flow, .. } if self.ends_with_its_speaker(now, flow) => {
                 self.take(now, packet, offload);
             }

@@ -72,18 +72,22 @@ impl Identify {
 
     /// Whether a datagram of no flow yet, which has just come out of the device, is a service's answer although its port is
     /// one that clients get.
-    pub(super) fn is_answer(&mut self, key: &FlowKey) -> bool {
+    pub(super) fn is_answer(&mut self, key: &FlowKey, inner: Option<&Inner>) -> bool {
         match self {
             Self::Host(flows) => flows.is_answer(key),
-            Self::Forwarded(flows) => flows.is_answer(key),
+            Self::Forwarded(flows) => flows.is_answer(key, inner),
         }
     }
 
     /// Which way the connection of an unknown segment was opened, if it still means something to its sender.
-    pub(super) fn way_of_segment(&mut self, key: &FlowKey) -> Option<Direction> {
+    pub(super) fn way_of_segment(
+        &mut self,
+        key: &FlowKey,
+        inner: Option<&Inner>,
+    ) -> Option<Direction> {
         match self {
             Self::Host(flows) => flows.way_of_segment(key),
-            Self::Forwarded(flows) => flows.way_of_segment(key),
+            Self::Forwarded(_) => inner?.way_of_segment(key),
         }
     }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
-use tidegate_netstack::{FlowId, LocalAddr};
+use tidegate_netstack::{FlowId, LocalAddr, Offload};
 
 use super::Worker;
 use super::entry::Path;
@@ -119,16 +119,27 @@ impl<F> Newcomers<F> {
 }
 
 impl Worker {
-    /// A datagram, or several, began a flow.
-    pub(super) fn begin_udp(&mut self, now: Instant, flow: FlowId, payload: &[u8], shape: Shape) {
-        if self.newcomers.goes_at_once() {
-            self.begin(now, flow, Path::udp());
-            return self.datagram_from_program(flow, payload, shape);
-        }
+    /// A datagram, or several, began a flow: they came as this `packet`.
+    pub(super) fn begin_udp(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        payload: &[u8],
+        shape: Shape,
+        packet: (&[u8], Offload),
+    ) {
         let Some(key) = self.stack.key(flow) else {
             return;
         };
         let inner = self.identify.inner(&key);
+        if self.answers_unasked(&key, inner.as_ref()) {
+            return self.begin_service(now, key, inner, packet);
+        }
+        if self.newcomers.goes_at_once() {
+            self.note_begun(flow, inner, Path::udp());
+            self.drive(now, flow);
+            return self.datagram_from_program(flow, payload, shape);
+        }
         let line = self.identify.line_of(&key, inner.as_ref());
         match self.newcomers.join(line, flow) {
             Ok(()) => {

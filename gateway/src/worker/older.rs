@@ -78,9 +78,10 @@ impl Worker {
     fn show_older(&mut self, now: Instant, key: FlowKey) {
         // What has sent something meanwhile is shown already.
         if self.stack.find(&key).is_none()
-            && let Some(way) = self.identify.way_of_segment(&key)
+            && let inner = self.identify.inner(&key)
+            && let Some(way) = self.identify.way_of_segment(&key, inner.as_ref())
         {
-            self.begin_pass(now, key, Way::One(way), Carriage::Existing, None);
+            self.begin_pass(now, key, inner, Way::One(way), Carriage::Existing, None);
         }
     }
 

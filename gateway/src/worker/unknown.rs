@@ -67,51 +67,68 @@ impl Worker {
             return self.refuse_stranger(now, class, packet);
         };
         let first = Some((packet, offload));
+        let inner = match class {
+            UnknownClass::EchoReplyOrError => None,
+            UnknownClass::Reset
+            | UnknownClass::SynAck
+            | UnknownClass::ServiceDatagram
+            | UnknownClass::OtherProtocol
+            | UnknownClass::Segment => self.identify.inner(&key),
+        };
         match class {
             UnknownClass::EchoReplyOrError => self.emit(packet, offload, None),
-            UnknownClass::Reset => match self.identify.inner(&key) {
+            UnknownClass::Reset => match inner {
                 Some(inner) if inner.is_masqueraded(&key) => {}
                 inner => self.emit(packet, offload, translated(inner, &key)),
             },
             UnknownClass::SynAck => {
                 let way = Way::One(self.identify.way_of_syn_ack(&key));
-                self.begin_pass(now, key, way, Carriage::Passed, first);
+                self.begin_pass(now, key, inner, way, Carriage::Passed, first);
             }
             UnknownClass::ServiceDatagram => {
-                let seen = self.identify.inner(&key).and_then(|inner| inner.direction);
-                let way = seen.map_or(Way::Unseen, Way::One);
-                self.begin_pass(now, key, way, Carriage::Passed, first);
+                self.begin_service(now, key, inner, (packet, offload));
             }
             UnknownClass::OtherProtocol => {
                 let way = Way::One(Direction::Out);
-                self.begin_pass(now, key, way, Carriage::Passed, first);
+                self.begin_pass(now, key, inner, way, Carriage::Passed, first);
             }
-            UnknownClass::Segment => match (existing, self.identify.way_of_segment(&key)) {
-                // What programs have opened since our start ends here, so this is older.
-                (Existing::Pass, Some(way @ Direction::Out)) => {
-                    self.begin_pass(now, key, Way::One(way), Carriage::Existing, first);
+            UnknownClass::Segment => {
+                match (existing, self.identify.way_of_segment(&key, inner.as_ref())) {
+                    // What programs have opened since our start ends here, so this is older.
+                    (Existing::Pass, Some(way @ Direction::Out)) => {
+                        self.begin_pass(now, key, inner, Way::One(way), Carriage::Existing, first);
+                    }
+                    // A service's client may be older, or one whose flow has idled.
+                    (_, Some(way @ Direction::In)) => {
+                        self.begin_pass(now, key, inner, Way::One(way), Carriage::Passed, first);
+                    }
+                    (Existing::Reset, Some(Direction::Out)) => match self.identify {
+                        Identify::Host(_) => self.abort_older(now, key, packet),
+                        Identify::Forwarded(_) => self.answer(now, packet, Refusal::Reset),
+                    },
+                    (_, None) => self.answer(now, packet, Refusal::Reset),
                 }
-                // A service's client may be older, or one whose flow has idled.
-                (_, Some(way @ Direction::In)) => {
-                    self.begin_pass(now, key, Way::One(way), Carriage::Passed, first);
-                }
-                (Existing::Reset, Some(Direction::Out)) => match self.identify {
-                    Identify::Host(_) => self.abort_older(now, key, packet),
-                    Identify::Forwarded(_) => self.answer(now, packet, Refusal::Reset),
-                },
-                (_, None) => self.answer(now, packet, Refusal::Reset),
-            },
+            }
         }
     }
 
-    /// The addresses of a new flow, if its datagram is a service's answer from a port that clients get too. Inside an exec
-    /// capture there are no services.
-    pub(super) fn answers_unasked(&mut self, flow: FlowId) -> Option<FlowKey> {
-        if matches!(self.strangers, Strangers::Refuse) {
-            return None;
-        }
-        let key = self.stack.key(flow)?;
-        self.identify.is_answer(&key).then_some(key)
+    /// Whether a new flow's datagram is a service's answer from a port that clients get too. Inside an exec capture there are
+    /// no services.
+    pub(super) fn answers_unasked(&mut self, key: &FlowKey, inner: Option<&Inner>) -> bool {
+        !matches!(self.strangers, Strangers::Refuse) && self.identify.is_answer(key, inner)
+    }
+
+    /// A datagram that may be a service's answer has come.
+    pub(super) fn begin_service(
+        &mut self,
+        now: Instant,
+        key: FlowKey,
+        inner: Option<Inner>,
+        first: (&[u8], Offload),
+    ) {
+        let seen = inner.and_then(|inner| inner.direction);
+        let way = seen.map_or(Way::Unseen, Way::One);
+        self.begin_pass(now, key, inner, way, Carriage::Passed, Some(first));
     }
 
     fn refuse_stranger(&mut self, now: Instant, class: UnknownClass, packet: &[u8]) {
@@ -137,13 +154,13 @@ impl Worker {
         &mut self,
         now: Instant,
         key: FlowKey,
+        inner: Option<Inner>,
         way: Way,
         carriage: Carriage,
         first: Option<(&[u8], Offload)>,
     ) {
         match self.stack.pass(now, key) {
             Ok(flow) => {
-                let inner = self.identify.inner(&key);
                 let path = Path::Pass(PassPath {
                     waiting: Waiting::default(),
                     speaking: Speaking::default(),

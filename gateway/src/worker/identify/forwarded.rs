@@ -65,6 +65,12 @@ impl Inner {
     pub(in crate::worker) fn is_masqueraded(&self, key: &FlowKey) -> bool {
         self.direction == Some(Direction::Out) && self.source != key.local.0
     }
+
+    /// A connection that the kernel has not seen begin, or that the other end has begun, goes on as it is.
+    pub(super) fn way_of_segment(&self, key: &FlowKey) -> Option<Direction> {
+        let way = self.direction.unwrap_or(Direction::Out);
+        (!self.is_masqueraded(key)).then_some(way)
+    }
 }
 
 impl ForwardedFlows {
@@ -150,22 +156,15 @@ impl ForwardedFlows {
     }
 
     /// Where the kernel has not seen who spoke first, the port has to tell.
-    pub(super) fn is_answer(&mut self, key: &FlowKey) -> bool {
-        match self.inside(key) {
-            Some(inside) => inside.direction == Direction::In,
+    pub(super) fn is_answer(&self, key: &FlowKey, inner: Option<&Inner>) -> bool {
+        match inner.and_then(|inner| inner.direction) {
+            Some(direction) => direction == Direction::In,
             None => {
                 let port = key.local.0.port();
                 let clients = self.clients.as_ref();
                 clients.is_some_and(|clients| !clients.contains(&port))
             }
         }
-    }
-
-    /// A connection that the kernel has not seen begin, or that the other end has begun, goes on as it is.
-    pub(super) fn way_of_segment(&mut self, key: &FlowKey) -> Option<Direction> {
-        let inner = self.inner(key);
-        let way = inner.direction.unwrap_or(Direction::Out);
-        (!inner.is_masqueraded(key)).then_some(way)
     }
 }
 

@@ -45,7 +45,18 @@ pub use linux::{AppFinder, DiagSocket, OtherNetworks, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
-pub use senders::{Connector, Missing, Part, Sender, Senders, SendersError};
+pub use senders::{Connector, Missing, Sender, Senders, SendersError};
+
+/// What the kernel can note beside who sends datagrams. Each may be missing without the others. A status
+/// names it, whatever system reads that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Who begins TCP connections. Else it is searched for.
+    Connections,
+    /// To whom a peer has spoken unasked, so that its answer leaves from its port.
+    Answers,
+}
 
 /// How far up ancestors are named.
 const MOST_PARENTS: usize = 16;

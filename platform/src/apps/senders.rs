@@ -24,10 +24,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Unattributed;
+use super::{Part, Unattributed};
 use crate::bpf::btf::BtfError;
 use crate::sys::bpf;
 
@@ -140,16 +139,6 @@ pub struct Senders {
     answers: Mutex<FxHashMap<[u8; records::TUPLE], u64>>,
     missing: Vec<Missing>,
     _attached: Vec<OwnedFd>,
-}
-
-/// What the kernel can note beside who sends datagrams. Each may be missing without the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// Who begins TCP connections. Else it is searched for.
-    Connections,
-    /// To whom a peer has spoken unasked, so that its answer leaves from its port.
-    Answers,
 }
 
 /// A part that is missing.

@@ -9,7 +9,8 @@ use super::addressed::{self, Scope};
 use super::arrivals::{self, Arrivals};
 use super::offsets::{ArrivalOffsets, ConnectionOffsets, Described, Offsets};
 use super::tally::Tallies;
-use super::{Missing, Part, SendersError, egress, records};
+use super::{Missing, SendersError, egress, records};
+use crate::apps::Part;
 use crate::sys::bpf::{self, Hook, MapKind};
 
 /// Sizes of the tables. A flood of datagrams pushes older notes out, one of connections those of connections: then what is

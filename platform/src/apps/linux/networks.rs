@@ -16,7 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_policy::{App, Direction, Protocol};
 
 use super::descriptors;
-use super::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, Processes};
+use super::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, Processes, table_info};
 use crate::apps::inet_table::{self, TableRow};
 use crate::apps::{Coverage, Owners, SocketInfo, SocketState, Unattributed};
 
@@ -267,22 +267,11 @@ impl Wanted {
     }
 
     fn socket(&self, row: &TableRow) -> SocketInfo {
-        let connected = !row.remote.is_unspecified();
-        let state = if self.direction == Direction::In && row.state == TCP_LISTEN {
-            SocketState::Listen
-        } else if connected {
-            SocketState::Established
-        } else {
-            SocketState::Unconnected
-        };
-        SocketInfo {
-            uid: row.uid,
-            inode: row.inode,
-            cookie: 0,
-            state,
-            mark: None,
-            device: None,
+        let mut info = table_info(row);
+        if self.direction == Direction::In && row.state == TCP_LISTEN {
+            info.state = SocketState::Listen;
         }
+        info
     }
 }
 

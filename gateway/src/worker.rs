@@ -14,6 +14,7 @@ mod ending;
 mod entry;
 mod identify;
 mod inbox;
+mod intake;
 mod keep_alive;
 mod network;
 mod newcomers;
@@ -40,9 +41,7 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use tidegate_netstack::keyed::keyed_hash;
-use tidegate_netstack::{
-    CloseReason, Event, FlowId, FlowIs, Input, Offload, Refusal, Stack, StackConfig,
-};
+use tidegate_netstack::{CloseReason, Event, FlowId, Refusal, Stack, StackConfig};
 use tidegate_platform::bypass::Bypass;
 use tidegate_platform::tun::Tun;
 use tidegate_routing::flow::Action;
@@ -63,7 +62,7 @@ use self::inbox::Inbox;
 use self::newcomers::Newcomers;
 use self::older::Older;
 use self::turns::Turns;
-use self::udp::{Associations, Shape};
+use self::udp::Associations;
 use self::waiting::Room;
 
 /// The largest packet with room to spare.
@@ -281,87 +280,6 @@ impl Worker {
         let next = next.into_iter().flatten().min()?;
         // mio rounds up to whole milliseconds, so a deadline that is closer does not spin.
         Some(next.saturating_duration_since(now))
-    }
-
-    /// Takes a packet that came out of the device, or was put together from such.
-    fn take(&mut self, now: Instant, packet: &[u8], offload: Offload) {
-        let input = self.stack.handle_packet(now, packet, offload);
-        self.act_on(now, packet, offload, input);
-    }
-
-    fn act_on(&mut self, now: Instant, packet: &[u8], offload: Offload, input: Input<'_>) {
-        match input {
-            // The stack counts what it drops.
-            Input::Handled | Input::Dropped(_) => {}
-            Input::TcpSyn { flow, hop_limit } => self.begin(now, flow, Path::tcp(hop_limit)),
-            Input::Tcp(flow) => self.enqueue(flow),
-            Input::TcpPayload { flow, payload } => self.send_up(now, flow, payload),
-            Input::Udp {
-                flow,
-                is: FlowIs::New,
-                payload,
-                ..
-            } if self.probe.takes(payload) => {
-                self.stack.forget(flow);
-            }
-            Input::Udp {
-                flow,
-                is: FlowIs::New,
-                payload,
-                segment,
-                fragmentation,
-                hop_limit,
-                ..
-            } => {
-                let shape = Shape {
-                    segment,
-                    fragmentation,
-                    hop_limit,
-                };
-                self.begin_udp(now, flow, payload, shape, (packet, offload));
-            }
-            Input::Udp { flow, .. } if self.ends_with_its_speaker(now, flow) => {
-                self.take(now, packet, offload);
-            }
-            Input::Udp {
-                flow,
-                payload,
-                segment,
-                fragmentation,
-                hop_limit,
-                ..
-            } => {
-                let shape = Shape {
-                    segment,
-                    fragmentation,
-                    hop_limit,
-                };
-                self.datagram_from_program(flow, payload, shape);
-            }
-            Input::Echo {
-                flow,
-                is,
-                sequence,
-                payload,
-                hop_limit,
-            } => {
-                if is == FlowIs::New {
-                    self.begin(now, flow, Path::echo());
-                }
-                self.echo_from_program(flow, sequence, payload, hop_limit);
-            }
-            Input::Reassembled(packet) => {
-                let input = self.stack.handle_reassembled(now, &packet);
-                self.act_on(now, &packet, Offload::default(), input);
-            }
-            Input::Pass { flow, .. } if self.ends_with_its_speaker(now, flow) => {
-                self.take(now, packet, offload);
-            }
-            Input::Pass { flow, packet } => self.pass_on(flow, packet, offload),
-            Input::Unknown { class, key, packet } => {
-                self.stranger(now, class, key, packet, offload)
-            }
-        }
     }
 
     /// Lets a flow's life go on until it waits for something.

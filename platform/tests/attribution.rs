@@ -13,8 +13,12 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/runner.rs"]
+mod runner;
 #[path = "shared/silence.rs"]
 mod silence;
+#[path = "shared/storm.rs"]
+mod storm;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -22,11 +26,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
+use runner::run_tests;
 use silence::{flow_of, silent_network};
+use storm::while_others_come_and_go;
 use tidegate_platform::apps::{AppFinder, DiagSocket, Processes};
 use tidegate_policy::Protocol;
 
@@ -38,12 +43,9 @@ const FIRST_PORT: u16 = 20_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     match arguments.as_slice() {
         [first, port] if first == "connect" => connect(port.parse().unwrap()),
-        _ if has("--list") && has("--ignored") => {}
-        _ if has("--list") => println!("{NAME}: test"),
-        _ => attribute_all(),
+        _ => run_tests(&arguments, &[(NAME, attribute_all)], |test| test()),
     }
 }
 
@@ -69,28 +71,8 @@ fn attribute_all() {
         "/proc/self/net".into(),
         Arc::new(Processes::default()),
     );
-    let done = AtomicBool::new(false);
-    let forks = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| fork_unrelated(&done, &forks));
-        }
-        scope.spawn(|| {
-            run_copies(&mut device, &copies, finder);
-            done.store(true, Ordering::Relaxed);
-        });
-    });
-    assert!(
-        forks.load(Ordering::Relaxed) > 10,
-        "unrelated processes were forked meanwhile"
-    );
-}
-
-fn fork_unrelated(done: &AtomicBool, forks: &AtomicUsize) {
-    while !done.load(Ordering::Relaxed) {
-        assert!(Command::new("/bin/true").status().unwrap().success());
-        forks.fetch_add(1, Ordering::Relaxed);
-    }
+    let ((), forks) = while_others_come_and_go(2, || run_copies(&mut device, &copies, finder));
+    assert!(forks > 10, "unrelated processes were forked meanwhile");
 }
 
 fn run_copies(device: &mut std::fs::File, copies: &Copies, mut finder: AppFinder) {

@@ -13,8 +13,12 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/runner.rs"]
+mod runner;
 #[path = "shared/silence.rs"]
 mod silence;
+#[path = "shared/storm.rs"]
+mod storm;
 
 use std::fs::File;
 use std::io::Read;
@@ -24,12 +28,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
+use runner::run_tests;
 use silence::{flow_of, silent_network};
 use socket2::{Domain, SockRef, Socket, Type};
+use storm::while_others_come_and_go;
 use tidegate_platform::apps::{
     AppFinder, Coverage, DiagSocket, Owners, Processes, Senders, SocketInfo,
 };
@@ -54,21 +59,14 @@ const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     match arguments.as_slice() {
         [first] if first == "cost" => std::thread::spawn(cost).join().unwrap(),
         [first] if first == "wait" => wait(),
         [first, way, port] if first == "connect" => connect(way, port.parse().unwrap()),
-        _ if has("--list") && has("--ignored") => {}
-        _ if has("--list") => TESTS.iter().for_each(|(name, _)| println!("{name}: test")),
-        _ => {
-            let wanted = |name: &str| !has("--exact") || has(name);
-            for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-                // Each in a network of its own, which belongs to the thread.
-                std::thread::spawn(test).join().unwrap();
-                println!("test {name} ... ok");
-            }
-        }
+        // Each in a network of its own, which belongs to the thread.
+        _ => run_tests(&arguments, &TESTS, |test| {
+            std::thread::spawn(test).join().unwrap();
+        }),
     }
 }
 
@@ -221,15 +219,9 @@ fn name_all() {
     (0..COPIES)
         .filter(|number| way_of(*number) == "deleted")
         .for_each(|number| separate(&copies.path(number)));
-    let done = AtomicBool::new(false);
-    let unsearched: Vec<u16> = std::thread::scope(|scope| {
-        scope.spawn(|| fork_unrelated(&done));
-        let named = scope.spawn(|| {
-            let _done = Done(&done);
-            let named = (0..COPIES).filter(|number| name(&mut network, &copies, *number));
-            named.collect()
-        });
-        named.join().unwrap()
+    let (unsearched, _) = while_others_come_and_go(1, || {
+        let named = (0..COPIES).filter(|number| name(&mut network, &copies, *number));
+        named.collect::<Vec<u16>>()
     });
     // A search is right too, where more processes come and go than can be looked at.
     let [count, of] = [unsearched.len(), usize::from(COPIES)];
@@ -237,21 +229,6 @@ fn name_all() {
     for way in WAYS {
         let any = unsearched.iter().any(|number| way_of(*number) == way);
         assert!(any, "{way}: none without a search");
-    }
-}
-
-/// Ends the unrelated processes, also where the test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn fork_unrelated(done: &AtomicBool) {
-    while !done.load(Ordering::Relaxed) {
-        assert!(Command::new("/bin/true").status().unwrap().success());
     }
 }
 

@@ -14,8 +14,12 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/runner.rs"]
+mod runner;
 #[path = "shared/silence.rs"]
 mod silence;
+#[path = "shared/storm.rs"]
+mod storm;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,12 +27,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
 use etherparse::PacketBuilder;
+use runner::run_tests;
 use silence::{flow_of, silent_network};
+use storm::while_others_come_and_go;
 use tidegate_platform::apps::{DiagSocket, Senders, Unattributed};
 use tidegate_platform::link::index;
 use tidegate_policy::{App, Protocol};
@@ -71,21 +76,14 @@ const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     match arguments.as_slice() {
         [first] if first == "cost" => std::thread::spawn(cost).join().unwrap(),
         [first] if first == "send-through-input" => send_through_input(),
         [first, way, from, to] if first == "send" => send(way, from, to.parse().unwrap()),
-        _ if has("--list") && has("--ignored") => {}
-        _ if has("--list") => TESTS.iter().for_each(|(name, _)| println!("{name}: test")),
-        _ => {
-            let wanted = |name: &str| !has("--exact") || has(name);
-            for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-                // Each in a network of its own, which belongs to the thread.
-                std::thread::spawn(test).join().unwrap();
-                println!("test {name} ... ok");
-            }
-        }
+        // Each in a network of its own, which belongs to the thread.
+        _ => run_tests(&arguments, &TESTS, |test| {
+            std::thread::spawn(test).join().unwrap();
+        }),
     }
 }
 
@@ -178,37 +176,12 @@ fn name_all() {
     let mut device = silent_network();
     let senders = attach();
     let copies = Copies::make("senders", COPIES);
-    let done = AtomicBool::new(false);
-    let forks = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| fork_unrelated(&done, &forks));
+    let ((), forks) = while_others_come_and_go(2, || {
+        for first in (0..COPIES).step_by(AT_A_TIME.into()) {
+            run_batch(&mut device, &senders, &copies, first..first + AT_A_TIME);
         }
-        scope.spawn(|| {
-            let _done = Done(&done);
-            for first in (0..COPIES).step_by(AT_A_TIME.into()) {
-                run_batch(&mut device, &senders, &copies, first..first + AT_A_TIME);
-            }
-        });
     });
-    let forks = forks.into_inner();
     assert!(forks > 10, "unrelated processes were forked meanwhile");
-}
-
-/// Ends the unrelated processes, also where the test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn fork_unrelated(done: &AtomicBool, forks: &AtomicUsize) {
-    while !done.load(Ordering::Relaxed) {
-        assert!(Command::new("/bin/true").status().unwrap().success());
-        forks.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 fn way_of(number: u16) -> &'static str {

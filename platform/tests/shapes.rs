@@ -15,8 +15,12 @@
 
 #[path = "shared/copies.rs"]
 mod copies;
+#[path = "shared/runner.rs"]
+mod runner;
 #[path = "shared/silence.rs"]
 mod silence;
+#[path = "shared/storm.rs"]
+mod storm;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,13 +33,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use copies::Copies;
+use runner::run_tests;
 use rustix::process::{Pid, Signal, kill_process_group};
 use silence::{flow_of, silent_network};
 use socket2::{Domain, Socket, Type};
+use storm::while_others_come_and_go;
 use tidegate_platform::apps::{AppFinder, DiagSocket, Owners, Processes, Senders, Unattributed};
 use tidegate_policy::Protocol;
 
@@ -65,14 +70,11 @@ const SHAPES: [&str; 10] = [
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     match arguments.as_slice() {
         [first, shape, protocol, port] if first == "call" => call(shape, protocol, port),
         [first, taker, protocol, port] if first == "give" => give(taker, protocol, port),
         [first] if first == "long" => count_all(FLOWS_LONG),
-        _ if has("--list") && has("--ignored") => {}
-        _ if has("--list") => println!("{NAME}: test"),
-        _ => count_all(FLOWS),
+        _ => run_tests(&arguments, &[(NAME, || count_all(FLOWS))], |test| test()),
     }
 }
 
@@ -186,28 +188,7 @@ fn count_all(flows: u16) {
     let first = trial.setuid.path(0);
     chown(&first, Some(OTHER_USER), None).unwrap();
     std::fs::set_permissions(&first, PermissionsExt::from_mode(0o4755)).unwrap();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    assert!(Command::new("/bin/true").status().unwrap().success());
-                }
-            });
-        }
-        let _done = Done(&done);
-        trial.count_shapes(flows);
-    });
-    println!("test {NAME} ... ok");
-}
-
-/// Ends the unrelated processes, also where the test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    while_others_come_and_go(2, || trial.count_shapes(flows));
 }
 
 impl Trial {

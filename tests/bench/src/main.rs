@@ -14,6 +14,7 @@ mod about;
 mod contender;
 mod load;
 mod measure;
+mod names;
 mod options;
 mod process;
 mod report;

@@ -6,6 +6,7 @@ mod connections;
 mod datagrams;
 mod latency;
 mod memory;
+mod moments;
 mod throughput;
 mod wake_ups;
 
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::contender::Contender;
 use crate::load::{Closer, Handed, Protocol};
+use crate::names::named;
 use crate::options::Options;
 
 /// Measurements with the same columns, in the order of the report.
@@ -121,10 +123,7 @@ impl FromStr for Direction {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|known| known.to_string() == name);
-        known.with_context(|| format!("there is no direction {name}"))
+        named(&Self::ALL, name).with_context(|| format!("there is no direction {name}"))
     }
 }
 

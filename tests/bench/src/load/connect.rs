@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
 use super::{CLOSE_PORT, END_PORTS, in_parallel, next, next_duration};
+use crate::names::named;
 
 /// The port of a client that has only this one.
 const OWN_PORT: u16 = 5_400;
@@ -48,10 +49,7 @@ impl FromStr for Closer {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|known| known.to_string() == name);
-        known.with_context(|| format!("nobody closes who is called {name}"))
+        named(&Self::ALL, name).with_context(|| format!("nobody closes who is called {name}"))
     }
 }
 

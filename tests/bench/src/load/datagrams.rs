@@ -19,6 +19,7 @@ use super::control::Arrived;
 use super::pump::Count;
 use super::{next, next_duration};
 use crate::measure::Direction;
+use crate::names::named;
 
 /// Of each datagram: those of QUIC are about as large.
 const SIZE: NonZeroU16 = NonZeroU16::new(1_200).expect("it is not zero");
@@ -61,10 +62,7 @@ impl FromStr for Handed {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|known| known.to_string() == name);
-        known.with_context(|| format!("no datagrams are handed over as {name}"))
+        named(&Self::ALL, name).with_context(|| format!("no datagrams are handed over as {name}"))
     }
 }
 

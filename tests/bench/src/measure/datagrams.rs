@@ -1,14 +1,13 @@
 //! How many datagrams arrive of a sender that sends as fast as it can, and what each costs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::throughput::end_streams;
+use super::moments::{self, Moment, end_load};
 use super::{Against, Better, Cell, Column, Direction};
 use crate::contender::Contender;
-use crate::load::{Control, Handed, numbers};
-use crate::process::Gateway;
+use crate::load::Handed;
 
 /// Datagrams that arrived, a second; of all that were sent; the gateway's processor time for each that arrived.
 pub(super) const COLUMNS: &[Column] = &[
@@ -40,15 +39,6 @@ pub(super) fn cells() -> Vec<Cell> {
     all.collect()
 }
 
-/// How far things are.
-struct Moment {
-    at: Instant,
-    gateway_seconds: f64,
-    /// What the client and the server have sent, or received.
-    client: u64,
-    server: u64,
-}
-
 pub(super) fn measure(
     contender: &mut Contender,
     handed: Handed,
@@ -56,7 +46,7 @@ pub(super) fn measure(
     duration: Duration,
 ) -> Result<Vec<f64>> {
     let sample = sample(contender, handed, direction, duration);
-    end_streams(contender)?;
+    end_load(contender)?;
     sample
 }
 
@@ -67,23 +57,12 @@ fn sample(
     duration: Duration,
 ) -> Result<Vec<f64>> {
     let line = contender.load().datagrams(handed, direction, duration);
-    let mut moments = Vec::new();
-    contender.watch(&line, |gateway, load, printed| {
-        let mut words = printed.split_whitespace();
-        if matches!(words.next(), Some("begin" | "end" | "over")) {
-            let counts = numbers(words)?;
-            moments.push(Moment::now(gateway, load.control(), &counts)?);
-        }
-        Ok(())
-    })?;
-    let [begin, end, over] = moments.as_slice() else {
-        bail!("the load said {} moments, not three", moments.len());
-    };
-    let received = |moment: &Moment| moment.sent_and_received(direction).1;
-    let arrived = received(end) - received(begin);
+    let [begin, end, over] = moments::watch(contender, &line, ["begin", "end", "over"])?;
+    let received = |moment: &Moment| anyhow::Ok(sent_and_received(moment, direction)?.1);
+    let arrived = received(&end)? - received(&begin)?;
     ensure!(arrived > 0.0, "nothing arrived");
     let took = end.at.duration_since(begin.at).as_secs_f64();
-    let (sent, received) = over.sent_and_received(direction);
+    let (sent, received) = sent_and_received(&over, direction)?;
     Ok(vec![
         arrived / took,
         received / sent * 100.0,
@@ -91,26 +70,13 @@ fn sample(
     ])
 }
 
-impl Moment {
-    fn now(gateway: &Gateway, server: &Control, client: &[u64]) -> Result<Self> {
-        let server = server
-            .counts()
-            .context("what has arrived at the server")?
-            .last()
-            .copied();
-        Ok(Self {
-            at: Instant::now(),
-            gateway_seconds: gateway.cpu_seconds()?,
-            client: client.first().copied().context("a count is missing")?,
-            server: server.context("the server has heard nothing")?,
-        })
-    }
-
-    fn sent_and_received(&self, direction: Direction) -> (f64, f64) {
-        let (client, server) = (self.client as f64, self.server as f64);
-        match direction {
-            Direction::Up => (client, server),
-            Direction::Down | Direction::Both => (server, client),
-        }
-    }
+fn sent_and_received(moment: &Moment, direction: Direction) -> Result<(f64, f64)> {
+    let client = moment.client.first().context("a count is missing")?;
+    let server = moment.server.last();
+    let server = server.context("the server has heard nothing")?;
+    let (client, server) = (*client as f64, *server as f64);
+    Ok(match direction {
+        Direction::Up => (client, server),
+        Direction::Down | Direction::Both => (server, client),
+    })
 }

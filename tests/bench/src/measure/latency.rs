@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::throughput::end_streams;
+use super::moments::end_load;
 use super::{Against, Beside, Better, Cell, Column, Direction};
 use crate::contender::Contender;
 use crate::load::Protocol;
@@ -54,7 +54,7 @@ pub(super) fn measure(
             contender.start_beside(&stream, "begin")?;
             let figures = contender.figures::<2>(&questions);
             contender.end_beside()?;
-            end_streams(contender)?;
+            end_load(contender)?;
             Ok(figures?.to_vec())
         }
     }

@@ -27,6 +27,7 @@
 //! private file.
 
 mod capture;
+mod compared;
 mod containers;
 mod daemon;
 mod endpoint;
@@ -53,6 +54,7 @@ mod terminal;
 mod wait;
 
 pub use capture::Capture;
+pub use compared::Compared;
 pub use containers::{Containers, Hidden};
 pub use daemon::Daemon;
 pub use endpoint::endpoint;

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tidegate_lab::{
-    Capture, Direction, Impairment, Lab, Share, User, address, endpoint, service,
+    Capture, Compared, Direction, Impairment, Lab, Share, User, address, endpoint, service,
     under_both_captures, wait_until,
 };
 
 /// How long a transfer through the gateway may take, as a multiple of the same without.
 const SLOWER: f64 = 1.2;
-const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 const SHORT: u64 = 1_000_000;
 const LONG: u64 = 10_000_000;
 const SERVERS: [&str; 2] = [address::SERVER_V4, address::SERVER_V6];
@@ -91,53 +90,20 @@ fn disorderly(seed: u64) -> Impairment {
     }
 }
 
-/// Compares the medians over all seeds. Whatever else runs on this machine makes either slower, so a bad comparison counts
-/// only if it repeats itself.
+/// Both at once: they have the same company then.
 fn compare(capture: Capture, transfer: Transfer, size: u64, path: Path) -> Result<()> {
-    let mut compared = times(capture, transfer, size, path)?;
-    for _ in 0..2 {
-        if compared.ratio() < SLOWER {
-            break;
-        }
-        compared = times(capture, transfer, size, path)?;
-    }
-    ensure!(compared.ratio() < SLOWER, "{transfer:?}: {compared:?}");
-    Ok(())
-}
-
-/// Seconds, by seed.
-#[derive(Debug)]
-struct Compared {
-    captured: Vec<f64>,
-    bare: Vec<f64>,
-}
-
-impl Compared {
-    fn ratio(&self) -> f64 {
-        median(&self.captured) / median(&self.bare)
-    }
-}
-
-/// The transfers wait far more than they compute, so all run at once.
-fn times(capture: Capture, transfer: Transfer, size: u64, path: Path) -> Result<Compared> {
-    let (bare, captured) = thread::scope(|scope| {
-        let start = |capture: Option<Capture>| {
-            SEEDS.map(|seed| scope.spawn(move || seconds(capture, transfer, size, path(seed))))
-        };
-        let (bare, captured) = (start(None), start(Some(capture)));
-        let times = |runs: [thread::ScopedJoinHandle<'_, Result<f64>>; SEEDS.len()]| {
-            let joined = runs.map(|run| run.join().map_err(|_| anyhow!("a transfer panicked"))?);
-            joined.into_iter().collect::<Result<Vec<_>>>()
-        };
-        anyhow::Ok((times(bare)?, times(captured)?))
-    })?;
-    Ok(Compared { captured, bare })
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    let of = |capture: Option<Capture>| {
+        Compared::of_each_seed(|seed| seconds(capture, transfer, size, path(seed)))
+    };
+    Compared::ensure_below(SLOWER, || {
+        thread::scope(|scope| {
+            let bare = scope.spawn(|| of(None));
+            let captured = of(Some(capture))?;
+            let bare = bare.join().map_err(|_| anyhow!("a transfer panicked"))??;
+            Ok(Compared { captured, bare })
+        })
+    })
+    .with_context(|| format!("{transfer:?}"))
 }
 
 /// How long curl takes over this path.

@@ -2,15 +2,15 @@
 //!
 //! The link loses the same packets with and without the gateway, so both transfers have the same hard luck.
 
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use tidegate_lab::{Direction, Hidden, Impairment, Lab, Share, address, endpoint, service};
+use anyhow::{Context, Result, ensure};
+use tidegate_lab::{
+    Compared, Direction, Hidden, Impairment, Lab, Share, address, endpoint, service,
+};
 
 /// How long a transfer through the gateway may take, as a multiple of the same without.
 const SLOWER: f64 = 2.0;
-const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 const SHORT: u64 = 1_000_000;
 const LONG: u64 = 10_000_000;
 
@@ -48,53 +48,16 @@ fn a_long_upload_from_a_client_behind_a_lossy_link_takes_at_most_twice_as_long()
     compare(Transfer::Up, LONG)
 }
 
-/// Compares the medians over all seeds. Whatever else runs on this machine makes either slower, so a bad comparison counts
-/// only if it repeats itself.
 fn compare(transfer: Transfer, size: u64) -> Result<()> {
-    let mut compared = times(transfer, size)?;
-    for _ in 0..2 {
-        if compared.ratio() < SLOWER {
-            break;
-        }
-        compared = times(transfer, size)?;
-    }
-    ensure!(compared.ratio() < SLOWER, "{transfer:?}: {compared:?}");
-    Ok(())
-}
-
-/// Seconds, by seed.
-#[derive(Debug)]
-struct Compared {
-    captured: Vec<f64>,
-    bare: Vec<f64>,
-}
-
-impl Compared {
-    fn ratio(&self) -> f64 {
-        median(&self.captured) / median(&self.bare)
-    }
-}
-
-/// The transfers wait far more than they compute, so all of a kind run at once.
-fn times(transfer: Transfer, size: u64) -> Result<Compared> {
-    let of = |gateway: Gateway| {
-        thread::scope(|scope| {
-            let runs =
-                SEEDS.map(|seed| scope.spawn(move || seconds(gateway, transfer, size, seed)));
-            let joined = runs.map(|run| run.join().map_err(|_| anyhow!("a transfer panicked"))?);
-            joined.into_iter().collect::<Result<Vec<_>>>()
+    let of =
+        |gateway: Gateway| Compared::of_each_seed(|seed| seconds(gateway, transfer, size, seed));
+    Compared::ensure_below(SLOWER, || {
+        Ok(Compared {
+            bare: of(Gateway::Absent)?,
+            captured: of(Gateway::Captures)?,
         })
-    };
-    Ok(Compared {
-        bare: of(Gateway::Absent)?,
-        captured: of(Gateway::Captures)?,
     })
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    .with_context(|| format!("{transfer:?}"))
 }
 
 /// How long curl takes in a container whose link has a round trip of 50 ms and loses 1 % of the packets each way.

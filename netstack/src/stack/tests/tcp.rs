@@ -401,6 +401,27 @@ fn a_program_that_asks_whether_the_other_end_is_there_is_answered_and_heard() {
 }
 
 #[test]
+fn two_hours_of_silence_keep_a_connection_and_keepalives_keep_it_for_days() {
+    const TWO_HOURS: Duration = Duration::from_secs(2 * 60 * 60);
+    let mut bench = Bench::new();
+    let (flow, next) = bench.established();
+    for _ in 0..36 {
+        bench.wait(TWO_HOURS);
+        bench.put(&ack(ISN, next, b""));
+        assert_eq!(bench.events(), [Event::KeepAlive(flow, TWO_HOURS)]);
+        assert!(read(&bench.out()[0]).ack);
+    }
+    bench.wait(TWO_HOURS);
+    assert!(matches!(
+        bench.put(&ack(ISN + 1, next, b"abc")),
+        Input::Tcp(_)
+    ));
+    assert_eq!(bench.events(), []);
+    let mut tcp = bench.stack.tcp(flow).unwrap();
+    assert_eq!(tcp.readable(), b"abc");
+}
+
+#[test]
 fn half_open_flows_are_capped() {
     let mut bench = Bench::with(StackConfig {
         max_half_open: 2,

@@ -2,7 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error. Exit status: 0 done; 1 not done, or problems were
 //! found; 2 the command line was wrong. `exec` gives its command's status, and statuses of its own as `env` and shells
-//! do: 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
+//! do: 123 when `--deny-all` refused something, 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
 
 mod arguments;
 #[cfg(capture)]
@@ -39,6 +39,9 @@ pub const CONTAIN: &str = "__contain";
 
 /// Exit status of `exec` when the gateway failed before or beside the command.
 pub const EXEC_FAILED: u8 = 125;
+
+/// Exit status of `exec --deny-all` when something was refused: what the command made of it is not to be trusted.
+pub const EXEC_REFUSED: u8 = 123;
 
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tidegate_policy::document::{Document, Problem};
-use tidegate_policy::{Feed, Policy, PolicySource};
+use tidegate_policy::{Allowed, Feed, Policy, PolicySource, Refusal};
 
 use files::Text;
 
@@ -22,6 +22,17 @@ pub const DEFAULT_FILE: &str = "/etc/tidegate/tidegate.toml";
 
 /// The facts about flows that the data plane gathers beyond addresses, ports and programs.
 const FEEDS: [Feed; 0] = [];
+
+/// What stands before what `tidegate exec --deny-all` lets pass, and so in its rules' names.
+const ALLOW_OPTION: &str = "--allow";
+
+/// Reads what `--allow` lets pass.
+///
+/// # Errors
+/// As [`Allowed::parse`].
+pub fn allowed(text: &str) -> Result<Allowed, Refusal> {
+    Allowed::parse(text, &FEEDS)
+}
 
 /// The folder of rule files, beside the main file.
 const RULES_FOLDER: &str = "rules.d";
@@ -34,12 +45,14 @@ pub struct ConfigSource {
 }
 
 /// What it means that the main file is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum IfMissing {
     /// The defaults hold: allow and watch.
     Defaults,
     /// Someone named it, so something is wrong.
     Error,
+    /// There is to be none: only what the command line allows passes.
+    Only(Vec<Allowed>),
 }
 
 /// A configuration without errors.
@@ -93,7 +106,20 @@ impl ConfigSource {
         }
     }
 
-    /// The main file.
+    /// No file: what the command line allows passes, and nothing else.
+    pub fn only(allowed: Vec<Allowed>) -> Self {
+        Self {
+            file: PathBuf::new(),
+            if_missing: IfMissing::Only(allowed),
+        }
+    }
+
+    /// Whether there are files that may change.
+    pub fn has_files(&self) -> bool {
+        !matches!(self.if_missing, IfMissing::Only(_))
+    }
+
+    /// The main file; an empty path where there is to be none.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -122,6 +148,13 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_for(source: &ConfigSource, feeds: &[Feed]) -> Result<Self, ConfigError> {
+        if let IfMissing::Only(allowed) = &source.if_missing {
+            return Draft {
+                policy: PolicySource::only(allowed.iter().cloned(), ALLOW_OPTION),
+                ..Draft::default()
+            }
+            .finish();
+        }
         let mut draft = Draft {
             policy: PolicySource::fed_by(feeds),
             ..Draft::default()
@@ -159,9 +192,11 @@ struct Draft {
 impl Draft {
     fn read_main(&mut self, source: &ConfigSource) {
         let path = source.file();
-        match (files::read(path), source.if_missing) {
+        match (files::read(path), &source.if_missing) {
             (Ok(Text::Missing), IfMissing::Defaults) => {}
-            (Ok(Text::Missing), IfMissing::Error) => self.problems.push(files::missing(path)),
+            (Ok(Text::Missing), IfMissing::Error | IfMissing::Only(_)) => {
+                self.problems.push(files::missing(path))
+            }
             (Ok(Text::Found(text)), _) => self.read_document(path, &text, Self::main_document),
             (Err(problem), _) => self.problems.push(problem),
         }

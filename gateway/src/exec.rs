@@ -1,11 +1,14 @@
 //! `tidegate exec`: one command in a network namespace of its own, its flows through the same data plane as a host's.
 
+mod recording;
+
 use std::ffi::OsString;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::IsTerminal;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
@@ -24,7 +27,7 @@ use tidegate_routing::target::{HostLoopback, Translation};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::cli::{EXEC_FAILED, ExecArgs};
+use crate::cli::{EXEC_FAILED, EXEC_REFUSED, ExecArgs};
 use crate::config::{Config, ConfigSource, Ebpf};
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
@@ -32,8 +35,10 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
-use crate::worker::{self, HostFlows, Identify, Strangers, Worker, WorkerConfig};
+use crate::worker::{self, HostFlows, Identify, PacketDump, Strangers, Worker, WorkerConfig};
 use crate::{network_watch, senders, stack, terminal};
+
+use recording::Recording;
 
 /// Any address of the public Internet (RFC 4291 section 2.4); this one is kept for documentation (RFC 3849).
 const PUBLIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -54,8 +59,20 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// # Errors
 /// The gateway or the command could not be started.
 pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
-    let source = ConfigSource::new(args.config.clone());
+    let source = if args.deny_all {
+        ConfigSource::only(args.allowed.clone())
+    } else {
+        ConfigSource::new(args.config.clone())
+    };
     let config = Config::load(&source)?;
+    let packet_dump = args.pcap.as_deref().map(packet_dump).transpose()?;
+    let capture = CaptureStatus::new(CaptureKind::Exec, DEVICE);
+    let shared = Shared::new(config.policy, capture, flow_limits(&args));
+    let mut recording = args
+        .record
+        .as_deref()
+        .map(|path| Recording::start(path, &shared.flows))
+        .transpose()?;
     let resolvers = Resolvers::of_host().context("cannot read the host's resolvers")?;
     // Before the command is contained, so that it is covered up inside like every other socket.
     let control = args
@@ -74,18 +91,27 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         tracing::debug!(path = %socket.display(), "socket covered up inside");
     }
 
-    let capture = CaptureStatus::new(CaptureKind::Exec, DEVICE);
-    let shared = Shared::new(config.policy, capture, FlowLogLimits::default());
     let ebpf = config.capture.ebpf;
     let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
-    let _watch =
-        ConfigWatch::start(Arc::clone(&reloader)).map_err(|error| tracing::warn!("{error}"));
+    let _watch = reloader
+        .source()
+        .has_files()
+        .then(|| ConfigWatch::start(Arc::clone(&reloader)))
+        .transpose()
+        .map_err(|error| tracing::warn!("{error}"));
     let _control = control
         .map(|socket| ControlServer::start(socket, Arc::clone(&shared), reloader, HostGroup))
         .transpose()?;
-    let data_plane = start_worker(&mut contained, &args, &resolvers, ebpf, &shared)?;
+    let data_plane = start_worker(
+        &mut contained,
+        &args,
+        &resolvers,
+        ebpf,
+        packet_dump,
+        &shared,
+    )?;
 
-    let outcome = run_to_its_end(contained.command, &shared);
+    let outcome = run_to_its_end(contained.command, &shared, recording.as_mut());
     shared.request_shutdown("the command has ended");
     match data_plane.join() {
         Ok(ended) => ended.context("the data plane failed")?,
@@ -93,10 +119,32 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the data plane panicked; please report this with the message above")
         }
     }
+    if let Some(recording) = recording {
+        recording.finish(&shared.flows);
+    }
     if args.summary {
         terminal::report(&summary(&shared.flows.records(), terminal::stderr_style()));
     }
+    if args.deny_all && shared.counters.refused() > 0 {
+        return outcome.map(|_| ExitCode::from(EXEC_REFUSED));
+    }
     outcome
+}
+
+/// How many flows are remembered, and how many may wait to be recorded.
+fn flow_limits(args: &ExecArgs) -> FlowLogLimits {
+    let usual = FlowLogLimits::default();
+    match args.record {
+        Some(_) => FlowLogLimits {
+            waiting: recording::WAITING,
+            ..usual
+        },
+        None => usual,
+    }
+}
+
+fn packet_dump(path: &Path) -> anyhow::Result<PacketDump> {
+    PacketDump::create(path).with_context(|| format!("cannot keep packets in {}", path.display()))
 }
 
 /// The second process, inside the namespaces.
@@ -143,6 +191,7 @@ fn start_worker(
     args: &ExecArgs,
     resolvers: &Resolvers,
     ebpf: Ebpf,
+    packet_dump: Option<PacketDump>,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
     // The command's process is started already, so it keeps the usual limit.
@@ -170,6 +219,7 @@ fn start_worker(
         most_sockets,
         // Of its own network the command has all ports.
         most_udp: usize::MAX,
+        packet_dump,
     };
     let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
     network_watch::start(vec![handle.clone()]).context("cannot watch the network")?;
@@ -196,7 +246,11 @@ fn translation(args: &ExecArgs, resolvers: &Resolvers) -> Translation {
 }
 
 /// Lets the command begin, waits for its end and passes signals on meanwhile. Without a data plane it is asked to end.
-fn run_to_its_end(mut command: ContainedCommand, shared: &Shared) -> anyhow::Result<ExitCode> {
+fn run_to_its_end(
+    mut command: ContainedCommand,
+    shared: &Shared,
+    recording: Option<&mut Recording>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -212,6 +266,7 @@ fn run_to_its_end(mut command: ContainedCommand, shared: &Shared) -> anyhow::Res
         if let Err(error) = command.start() {
             return Ok(not_contained(&error));
         }
+        let mut recorded = pin!(follow(recording));
         loop {
             if let Some(status) = command.try_wait()? {
                 return Ok(ExitCode::from(namespaces::exit_code(status)));
@@ -225,12 +280,21 @@ fn run_to_its_end(mut command: ContainedCommand, shared: &Shared) -> anyhow::Res
                     SignalKind::terminate().as_raw_value()
                 }
                 number = signals.next() => number,
+                () = &mut recorded => continue,
             };
             if let Err(error) = command.signal(number) {
                 tracing::debug!(%error, number, "a signal could not be passed on");
             }
         }
     })
+}
+
+/// Writes the flows that end, for ever.
+async fn follow(recording: Option<&mut Recording>) {
+    if let Some(recording) = recording {
+        recording.follow().await;
+    }
+    pending::<()>().await;
 }
 
 /// The signals that are passed on to the command.

@@ -19,6 +19,7 @@ mod keep_alive;
 mod network;
 mod newcomers;
 mod older;
+mod packet_dump;
 mod scarcity;
 mod speaker;
 mod tcp;
@@ -52,6 +53,7 @@ use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
 pub use self::identify::{ForwardedFlows, HostFlows, Identify};
 pub use self::inbox::{Handle, Message};
+pub use self::packet_dump::PacketDump;
 pub use self::unknown::Strangers;
 
 use self::closing::Closing;
@@ -94,6 +96,8 @@ pub struct WorkerConfig {
     pub most_sockets: usize,
     /// Most upstream UDP sockets of one family.
     pub most_udp: usize,
+    /// Where the device's packets are kept; absent: nowhere.
+    pub packet_dump: Option<PacketDump>,
 }
 
 /// One data-plane thread.
@@ -137,6 +141,7 @@ pub struct Worker {
     most_sockets: usize,
     /// UDP sockets of one family.
     most_udp: usize,
+    packet_dump: Option<PacketDump>,
     /// Until when upstream connections are asked whether they still stand.
     probing_until: Option<Instant>,
 }
@@ -192,6 +197,7 @@ impl Worker {
             linger: config.linger,
             most_sockets: config.most_sockets,
             most_udp: config.most_udp,
+            packet_dump: config.packet_dump,
             probing_until: None,
         };
         Ok((worker, handle))
@@ -258,6 +264,9 @@ impl Worker {
             self.transmit(now);
         }
         self.transmit(now);
+        if let Some(dump) = &self.packet_dump {
+            dump.flush();
+        }
         self.take_events();
         self.closing.close(self.poll.registry());
         self.note_gauges();

@@ -52,5 +52,5 @@ pub use port::Port;
 pub use rule::{Origin, Rule, RuleInfo};
 pub use scope::Scope;
 pub use selection::Selection;
-pub use source::PolicySource;
+pub use source::{Allowed, PolicySource};
 pub use verdict::{DecidedBy, Decision, Verdict};

@@ -1,5 +1,6 @@
 //! Rules as written, read from documents and not yet compiled.
 
+mod allowed;
 mod app;
 mod destinations;
 mod review;
@@ -15,6 +16,8 @@ use crate::feed::Feed;
 use crate::flow_test::FlowTest;
 use crate::rule::Rule;
 use crate::verdict::Verdict;
+
+pub use allowed::Allowed;
 
 use destinations::{Destinations, SetUse};
 use rule::read_rule;

@@ -133,7 +133,7 @@ fn service(text: &str) -> Result<Service, String> {
     Ok(Service { protocol, port })
 }
 
-fn in_one_line(refusal: Refusal) -> String {
+pub(super) fn in_one_line(refusal: Refusal) -> String {
     match refusal.hint {
         Some(hint) => format!("{}: {hint}", refusal.message),
         None => refusal.message,

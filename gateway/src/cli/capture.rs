@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tidegate_policy::Allowed;
+
+use super::arguments::in_one_line;
+use crate::config;
 
 /// `tidegate run`.
 #[derive(Debug, Args)]
@@ -24,12 +28,25 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: the command's; 125 if tidegate failed, 126 if the command \
-    cannot be run, 127 if it was not found, 128+N if signal N ended it."
+    cannot be run, 127 if it was not found, 128+N if signal N ended it; with --deny-all, 123 if \
+    something was refused."
 )]
 pub struct ExecArgs {
     /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Refuse everything that --allow does not name; no configuration file is read
+    #[arg(long, conflicts_with = "config")]
+    pub deny_all: bool,
+    /// Let this pass: 10.0.0.0/8, tcp/443 or 10.0.0.0/8:tcp/443; may be given several times
+    #[arg(long = "allow", value_name = "WHAT", requires = "deny_all", value_parser = allowed)]
+    pub allowed: Vec<Allowed>,
+    /// Write every flow into this file as it ends, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Write every packet into this file, for tcpdump and Wireshark
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
     /// Let the command reach this host's loopback at the gateway's address
     #[arg(long)]
     pub host_loopback: bool,
@@ -45,6 +62,10 @@ pub struct ExecArgs {
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+fn allowed(text: &str) -> Result<Allowed, String> {
+    config::allowed(text).map_err(in_one_line)
 }
 
 /// A time with its unit: `500ms`, `60s`, `5m`, `1h`.
@@ -113,13 +134,18 @@ mod tests {
             Options:
                   --config <FILE>   Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
                   --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]
+                  --deny-all        Refuse everything that --allow does not name; no configuration file is read
+                  --allow <WHAT>    Let this pass: 10.0.0.0/8, tcp/443 or 10.0.0.0/8:tcp/443; may be given
+                                    several times
+                  --record <FILE>   Write every flow into this file as it ends, a line of JSON each
+                  --pcap <FILE>     Write every packet into this file, for tcpdump and Wireshark
                   --host-loopback   Let the command reach this host's loopback at the gateway's address
                   --socket <PATH>   Let the command reach this UNIX socket; may be given several times
                   --summary         Print a table of the flows on standard error when the command has ended
               -h, --help            Print help
 
             Exit status: the command's; 125 if tidegate failed, 126 if the command cannot be run, 127 if it was
-            not found, 128+N if signal N ended it.
+            not found, 128+N if signal N ended it; with --deny-all, 123 if something was refused.
             ");
     }
 
@@ -132,6 +158,8 @@ mod tests {
         assert!(args.summary && !args.host_loopback);
         assert_eq!(args.sockets.len(), 2);
         assert_eq!(args.command, ["curl", "--summary", "-v"]);
+        assert!(parse("tidegate exec --allow lan -- true").is_err());
+        assert!(parse("tidegate exec --deny-all --config x -- true").is_err());
         assert!(parse("tidegate exec").is_err());
         assert!(parse("tidegate exec --").is_err());
     }

@@ -160,6 +160,7 @@ impl Workers {
             linger: Duration::ZERO,
             most_sockets: self.most_sockets,
             most_udp: self.most_udp,
+            packet_dump: None,
         };
         let (worker, handle) = Worker::new(tun, config, Arc::clone(shared))?;
         let changed = handle.clone();

@@ -78,6 +78,14 @@ impl Counters {
         .fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Flows that were not let through.
+    pub fn refused(&self) -> u64 {
+        [&self.blocked, &self.dropped]
+            .map(|count| count.load(Ordering::Relaxed))
+            .iter()
+            .sum()
+    }
+
     /// So many packets went past the capture and were not looked at.
     pub fn count_unexamined(&self, packets: u64) {
         self.unexamined.fetch_add(packets, Ordering::Relaxed);

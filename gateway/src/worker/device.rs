@@ -28,6 +28,9 @@ impl Worker {
                     add(&self.gauges.bytes_in, count(len));
                     left = left.saturating_sub(len);
                     let packet = buffer.get(..len).unwrap_or_default();
+                    if let Some(dump) = &self.packet_dump {
+                        dump.note(&[packet]);
+                    }
                     self.take(now, packet, offload);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -47,11 +50,15 @@ impl Worker {
 
     pub(super) fn transmit(&mut self, now: Instant) {
         while let Some(transmit) = self.stack.poll_transmit(now) {
+            let parts = transmit.parts();
+            if let Some(dump) = &self.packet_dump {
+                dump.note(&parts);
+            }
             write(
                 &self.tun,
                 &self.gauges,
                 &self.shared,
-                &transmit.parts(),
+                &parts,
                 transmit.offload(),
             );
         }
@@ -59,6 +66,9 @@ impl Worker {
 
     /// Puts one packet into the device.
     pub(super) fn write(&self, parts: &[&[u8]], offload: Offload) {
+        if let Some(dump) = &self.packet_dump {
+            dump.note(parts);
+        }
         write(&self.tun, &self.gauges, &self.shared, parts, offload);
     }
 

@@ -6,7 +6,7 @@ use crate::shell::{CommandExt, Failure, Outcome};
 use crate::workspace::is_root;
 
 /// What the lab, the scenarios and the benchmark need, each with the program it is for.
-const NEEDED: [&str; 14] = [
+const NEEDED: [&str; 15] = [
     "bind9-dnsutils", // dig
     "coreutils",      // sha256sum
     "curl",
@@ -19,6 +19,7 @@ const NEEDED: [&str; 14] = [
     "python3",
     "socat",
     "strace",
+    "tcpdump",
     "traceroute",
     "util-linux", // setpriv, nsenter, script
 ];

@@ -17,6 +17,8 @@ mod explain;
 mod flows;
 mod logging;
 #[cfg(capture)]
+mod quick;
+#[cfg(capture)]
 mod recover;
 #[cfg(capture)]
 mod status;
@@ -26,6 +28,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+#[cfg(capture)]
+use tidegate_policy::Verdict;
 
 use crate::control::client::ClientError;
 use crate::terminal;
@@ -78,6 +82,12 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Exec(args) => finish(crate::exec::main(ExecArgs { control, ..args }), EXEC_FAILED),
         #[cfg(capture)]
         Command::Confirm => finish(confirm::main(control), 1),
+        #[cfg(capture)]
+        Command::Block(args) => finish(quick::main(args, Verdict::Block, control), 1),
+        #[cfg(capture)]
+        Command::Allow(args) => finish(quick::main(args, Verdict::Allow, control), 1),
+        #[cfg(capture)]
+        Command::Undo(args) => finish(quick::undo(&args, control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),
         #[cfg(capture)]

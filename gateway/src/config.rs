@@ -1,7 +1,7 @@
 //! The configuration: one main file and a folder of rule files beside it.
 //!
 //! `tidegate.toml` holds `[capture]`, `[policy]` and rules; every `rules.d/*.toml` beside it adds rules, in the order of
-//! the file names. Everything that is wrong is reported at once, each problem with its file, line and column. A
+//! the file names. Ahead of all stand those of `quick.toml`, which commands write. Everything that is wrong is reported at once, each problem with its file, line and column. A
 //! configuration with an error is never used in part.
 
 mod capture;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use tidegate_policy::document::{Document, Problem};
 use tidegate_policy::{Allowed, Feed, Policy, PolicySource, Refusal};
 
+use crate::quick;
 use files::Text;
 
 pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
@@ -124,6 +125,12 @@ impl ConfigSource {
         &self.file
     }
 
+    /// The file of quick rules, beside the main file; absent where there are no files.
+    pub fn quick_file(&self) -> Option<PathBuf> {
+        let [folder, _] = self.folders();
+        self.has_files().then(|| folder.join(quick::FILE))
+    }
+
     /// The folder of the main file, and the folder of rule files.
     pub fn folders(&self) -> [PathBuf; 2] {
         let folder = match self.file().parent() {
@@ -159,6 +166,9 @@ impl Config {
             policy: PolicySource::fed_by(feeds),
             ..Draft::default()
         };
+        if let Some(quick) = source.quick_file() {
+            draft.read_rules(&quick);
+        }
         draft.read_main(source);
         let [_, folder] = source.folders();
         match files::rule_files(&folder) {
@@ -211,7 +221,7 @@ impl Draft {
 
     fn read_rules(&mut self, path: &Path) {
         match files::read(path) {
-            // It was removed since the folder was listed.
+            // There is none yet, or it was removed since the folder was listed.
             Ok(Text::Missing) => {}
             Ok(Text::Found(text)) => self.read_document(path, &text, |draft, document| {
                 draft.policy.read_rules(document);

@@ -16,8 +16,10 @@ pub mod leaks;
 pub mod network_watch;
 #[cfg(capture)]
 pub mod probe;
+pub mod quick;
 pub mod record;
 pub mod reload;
+pub mod replace_file;
 pub mod report;
 #[cfg(capture)]
 pub mod run;

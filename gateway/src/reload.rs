@@ -5,9 +5,14 @@
 
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Capture, Config, ConfigError, ConfigSource};
+use crate::quick::file::EditError;
+use crate::replace_file::replace_file;
 use crate::shared::Shared;
 
 pub use watch::{ConfigWatch, WatchError};
@@ -20,6 +25,37 @@ pub struct Reloader {
     capture: Capture,
     shared: Arc<Shared>,
     one_at_a_time: Mutex<()>,
+}
+
+/// The quick rules are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum QuickError {
+    /// The rules came from the command line.
+    #[error("this tidegate was started without a configuration file")]
+    NoFiles,
+    /// The text cannot be changed so.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// With the change the configuration cannot be used.
+    #[error("{0}")]
+    Config(ConfigError),
+}
+
+impl QuickError {
+    fn file(path: &Path, error: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            error,
+        }
+    }
 }
 
 impl Reloader {
@@ -43,10 +79,53 @@ impl Reloader {
     /// # Errors
     /// Something is wrong with the files; the policy in force stays.
     pub fn reload(&self) -> Result<u64, ConfigError> {
-        let _turn = self
-            .one_at_a_time
+        let _turn = self.turn();
+        self.put_in_force()
+    }
+
+    /// Changes the file of quick rules and puts the outcome in force. Returns the policy's generation and what `edit` has
+    /// to say.
+    ///
+    /// # Errors
+    /// There are no files, the edit or the file system refuses, or the configuration is wrong with it: then all is as it
+    /// was.
+    pub fn edit_quick_rules<T>(
+        &self,
+        edit: impl FnOnce(&str) -> Result<(String, T), EditError>,
+    ) -> Result<(u64, T), QuickError> {
+        let _turn = self.turn();
+        let path = self.source.quick_file().ok_or(QuickError::NoFiles)?;
+        let old = match fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(QuickError::file(&path, error)),
+        };
+        let (new, said) = edit(old.as_deref().unwrap_or_default())?;
+        let written = |text: &str| {
+            replace_file(&path, text.as_bytes()).map_err(|error| QuickError::file(&path, error))
+        };
+        written(&new)?;
+        match self.put_in_force() {
+            Ok(generation) => Ok((generation, said)),
+            Err(wrong) => {
+                match &old {
+                    Some(old) => written(old)?,
+                    None => {
+                        fs::remove_file(&path).map_err(|error| QuickError::file(&path, error))?;
+                    }
+                }
+                Err(QuickError::Config(wrong))
+            }
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_in_force(&self) -> Result<u64, ConfigError> {
         let config = match Config::load(&self.source) {
             Ok(config) => config,
             Err(error) => {

@@ -10,6 +10,8 @@ use tidegate_policy::{Continent, Country, Direction, Fact, Name, Port, Protocol,
 use super::capture::{ExecArgs, RunArgs};
 #[cfg(capture)]
 use super::daemon::{FlowsArgs, StatusArgs};
+#[cfg(capture)]
+use super::quick::{QuickArgs, UndoArgs};
 
 /// See and control every connection of every program.
 #[derive(Debug, Parser)]
@@ -41,6 +43,15 @@ pub(super) enum Command {
     Exec(ExecArgs),
     /// Report every problem of the configuration
     Check(CheckArgs),
+    /// Refuse a program's flows from now on: block APP [to WHERE] [port PORT] [for TIME]
+    #[cfg(capture)]
+    Block(QuickArgs),
+    /// Let a program's flows pass from now on: allow APP [to WHERE] [port PORT] [for TIME]
+    #[cfg(capture)]
+    Allow(QuickArgs),
+    /// Take the newest rules of block and allow away again
+    #[cfg(capture)]
+    Undo(UndoArgs),
     /// Say what would happen to a flow, and why; no daemon needed
     Explain(ExplainArgs),
     /// Show live and recent flows

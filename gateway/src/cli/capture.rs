@@ -69,7 +69,7 @@ fn allowed(text: &str) -> Result<Allowed, String> {
 }
 
 /// A time with its unit: `500ms`, `60s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|letter: char| !letter.is_ascii_digit())
         .unwrap_or(text.len());

@@ -68,7 +68,12 @@ fn next(client: &mut Client) -> anyhow::Result<Told> {
                 "{count} flows are not shown: they came faster than they could be read"
             )),
             Some(Reply::Done) => return Ok(Told::End),
-            Some(other @ (Reply::Status(_) | Reply::Reloaded { .. } | Reply::Refused(_))) => {
+            Some(
+                other @ (Reply::Status(_)
+                | Reply::Reloaded { .. }
+                | Reply::RulesChanged { .. }
+                | Reply::Refused(_)),
+            ) => {
                 return Err(ClientError::Strange(format!("{other:?}")).into());
             }
             None => anyhow::bail!("tidegate has ended"),

@@ -17,7 +17,10 @@ pub(super) fn init(command: &Command) {
         #[cfg(capture)]
         Command::Run(_) => "info",
         #[cfg(capture)]
-        Command::Confirm
+        Command::Block(_)
+        | Command::Allow(_)
+        | Command::Undo(_)
+        | Command::Confirm
         | Command::Exec(_)
         | Command::Flows(_)
         | Command::Recover

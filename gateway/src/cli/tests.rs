@@ -61,6 +61,9 @@ fn the_help_names_every_command() {
           confirm  Make a trial (run --try) permanent
           exec     Run one command with its traffic captured; no root, nothing on the host changes
           check    Report every problem of the configuration
+          block    Refuse a program's flows from now on: block APP [to WHERE] [port PORT] [for TIME]
+          allow    Let a program's flows pass from now on: allow APP [to WHERE] [port PORT] [for TIME]
+          undo     Take the newest rules of block and allow away again
           explain  Say what would happen to a flow, and why; no daemon needed
           flows    Show live and recent flows
           status   Show capture, workers, counters, coverage and health

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_policy::Verdict;
 
 use super::status::Status;
+use crate::quick::request::QuickRule;
 use crate::record::FlowRecord;
 
 /// Version of this protocol. Another one is refused, so that an old client gets an error instead of nonsense.
@@ -47,6 +48,13 @@ pub enum Request {
     Confirm,
     /// Read the configuration again: [`Reply::Reloaded`].
     Reload,
+    /// One more rule ahead of all others: [`Reply::RulesChanged`] with its name.
+    Quick(QuickRule),
+    /// Take the newest of such rules away: [`Reply::RulesChanged`] with their names.
+    Undo {
+        /// So many, or all that there are.
+        count: usize,
+    },
 }
 
 /// Which flows are wanted.
@@ -78,6 +86,13 @@ pub enum Reply {
     Reloaded {
         /// Generation of the policy.
         generation: u64,
+    },
+    /// Rules were added or taken away, and this generation of the policy is in force.
+    RulesChanged {
+        /// Generation of the policy.
+        generation: u64,
+        /// What the rules are called.
+        rules: Vec<String>,
     },
     /// That was all.
     Done,

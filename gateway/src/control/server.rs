@@ -19,7 +19,8 @@ use super::access::{Access, Membership, Peer};
 use super::protocol::{FlowsRequest, Message, Refused, RefusedWhy, Reply, Request};
 use super::socket::{BoundSocket, SocketError};
 use super::status::Status;
-use crate::record::{FlowFilter, FlowRecord};
+use crate::quick::file::{self, EditError};
+use crate::record::{FlowFilter, FlowRecord, Timestamp};
 use crate::reload::Reloader;
 use crate::shared::Shared;
 use connection::{Connection, Hangup, Heard};
@@ -228,7 +229,54 @@ impl Service {
                 Err(error) => client.send_failure(error.to_string()).await,
             },
             Request::Reload => self.answer_reload(client).await,
+            Request::Quick(rule) => {
+                let seen = self.executables_called(&rule.app);
+                let now = Timestamp::now();
+                self.answer_edit(client, move |text| {
+                    let added = rule.text(&seen, now)?;
+                    let text = file::with(text, &added)?;
+                    Ok((text, vec![rule.name(now)]))
+                })
+                .await
+            }
+            Request::Undo { count } => {
+                self.answer_edit(client, move |text| file::without_newest(text, count))
+                    .await
+            }
         }
+    }
+
+    async fn answer_edit(
+        &self,
+        client: &mut Connection,
+        edit: impl FnOnce(&str) -> Result<(String, Vec<String>), EditError> + Send + 'static,
+    ) -> Result<(), Hangup> {
+        let reloader = Arc::clone(&self.reloader);
+        let edited = tokio::task::spawn_blocking(move || reloader.edit_quick_rules(edit)).await;
+        match edited {
+            Ok(Ok((generation, rules))) => {
+                client
+                    .send(&Reply::RulesChanged { generation, rules })
+                    .await
+            }
+            Ok(Err(error)) => client.send_failure(error.to_string()).await,
+            Err(_) => {
+                client
+                    .send_failure("the change was cut short: see the log".to_owned())
+                    .await
+            }
+        }
+    }
+
+    /// The executables of this name that flows were seen of.
+    fn executables_called(&self, name: &str) -> Vec<PathBuf> {
+        let records = self.shared.flows.records();
+        let apps = records
+            .into_iter()
+            .flat_map(|record| record.app.into_iter().chain(record.other_owners));
+        apps.filter(|app| app.name == name)
+            .map(|app| app.path)
+            .collect()
     }
 
     async fn answer_reload(&self, client: &mut Connection) -> Result<(), Hangup> {

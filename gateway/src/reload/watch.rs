@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tidegate_platform::file_watch::{FileChange, FileWatch};
 
 use super::Reloader;
+use crate::quick;
 
 /// How long nothing may change before a reload: an editor writes in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -46,6 +47,7 @@ enum Wake {
 #[derive(Debug)]
 struct Watched {
     main_file: PathBuf,
+    quick_file: PathBuf,
     folders: [PathBuf; 2],
 }
 
@@ -59,8 +61,13 @@ impl ConfigWatch {
         let main_file = std::path::absolute(source.file())?;
         let [main, rules] = source.folders();
         let folders = [std::path::absolute(main)?, std::path::absolute(rules)?];
+        let quick_file = folders[0].join(quick::FILE);
         let (wake, woken) = sync_channel(WAITING);
-        let watched = Arc::new(Watched { main_file, folders });
+        let watched = Arc::new(Watched {
+            main_file,
+            quick_file,
+            folders,
+        });
         let mut watcher = watcher(Arc::clone(&watched), wake.clone())?;
         watched.arm(&mut watcher);
         let thread = thread::Builder::new()
@@ -145,6 +152,7 @@ impl Watched {
                 .is_some_and(|extension| extension == "toml");
         // A folder on the way, made or renamed, may bring the files with it.
         path == self.main_file
+            || path == self.quick_file
             || is_rule_file
             || self.folders.iter().any(|own| own.starts_with(path))
     }

@@ -182,6 +182,12 @@ pub(crate) fn wait_readable(
     })
 }
 
+/// Lets so many new connections wait for `accept` instead of what the standard library asks for.
+pub(crate) fn lengthen_backlog(listener: &TcpListener, connections: libc::c_int) -> io::Result<()> {
+    // SAFETY: the listener's descriptor is open for as long as it is borrowed.
+    checked(unsafe { libc::listen(listener.as_raw_fd(), connections) })
+}
+
 /// Makes a thread that waits in `accept` return with an error.
 pub(crate) fn stop_accepting(listener: &TcpListener) -> io::Result<()> {
     // SAFETY: the listener's descriptor is open for as long as it is borrowed.

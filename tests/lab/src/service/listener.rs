@@ -14,6 +14,10 @@ use crate::sys;
 /// A connection on which nothing moves for so long is given up, so that its thread ends.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// New connections that may wait, more than any test makes at once. With the standard library's 128 the kernel drops what is beyond
+/// and answers by SYN cookies, and who says more than one segment before it is accepted may be reset.
+const BACKLOG: i32 = 4_096;
+
 /// A TCP port of a machine, in both families, served by threads.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -31,6 +35,8 @@ impl Listener {
         // An unspecified IPv6 address takes IPv4 too.
         let socket = machine.inside(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))?;
         let socket = socket.with_context(|| format!("cannot listen on TCP port {port}"))?;
+        sys::lengthen_backlog(&socket, BACKLOG)
+            .with_context(|| format!("cannot let connections wait at TCP port {port}"))?;
         let peers = Arc::new(Mutex::new(Vec::new()));
         let accepting = socket.try_clone()?;
         let seen = Arc::clone(&peers);

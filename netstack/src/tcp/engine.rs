@@ -40,6 +40,8 @@ const MIN_MSS: u16 = 48;
 const MAX_SHIFT: u8 = 14;
 /// Room that upstream is worth being read for, or a quarter of all the room there may be.
 const WORTHWHILE_ROOM: usize = 64 << 10;
+/// Bytes that wait for a program, and keep the device busy until upstream is read again.
+const ENOUGH: usize = 64 << 10;
 
 /// What is the same for every connection of a stack.
 #[derive(Clone, Copy, Debug)]
@@ -324,8 +326,9 @@ impl Engine {
     pub(crate) fn room(&self, pool: &Pool) -> Room {
         let may_send = matches!(self.state, State::Established | State::CloseWait);
         let left = self.most_send.saturating_sub(self.send.len());
-        if !may_send || self.finish != Finish::No || left < WORTHWHILE_ROOM.min(self.most_send / 4)
-        {
+        let has_enough = left < WORTHWHILE_ROOM.min(self.most_send / 4)
+            || self.send.len() >= ENOUGH && pool.lends_much();
+        if !may_send || self.finish != Finish::No || has_enough {
             return Room::Nothing;
         }
         self.send.room(left, pool)

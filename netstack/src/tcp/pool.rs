@@ -21,6 +21,9 @@ const RESERVE: usize = 2 * SMALLEST;
 /// Chunks that wait for their next use take no more than this, or as much as is in use. Too few, and a handful of busy flows make
 /// the system map and clear pages again and again: 4 MiB cost eight downloads a third of their speed.
 const MAX_WAITING: usize = 24 << 20;
+/// Bytes lent out from which on more is worth less than what it pushes out of the processor's caches: programs that send on 512
+/// connections read late, and had us keep 600 MB for them.
+const MUCH: usize = 64 << 20;
 /// Windows of new flows, in bytes, and up to how many eighths of the budget they are promised.
 const FIRST_WINDOWS: [(usize, usize); 3] = [(64 << 10, 6), (16 << 10, 7), (SMALLEST, 8)];
 
@@ -113,6 +116,11 @@ impl Pool {
         } else {
             share.min(FIRST_WINDOWS[1].0)
         }
+    }
+
+    /// Whether a flow for which enough waits should hold no more.
+    pub(crate) fn lends_much(&self) -> bool {
+        self.lent > MUCH
     }
 
     /// The size of the largest chunk that may be lent out now; 0 if none may.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::flow::{FlowKey, LocalAddr, Protocol, RemoteAddr};
 use crate::tcp::head::{Link, Offloads};
+use crate::tcp::pool::{Holds, LARGEST};
 use crate::tcp::segment::{TCP_HEADER, flag};
 
 const MS: Duration = Duration::from_millis(1);
@@ -494,6 +495,35 @@ fn busy_neighbours_leave_a_flow_its_share_of_the_queue_and_no_less_than_two_segm
     let least = window(&mut bench, 20_000);
     assert!((2_920..3_000).contains(&least), "{least}");
     assert!(window(&mut bench, 0) >= 64 << 10);
+}
+
+#[test]
+fn beside_many_programs_that_read_late_a_flow_keeps_what_is_enough_and_no_more() {
+    const FULL: usize = 1 << 20;
+    let mut bench = Bench::new();
+    bench.pool = Pool::new(1 << 30, 8 << 20);
+    let waiting = |bench: &mut Bench| {
+        loop {
+            let room = bench.engine.room(&bench.pool);
+            let len = bench.engine.lend(room, &mut bench.pool).len();
+            if len == 0 {
+                return bench.engine.send.len();
+            }
+            bench.engine.commit(room, len, &mut bench.pool);
+        }
+    };
+    let mut others = Vec::new();
+    while !bench.pool.lends_much() {
+        others.push(bench.pool.take(LARGEST, Holds::Something).unwrap());
+    }
+    bench.write(ENOUGH / 2);
+    assert_eq!(bench.engine.send.len(), ENOUGH / 2);
+    let enough = waiting(&mut bench);
+    assert!((ENOUGH..=LARGEST).contains(&enough), "{enough} bytes");
+    for chunk in others {
+        bench.pool.put(chunk);
+    }
+    assert_eq!(waiting(&mut bench), FULL, "alone it takes all it may");
 }
 
 #[test]

@@ -6,12 +6,14 @@
 //! bytes. Forwarded packets have a device and a worker of their own, of the same kind. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod caller;
 mod closing;
 mod device;
 mod dialing;
 mod echo;
 mod ending;
 mod entry;
+mod holders;
 mod identify;
 mod inbox;
 mod intake;
@@ -60,6 +62,7 @@ use self::closing::Closing;
 use self::dialing::Dialing;
 use self::echo::{EchoSockets, Identifiers};
 use self::entry::{Entry, NotDialed, Path};
+use self::holders::Holders;
 use self::inbox::Inbox;
 use self::newcomers::Newcomers;
 use self::older::Older;
@@ -119,6 +122,8 @@ pub struct Worker {
     newcomers: Newcomers,
     closing: Closing,
     associations: Associations,
+    /// Of upstream sockets.
+    holders: Holders,
     /// For packets that wait for a verdict.
     room: Room,
     echo: EchoSockets,
@@ -175,6 +180,7 @@ impl Worker {
             newcomers: Newcomers::new(config.stack.max_half_open),
             closing: Closing::start()?,
             stack: Stack::new(config.stack, Instant::now()),
+            holders: Holders::new(hash.clone()),
             associations: Associations::new(hash),
             room: Room::default(),
             echo: EchoSockets::with(match config.identify {

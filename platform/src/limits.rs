@@ -41,6 +41,8 @@ pub enum Spent {
 impl Spent {
     /// What the system says where a process has no more descriptors.
     pub const TOO_MANY_FILES: i32 = libc::EMFILE;
+    /// What it says where there is no local port left.
+    pub const NO_PORT: i32 = libc::EADDRNOTAVAIL;
 
     /// What a socket call failed for want of; `None` if it failed otherwise.
     pub fn of(error: &io::Error) -> Option<Self> {

@@ -1,29 +1,14 @@
 //! How many connections each program is making just now: one that calls thousands of dead addresses must not take the room
 //! in which every other program's connections begin.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-
 use rustc_hash::FxHashMap;
 use tidegate_netstack::FlowId;
 
-use super::{Entry, Worker};
+use super::Worker;
+use super::caller::Caller;
 
 /// Of the connections that may be in the making, the part that is for one program alone: one of so many.
 const SHARE: usize = 4;
-
-/// Who makes a connection: all processes of one user that run one executable, a host that we forward for, or all that nobody
-/// could name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Caller {
-    Program {
-        uid: u32,
-        path: PathBuf,
-    },
-    /// Nobody knows whose, but another host's or a container's.
-    Forwarded(IpAddr),
-    Unknown,
-}
 
 /// Connections on their way, by program.
 #[derive(Debug)]
@@ -68,21 +53,10 @@ impl Worker {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return false;
         };
-        let caller = caller(entry);
+        let caller = Caller::of(entry);
         let may = self.dialing.begin(caller.clone());
         entry.dialing = may.then_some(caller);
         may
-    }
-}
-
-fn caller(entry: &Entry) -> Caller {
-    match (entry.apps.first(), entry.inner) {
-        (Some(app), _) => Caller::Program {
-            uid: app.uid,
-            path: app.path.clone(),
-        },
-        (None, Some(inner)) => Caller::Forwarded(inner.source.ip()),
-        (None, None) => Caller::Unknown,
     }
 }
 
@@ -91,10 +65,7 @@ mod tests {
     use super::*;
 
     fn caller(path: &str) -> Caller {
-        Caller::Program {
-            uid: 1000,
-            path: path.into(),
-        }
+        crate::worker::caller::tests::caller(1000, path, 1)
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tidegate_platform::error_queue;
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
+use super::caller::Caller;
 use super::entry::{NotDialed, Path};
 use super::scarcity::Yielding;
 use super::{Source, Worker, count};
@@ -220,7 +221,8 @@ impl Worker {
             Ok(socket) => Ok((socket, Serves::All)),
             Err(_) => Ok((open(family, Type::DGRAM, bypass)?, Serves::One(flow))),
         };
-        let (socket, serves) = self.open_socket(Yielding::Others, open_either)?;
+        let caller = self.flows.get(&flow).map_or(Caller::Unknown, Caller::of);
+        let (socket, serves) = self.open_socket(&caller, Yielding::Others, open_either)?;
         let id = self.echo.all.vacant_key();
         let source = self.sources.insert(Source::Echo(id));
         let registered = self.poll.registry().register(
@@ -240,8 +242,9 @@ impl Worker {
             hop_limit: None,
             has_reports: false,
         });
-        if matches!(serves, Serves::All) {
-            self.echo.raw[family.index()] = Some(id);
+        match serves {
+            Serves::All => self.echo.raw[family.index()] = Some(id),
+            Serves::One(flow) => self.note_holder(flow, caller),
         }
         Ok(id)
     }

@@ -12,8 +12,9 @@ use tidegate_policy::{App, Direction};
 use tidegate_routing::flow::{DialFailure, Flow};
 
 use super::Worker;
-use super::dialing::Caller;
+use super::caller::Caller;
 use super::echo::EchoPath;
+use super::holders::{Held, HolderId};
 use super::identify::Inner;
 use super::tcp::TcpPath;
 use super::turns::Load;
@@ -45,6 +46,8 @@ pub(super) struct Entry {
     pub(super) load: Load,
     /// Whose connection it counts as while it is being made.
     pub(super) dialing: Option<Caller>,
+    /// Whose its upstream socket counts as, if it has one to itself that is not a UDP one.
+    pub(super) holder: Option<HolderId>,
 }
 
 /// How the flow's bytes travel.
@@ -202,6 +205,16 @@ impl Worker {
             queued: false,
             load: Load::default(),
             dialing: None,
+            holder: None,
+        }
+    }
+
+    /// The flow has an upstream socket of its own.
+    pub(super) fn note_holder(&mut self, flow: FlowId, caller: Caller) {
+        if let Some(entry) = self.flows.get_mut(&flow)
+            && entry.holder.is_none()
+        {
+            entry.holder = Some(self.holders.take(caller, Held::Other));
         }
     }
 
@@ -233,6 +246,9 @@ impl Worker {
     fn release(&mut self, flow: FlowId, entry: Entry) {
         if let Some(caller) = &entry.dialing {
             self.dialing.end(caller);
+        }
+        if let Some(holder) = entry.holder {
+            self.holders.give_back(holder, Held::Other);
         }
         match entry.path {
             Path::Tcp(path) => self.release_tcp(path),

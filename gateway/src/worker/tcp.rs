@@ -19,6 +19,7 @@ use tidegate_platform::bypass::{Bypass, begin_connect, open_stream};
 use tidegate_platform::error_queue::{self, Report};
 use tidegate_routing::target::Target;
 
+use super::caller::Caller;
 use super::entry::{NotDialed, Path};
 use super::keep_alive::KeepAlive;
 use super::scarcity::Yielding;
@@ -130,7 +131,8 @@ impl Worker {
             Target::NoService => return Err(NotDialed::NO_SERVICE),
         };
         let hop_limit = path.hop_limit;
-        let mut stream = self.open_socket(Yielding::Others, |bypass| {
+        let caller = Caller::of(entry);
+        let mut stream = self.open_socket(&caller, Yielding::Others, |bypass| {
             connect(target, hop_limit, bypass)
         })?;
         let Some(Path::Tcp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
@@ -156,6 +158,7 @@ impl Worker {
             write_finished: false,
         });
         slot.insert(Source::Tcp(flow));
+        self.note_holder(flow, caller);
         Ok(())
     }
 

@@ -17,7 +17,9 @@ use tidegate_platform::error_queue::{self, Fault, Report};
 use tidegate_routing::flow::State;
 use tidegate_routing::target::Target;
 
+use super::caller::Caller;
 use super::entry::{NotDialed, Path};
+use super::holders::Held;
 use super::scarcity::Yielding;
 use super::speaker::Speaking;
 use super::waiting::Waiting;
@@ -128,9 +130,12 @@ impl Worker {
             local,
             ipv6: target.is_ipv6(),
         };
+        let Some(caller) = self.flows.get(&flow).map(Caller::of) else {
+            return Ok(());
+        };
         let id = match self.associations.by_key.get(&key) {
             Some(id) => *id,
-            None => self.open_association(key, target)?,
+            None => self.open_association(caller.clone(), key, target)?,
         };
         let Some(Path::Udp(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             // It was itself the quietest when room was made.
@@ -145,17 +150,25 @@ impl Worker {
         if let Some(association) = self.associations.all.get_mut(id) {
             association.peers.insert(target, flow);
             association.members += usize::from(!is_member);
+            // It has taken the port over.
+            if !self.holders.is(association.holder, &caller) {
+                let held = Held::Udp { ipv6: key.ipv6 };
+                let before = association.holder;
+                association.holder = self.holders.take(caller, held);
+                self.holders.give_back(before, held);
+            }
         }
         Ok(())
     }
 
     fn open_association(
         &mut self,
+        caller: Caller,
         key: AssociationKey,
         target: SocketAddr,
     ) -> io::Result<AssociationId> {
-        let family = target.is_ipv6();
-        let mut socket = self.open_socket(Yielding::Udp { ipv6: family }, |bypass| {
+        let AssociationKey { ipv6, .. } = key;
+        let mut socket = self.open_socket(&caller, Yielding::Udp { ipv6 }, |bypass| {
             bind(target, bypass)
         })?;
         let slot = self.associations.all.vacant_key();
@@ -172,6 +185,7 @@ impl Worker {
             socket,
             source,
             key,
+            holder: self.holders.take(caller, Held::Udp { ipv6 }),
             fragmentation: None,
             hop_limit: USUAL_HOP_LIMIT,
             peers: KeyedMap::with_hasher(self.associations.hash.clone()),
@@ -390,6 +404,9 @@ impl Worker {
             && let Some(association) = self.associations.remove(id)
         {
             self.sources.try_remove(association.source);
+            let Association { holder, key, .. } = association;
+            let held = Held::Udp { ipv6: key.ipv6 };
+            self.holders.give_back(holder, held);
         }
     }
 }

@@ -12,10 +12,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 under_both_captures! {
     connections_beyond_the_ports_fail_at_once_and_go_on_elsewhere,
     quiet_datagram_flows_give_their_ports_to_new_ones,
+    a_program_with_many_flows_takes_its_ports_from_itself,
 }
 
 /// An odd number: each connection takes a port for the program and one for us, so that it is we who find none.
 const PORTS: &str = "40000 40062";
+
+/// What gives the port that a program sends from next.
+fn next_port(capture: Capture) -> &'static str {
+    match capture {
+        // All differ. They need not be of the range, in which the gateway finds its own ports.
+        Capture::Exec => "import itertools; port = itertools.count(10_000).__next__",
+        // Programs have the ports that the gateway leaves them.
+        Capture::Host => "port = lambda: 0",
+    }
+}
 
 fn with_few_ports(lab: &Lab, capture: Capture) -> Result<Session<'_>> {
     lab.host.sysctl("net.ipv4.ip_local_port_range", PORTS)?;
@@ -98,13 +109,8 @@ fn quiet_datagram_flows_give_their_ports_to_new_ones(capture: Capture) -> Result
     let servers = [address::SERVER_V4, address::SERVER_V6];
     let echo = service::UdpEcho::start(&lab.server, &servers, 7)?;
     let session = with_few_ports(&lab, capture)?;
-    let port = match capture {
-        // All differ. They need not be of the range, in which the gateway finds its own ports.
-        Capture::Exec => "import itertools; port = itertools.count(10_000).__next__",
-        // Programs have the ports that the gateway leaves them.
-        Capture::Host => "port = lambda: 0",
-    };
-    session.python(&format!("{port}{SPEAK}"))?.success()?;
+    let program = format!("{}{SPEAK}", next_port(capture));
+    session.python(&program)?.success()?;
     for family in echo.peers().chunks(3) {
         let [before, new, after] = family else {
             anyhow::bail!("{family:?}");
@@ -122,6 +128,100 @@ fn quiet_datagram_flows_give_their_ports_to_new_ones(capture: Capture) -> Result
         let status = session.gateway().status();
         status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(expected))
     })
+}
+
+/// Has three conversations, is quiet, and goes on with them once there is a file `go`.
+const MODEST: &str = "
+import os, socket, sys, time
+def call():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10)
+    s.connect(('203.0.113.10', 7))
+    return s
+def speak(s):
+    s.send(b'modest')
+    s.recv(10)
+calls = [call() for _ in range(3)]
+for s in calls: speak(s)
+while not os.path.exists(sys.argv[1]): time.sleep(0.1)
+for s in calls: speak(s)
+";
+
+/// Begins more flows than there are ports. `port` says from which one the next socket sends.
+const BUSY: &str = "
+import socket
+for number in range(150):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(('', port()))
+        s.sendto(b'busy', ('203.0.113.66', 1024 + number))
+";
+
+fn a_program_with_many_flows_takes_its_ports_from_itself(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    for name in ["modest", "busy"] {
+        lab.program("/usr/bin/python3", name)?;
+    }
+    let session = with_few_ports(&lab, capture)?;
+    let (folder, go) = (lab.folder().display(), lab.folder().join("go"));
+    let script = lab.file("modest.py", MODEST)?;
+    let modest = session.start(&format!(
+        "{folder}/modest {} {}",
+        script.display(),
+        go.display()
+    ))?;
+    wait_until("three conversations", PATIENCE, || echo.peers().len() == 3)?;
+    // So long that they count as quiet.
+    std::thread::sleep(Duration::from_secs(6));
+    session.program(
+        &format!("{folder}/busy"),
+        &format!("{}{BUSY}", next_port(capture)),
+    )?;
+    wait_until("flows have given room", PATIENCE, || {
+        let status = session.gateway().status();
+        status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(5))
+    })?;
+    lab.file("go", "")?;
+    modest.finish(PATIENCE)?.success()?;
+    let peers = echo.peers();
+    ensure!(
+        peers.len() == 6 && peers[..3] == peers[3..],
+        "they have lost their ports: {peers:?}"
+    );
+    Ok(())
+}
+
+/// From all ports that it can have, to two peers from each.
+const TO_TWO_PEERS: &str = "
+import socket
+for port in 2 * list(range(40000, 40200)):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try: s.bind(('', port))
+        except OSError: continue
+        for peer in (1, 2): s.sendto(b'x', ('203.0.113.66', peer))
+";
+
+/// How many sockets have one of these ports.
+const PORTS_IN_USE: &str = "
+rows = [row.split() for row in open('/proc/net/udp')][1:]
+ports = [int(row[1].split(':')[1], 16) for row in rows]
+print(sum(port in range(40000, 40200) for port in ports))
+";
+
+#[test]
+fn half_of_the_ports_stay_the_programs_whatever_they_are_used_for() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.host
+        .sysctl("net.ipv4.ip_local_port_range", "40000 40199")?;
+    let tidegate = lab.tidegate("")?;
+    lab.host.python(TO_TWO_PEERS)?.success()?;
+    wait_until("quiet flows have given room", PATIENCE, || {
+        let status = tidegate.status();
+        status.is_ok_and(|status| status["counters"]["flows_evicted"].as_u64() >= Some(10))
+    })?;
+    let in_use: usize = lab.host.python(PORTS_IN_USE)?.success()?.parse()?;
+    ensure!((90..=100).contains(&in_use), "{in_use}");
+    Ok(())
 }
 
 /// More flows than the host has ports, each from a port of its own.

@@ -1,5 +1,6 @@
 //! Upstream UDP sockets: one for each local address, whatever it talks to.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,6 +13,7 @@ use tidegate_platform::bypass::Bypass;
 use tidegate_platform::{datagrams, error_queue};
 
 use super::Shape;
+use crate::worker::holders::HolderId;
 
 /// Buffers wanted of the kernel: bursts arrive while the thread serves others.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -23,6 +25,8 @@ pub(super) struct Association {
     pub(super) socket: UdpSocket,
     pub(super) source: usize,
     pub(super) key: AssociationKey,
+    /// Whose it counts as.
+    pub(super) holder: HolderId,
     /// What the socket does with a datagram that is too large; unknown before the first.
     pub(super) fragmentation: Option<Fragmentation>,
     /// What the socket sends with.
@@ -43,9 +47,11 @@ pub(super) struct AssociationKey {
     pub(super) ipv6: bool,
 }
 
-/// A socket that goes with its one flow.
-pub(in crate::worker) struct Sole {
+/// How a socket is used.
+pub(in crate::worker) struct Usage {
     pub(in crate::worker) ipv6: bool,
+    pub(in crate::worker) holder: HolderId,
+    pub(in crate::worker) flows: usize,
 }
 
 /// All upstream UDP sockets of a worker.
@@ -115,12 +121,22 @@ impl Associations {
         self.of_family[usize::from(ipv6)]
     }
 
-    /// Whether only one flow has this socket, and of which family it is.
-    pub(in crate::worker) fn sole(&self, id: AssociationId) -> Option<Sole> {
+    /// Who uses this socket, and for what.
+    pub(in crate::worker) fn usage(&self, id: AssociationId) -> Option<Usage> {
         let association = self.all.get(id)?;
-        (association.members == 1).then_some(Sole {
+        Some(Usage {
             ipv6: association.key.ipv6,
+            holder: association.holder,
+            flows: association.members,
         })
+    }
+
+    /// The flows that send through this socket.
+    pub(in crate::worker) fn flows_of(&self, id: AssociationId) -> BTreeSet<FlowId> {
+        let association = self.all.get(id).into_iter();
+        association
+            .flat_map(|association| association.peers.values().copied())
+            .collect()
     }
 
     /// Whether a socket waits to be read.

@@ -6,6 +6,7 @@
 //! bytes. Forwarded packets have a device and a worker of their own, of the same kind. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod branch;
 mod caller;
 mod closing;
 mod device;

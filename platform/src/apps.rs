@@ -41,11 +41,11 @@ mod senders;
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
-pub use linux::{AppFinder, DiagSocket, OtherNetworks, Processes};
+pub use linux::{AppFinder, DiagSocket, OtherNetworks, PingSockets, Processes};
 #[cfg(target_os = "macos")]
 pub use macos::{AppFinder, Processes};
 #[cfg(target_os = "linux")]
-pub use senders::{Connector, Missing, Sender, Senders, SendersError};
+pub use senders::{Connector, Missing, NotedProgram, Sender, Senders, SendersError};
 
 /// What the kernel can note beside who sends datagrams. Each may be missing without the others. A status
 /// names it, whatever system reads that.
@@ -116,7 +116,7 @@ fn file_name(path: &Path) -> String {
 
 /// Names a file of this host for as long as it is there.
 #[cfg(target_os = "linux")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FileId {
     major: u32,
     minor: u32,
@@ -160,7 +160,51 @@ pub struct SocketInfo {
     pub device: Option<u32>,
 }
 
+/// Names one socket and no other, for as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketName {
+    /// 0 where the kernel does not tell it.
+    cookie: u64,
+    /// Number of its file, where there is no cookie.
+    file: u32,
+}
+
+impl SocketName {
+    /// As [`SocketInfo::cookie`], if it has one.
+    pub fn cookie(self) -> Option<u64> {
+        (self.cookie != 0).then_some(self.cookie)
+    }
+}
+
 impl SocketInfo {
+    /// What tells it from others, if the kernel told enough.
+    pub fn name(&self) -> Option<SocketName> {
+        #[cfg(target_os = "linux")]
+        let file = self.inode;
+        #[cfg(not(target_os = "linux"))]
+        let file = 0;
+        match (self.cookie, file) {
+            (0, 0) => None,
+            (0, file) => Some(SocketName { cookie: 0, file }),
+            (cookie, _) => Some(SocketName { cookie, file: 0 }),
+        }
+    }
+
+    /// Why nobody is known to hold it, where a search gave this `reason`. One that has no file is no program's any more, and
+    /// root's may be the kernel's own; any other is somebody's who is not to be seen.
+    #[cfg(target_os = "linux")]
+    pub fn why_unseen(&self, reason: Unattributed) -> Unattributed {
+        let unseen = matches!(
+            reason,
+            Unattributed::NoProcess | Unattributed::PermissionDenied | Unattributed::TooMany
+        );
+        if unseen && self.inode != 0 && self.uid != 0 {
+            Unattributed::Hidden
+        } else {
+            reason
+        }
+    }
+
     /// Whether segments of this socket still mean something: not a listener, not a closed socket.
     pub fn is_connection(&self) -> bool {
         !matches!(
@@ -245,6 +289,10 @@ pub enum Unattributed {
     /// The system has no means to tell for this protocol.
     #[error("the system does not tell for this protocol")]
     Unsupported,
+    /// There is a socket, of an ordinary user, and no process is seen to hold it: its program hides it (in a UNIX socket's
+    /// queue, registered with io_uring, behind others of its kind), or may not be looked into.
+    #[error("the socket is in use, and no process is seen to hold it")]
+    Hidden,
     /// The search was given up at a limit.
     #[error("too many processes or descriptors to search")]
     TooMany,
@@ -275,6 +323,7 @@ impl Unattributed {
             Self::NoteLost => "note lost",
             Self::Ambiguous => "ambiguous",
             Self::Unsupported => "unsupported",
+            Self::Hidden => "hidden",
             Self::TooMany => "too many",
             Self::Failed => "failed",
         }
@@ -308,6 +357,12 @@ pub enum DiagError {
     /// Several sockets may have sent this.
     #[error("several sockets may have sent this")]
     Ambiguous,
+    /// Several ping sockets share this identifier, which an ordinary user's may.
+    #[error("several ping sockets share this identifier")]
+    Shared,
+    /// The table is too long to be read by who must not wait.
+    #[error("the kernel's table of such sockets is too long to be read at once")]
+    TooLong,
     /// The system has no means to tell for this protocol.
     #[error("the system does not tell for this protocol")]
     Unsupported,
@@ -317,6 +372,8 @@ impl From<&DiagError> for Unattributed {
     fn from(error: &DiagError) -> Self {
         match error {
             DiagError::Ambiguous => Self::Ambiguous,
+            DiagError::Shared => Self::Hidden,
+            DiagError::TooLong => Self::TooMany,
             DiagError::Unsupported => Self::Unsupported,
             DiagError::Socket(_)
             | DiagError::Refused(_)

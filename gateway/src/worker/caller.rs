@@ -52,6 +52,8 @@ pub(super) enum Household {
     User(u32),
     /// An IPv4 address, or the first of the 2^64 that an IPv6 host may take by itself.
     Network(IpAddr),
+    /// Pings of this host, whose sender the kernel does not tell at once.
+    Pings,
     Unknown,
 }
 

@@ -25,6 +25,8 @@ use tidegate_routing::target::Target;
 use super::caller::Caller;
 use super::entry::{NotDialed, Path};
 use super::scarcity::Yielding;
+use super::speaker::Speaking;
+use super::waiting::Waiting;
 use super::{Source, Worker, count};
 
 /// Requests that wait for one flow's verdict.
@@ -37,12 +39,14 @@ pub(super) struct EchoPath {
     socket: Option<SocketId>,
     identifier: u16,
     target: Option<SocketAddr>,
-    waiting: Vec<Request>,
+    /// Sent before the verdict.
+    waiting: Waiting<Request>,
+    pub(super) speaking: Speaking,
 }
 
+/// A request but for its payload.
 struct Request {
     sequence: u16,
-    payload: Vec<u8>,
     hop_limit: u8,
 }
 
@@ -103,7 +107,8 @@ impl Path {
             socket: None,
             identifier: 0,
             target: None,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
+            speaking: Speaking::default(),
         })
     }
 }
@@ -173,14 +178,13 @@ impl Worker {
             return;
         };
         if open {
-            self.send_echo(flow, sequence, payload, hop_limit);
-        } else if path.waiting.len() < WAITING {
-            path.waiting.push(Request {
-                sequence,
-                payload: payload.to_vec(),
-                hop_limit,
-            });
-        } else {
+            return self.send_echo(flow, sequence, payload, hop_limit);
+        }
+        let request = Request {
+            sequence,
+            hop_limit,
+        };
+        if !path.waiting.push(&mut self.room, WAITING, payload, request) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
     }
@@ -254,8 +258,8 @@ impl Worker {
         let Some(Path::Echo(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
-        for request in std::mem::take(&mut path.waiting) {
-            self.send_echo(flow, request.sequence, &request.payload, request.hop_limit);
+        for (payload, request) in path.waiting.take(&mut self.room) {
+            self.send_echo(flow, request.sequence, &payload, request.hop_limit);
         }
     }
 
@@ -356,7 +360,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn release_echo_socket(&mut self, flow: FlowId, path: &EchoPath) {
+    pub(super) fn release_echo_socket(&mut self, flow: FlowId, mut path: EchoPath) {
+        path.waiting.take(&mut self.room);
         let Some(id) = path.socket else { return };
         let Some(echo) = self.echo.all.get(id) else {
             return;

@@ -34,8 +34,8 @@ pub(super) struct Entry {
     pub(super) life: Flow,
     pub(super) record: Arc<LiveFlow>,
     pub(super) apps: Arc<[App]>,
-    /// Its program was known to the kernel, and can no longer be told.
-    pub(super) is_note_lost: bool,
+    /// Its program was known to the kernel and can no longer be told, or is there and hides.
+    pub(super) is_lost: bool,
     /// Of a forwarded flow.
     pub(super) inner: Option<Inner>,
     pub(super) path: Path,
@@ -198,7 +198,7 @@ impl Worker {
             life: Flow::new(),
             record,
             apps: Arc::default(),
-            is_note_lost: false,
+            is_lost: false,
             inner,
             path,
             failure: None,
@@ -253,7 +253,7 @@ impl Worker {
         match entry.path {
             Path::Tcp(path) => self.release_tcp(path),
             Path::Udp(path) => self.release_udp(flow, path),
-            Path::Echo(path) => self.release_echo_socket(flow, &path),
+            Path::Echo(path) => self.release_echo_socket(flow, path),
             Path::Pass(path) => self.release_pass(path),
         }
     }

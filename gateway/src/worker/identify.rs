@@ -5,6 +5,7 @@
 
 mod forwarded;
 mod host;
+mod pings;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ pub use self::forwarded::ForwardedFlows;
 pub(super) use self::forwarded::Inner;
 pub use self::host::HostFlows;
 
+use super::caller::Household;
 use super::entry::{Judged, policy_protocol};
-use super::newcomers::Line;
+use super::newcomers::{Line, Member};
 use super::speaker::Speaker;
 use super::{Entry, Worker};
 use crate::record::Carriage;
@@ -53,16 +55,21 @@ impl Identify {
         }
     }
 
-    /// In which line this new UDP flow waits.
-    pub(super) fn line_of(&self, key: &FlowKey, inner: Option<&Inner>) -> Line {
-        match (self, inner) {
-            (Self::Host(flows), None) => flows.line_of(key),
-            (_, Some(inner)) => Line::Host(inner.source.ip()),
-            (Self::Forwarded(_), None) => Line::Host(key.local.0.ip()),
+    /// In which line this new flow waits.
+    pub(super) fn line_of(&mut self, key: &FlowKey, inner: Option<&Inner>) -> Line {
+        let source = match (self, inner) {
+            (Self::Host(flows), None) => return flows.line_of(key),
+            (_, Some(inner)) => inner.source.ip(),
+            (Self::Forwarded(_), None) => key.local.0.ip(),
+        };
+        Line {
+            household: Household::network_of(source),
+            member: Member::Host(source),
+            process: 0,
         }
     }
 
-    /// Who sends in this UDP flow now.
+    /// Who sends in this UDP or echo flow now.
     pub(super) fn speaker(&mut self, key: &FlowKey) -> Option<Speaker> {
         match self {
             Self::Host(flows) => flows.speaker(key),
@@ -145,7 +152,9 @@ impl Worker {
         };
         let found = match &owners {
             Ok(_) => Found::Owner,
-            Err(Unattributed::NoSocket | Unattributed::NoProcess) => Found::Nobody,
+            Err(Unattributed::NoSocket | Unattributed::NoProcess | Unattributed::Hidden) => {
+                Found::Nobody
+            }
             Err(_) => Found::Never,
         };
         entry.life.handle_looked_up(now, found);
@@ -160,7 +169,7 @@ impl Worker {
                     .set_apps::<_, String>(Ok(Arc::clone(&entry.apps)));
             }
             Err(reason) => {
-                entry.is_note_lost = reason == Unattributed::NoteLost;
+                entry.is_lost = matches!(reason, Unattributed::NoteLost | Unattributed::Hidden);
                 self.shared.counters.unattributed.add(reason.name());
                 entry
                     .record
@@ -175,7 +184,7 @@ impl Worker {
         };
         let policy = &self.policy.policy;
         let facts = facts(entry);
-        let decision = match (entry.judged, entry.is_note_lost) {
+        let decision = match (entry.judged, entry.is_lost) {
             (Judged::OneWay, false) => policy.decide(&facts),
             (Judged::EitherWay, false) => policy.decide_either_way(&facts),
             (Judged::OneWay, true) => policy.decide_for_lost(&facts),

@@ -45,10 +45,16 @@ impl Worker {
                 payload,
                 hop_limit,
             } => {
-                if is == FlowIs::New {
-                    self.begin(now, flow, Path::echo());
+                let is_there = match is {
+                    FlowIs::New => self.begin_echo(now, flow),
+                    FlowIs::Known if self.ends_with_its_speaker(now, flow) => {
+                        return self.take(now, packet, offload);
+                    }
+                    FlowIs::Known => true,
+                };
+                if is_there {
+                    self.echo_from_program(flow, sequence, payload, hop_limit);
                 }
-                self.echo_from_program(flow, sequence, payload, hop_limit);
             }
             Input::Reassembled(packet) => {
                 let input = self.stack.handle_reassembled(now, &packet);

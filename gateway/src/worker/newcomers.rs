@@ -1,39 +1,59 @@
-//! New UDP flows wait in line, each program's or forwarded host's in one of its own, and a few are taken up at a time.
+//! New UDP flows and pings wait in line, each program's or forwarded host's in one of its own, and a few are taken up at a time.
 //!
 //! To look a flow up, judge it and open its socket takes a hundred times as long as to pass a datagram on. A program that
 //! speaks to thousands of peers at once would keep all others waiting for as long, so a turn of the worker takes up only so
-//! many new flows, of each program in turn, and its old flows go on between. What such a program has in line is bounded.
+//! many new flows, of each user in turn, of these of each program, and of its processes, and old flows go on between.
+//!
+//! A line may grow while what it holds, its program's lines hold and its user's lines hold, added up, is less than what is free.
+//! So however many there are, they leave room: one process takes a quarter of all at most, one program a third, one user half,
+//! two users two thirds, and who comes then is heard.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
 use tidegate_netstack::{FlowId, LocalAddr, Offload};
+use tidegate_platform::apps::NotedProgram;
 
 use super::Worker;
+use super::branch::{Branch, Queue};
+use super::caller::Household;
 use super::entry::Path;
+use super::identify::Inner;
 use super::udp::Shape;
 
 /// New flows that are taken up before the device and the sockets have their turn again.
 const TURN: usize = 8;
-/// Of the flows that may wait, the part that is for one line alone: one of so many.
-const SHARE: usize = 4;
-/// Whose line a flow waits in.
+
+/// Where a flow waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Line {
-    /// The kernel noted which process sent.
-    Process(u32),
+pub(super) struct Line {
+    pub(super) household: Household,
+    pub(super) member: Member,
+    /// Of a program of this host; 0 where it is not known.
+    pub(super) process: u32,
+}
+
+/// Whose line it is among those of a household.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Member {
+    /// The kernel noted which program sent.
+    Program(NotedProgram),
     /// It did not: a socket may be told from others, a program not.
     Socket(LocalAddr),
     /// A container or another host, whose sockets are as many as it likes.
     Host(IpAddr),
+    /// Sockets that are gone.
+    Nobody,
 }
 
-/// Which line is full.
+/// Why there is no room in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    One(Line),
+    /// It holds too many itself.
+    Line(Member),
+    /// Its household's others do.
+    Household,
     /// All together.
     All,
 }
@@ -42,8 +62,11 @@ impl Full {
     /// Why a datagram is thrown away; its name in counters.
     fn name(self) -> &'static str {
         match self {
-            Self::One(Line::Process(_) | Line::Socket(_)) => "too many new flows of one program",
-            Self::One(Line::Host(_)) => "too many new flows of one host",
+            Self::Line(Member::Program(_) | Member::Socket(_) | Member::Nobody) => {
+                "too many new flows of one program"
+            }
+            Self::Line(Member::Host(_)) => "too many new flows of one host",
+            Self::Household => "too many new flows of one user or network",
             Self::All => "too many new flows",
         }
     }
@@ -52,22 +75,19 @@ impl Full {
 /// The lines.
 #[derive(Debug)]
 pub(super) struct Newcomers<F = FlowId> {
-    lines: FxHashMap<Line, VecDeque<F>>,
-    /// Each line that is not empty, once.
-    turns: VecDeque<Line>,
-    waiting: usize,
+    lines: Households<F>,
     most: usize,
     /// How many more may be taken up in this turn.
     left: usize,
 }
 
+type Households<F> = Branch<Household, Branch<Member, Branch<u32, VecDeque<F>>>>;
+
 impl<F> Newcomers<F> {
     /// At most so many wait.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            lines: FxHashMap::default(),
-            turns: VecDeque::new(),
-            waiting: 0,
+            lines: Branch::default(),
             most,
             left: TURN,
         }
@@ -75,7 +95,7 @@ impl<F> Newcomers<F> {
 
     /// Whether flows wait.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting == 0
+        self.lines.is_empty()
     }
 
     /// A new flow that nobody is in front of need not wait.
@@ -87,34 +107,35 @@ impl<F> Newcomers<F> {
 
     /// Puts a flow at the end of a line.
     fn join(&mut self, line: Line, flow: F) -> Result<(), Full> {
-        let waiting = self.lines.get(&line).map_or(0, VecDeque::len);
-        if waiting >= (self.most / SHARE).max(1) {
-            return Err(Full::One(line));
-        }
-        if self.waiting >= self.most {
+        let Line {
+            household,
+            member,
+            process,
+        } = line;
+        let members = self.lines.of.get(&household);
+        let processes = members.and_then(|members| members.of.get(&member));
+        let of_process = processes.and_then(|processes| processes.of.get(&process));
+        let of_process = of_process.map_or(0, VecDeque::len);
+        let of_member = processes.map_or(0, Queue::len);
+        let of_household = members.map_or(0, Queue::len);
+        let free = self.most.saturating_sub(self.lines.len());
+        if free == 0 {
             return Err(Full::All);
         }
-        if waiting == 0 {
-            self.turns.push_back(line);
+        if of_process + of_member + of_household >= free {
+            return Err(match 2 * of_member >= of_household {
+                true => Full::Line(member),
+                false => Full::Household,
+            });
         }
-        self.lines.entry(line).or_default().push_back(flow);
-        self.waiting += 1;
+        self.lines.push((household, (member, (process, ()))), flow);
         Ok(())
     }
 
-    /// The next flow of this turn, of each line in turn.
+    /// The next flow of this turn.
     fn next(&mut self) -> Option<F> {
         self.left = self.left.checked_sub(1)?;
-        let line = self.turns.pop_front()?;
-        let flows = self.lines.get_mut(&line)?;
-        let flow = flows.pop_front();
-        self.waiting -= 1;
-        if flows.is_empty() {
-            self.lines.remove(&line);
-        } else {
-            self.turns.push_back(line);
-        }
-        flow
+        self.lines.pop()
     }
 }
 
@@ -135,20 +156,46 @@ impl Worker {
         if self.answers_unasked(&key, inner.as_ref()) {
             return self.begin_service(now, key, inner, packet);
         }
-        if self.newcomers.goes_at_once() {
-            self.note_begun(flow, inner, Path::udp());
-            self.drive(now, flow);
-            return self.datagram_from_program(flow, payload, shape);
+        if self.begin_in_line(now, flow, inner, Path::udp()) {
+            self.datagram_from_program(flow, payload, shape);
         }
+    }
+
+    /// An echo request began a flow; false if there is no room for it.
+    pub(super) fn begin_echo(&mut self, now: Instant, flow: FlowId) -> bool {
+        let Some(key) = self.stack.key(flow) else {
+            return false;
+        };
+        let inner = self.identify.inner(&key);
+        self.begin_in_line(now, flow, inner, Path::echo())
+    }
+
+    /// A flow has begun: its life starts now, or once it is its turn. False if there is no room for it.
+    fn begin_in_line(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        inner: Option<Inner>,
+        path: Path,
+    ) -> bool {
+        if self.newcomers.goes_at_once() {
+            self.note_begun(flow, inner, path);
+            self.drive(now, flow);
+            return true;
+        }
+        let Some(key) = self.stack.key(flow) else {
+            return false;
+        };
         let line = self.identify.line_of(&key, inner.as_ref());
         match self.newcomers.join(line, flow) {
             Ok(()) => {
-                self.note_begun(flow, inner, Path::udp());
-                self.datagram_from_program(flow, payload, shape);
+                self.note_begun(flow, inner, path);
+                true
             }
             Err(full) => {
                 self.stack.forget(flow);
                 self.shared.counters.packets_dropped.add(full.name());
+                false
             }
         }
     }
@@ -164,37 +211,81 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
     use super::*;
+
+    /// The line of a user's socket with this port.
+    fn line(uid: u32, port: u16) -> Line {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Line {
+            household: Household::User(uid),
+            member: Member::Socket(LocalAddr(address)),
+            process: 0,
+        }
+    }
 
     fn flows(newcomers: &mut Newcomers<u32>, count: usize) -> Vec<u32> {
         newcomers.left = count;
         std::iter::from_fn(|| newcomers.next()).collect()
     }
 
-    #[test]
-    fn lines_take_turns_and_keep_their_order() {
-        let mut newcomers = Newcomers::new(100);
-        for flow in 0..5 {
-            newcomers.join(Line::Process(1), flow).unwrap();
+    /// Puts flows in a line until there is no room, and says how many and why no more.
+    fn fill(newcomers: &mut Newcomers<u32>, line: Line) -> (usize, Full) {
+        let mut count = 0;
+        loop {
+            match newcomers.join(line, 0) {
+                Ok(()) => count += 1,
+                Err(full) => return (count, full),
+            }
         }
-        newcomers.join(Line::Process(2), 10).unwrap();
-        let taken = flows(&mut newcomers, 3);
-        assert_eq!(taken, [0, 10, 1]);
-        assert_eq!(flows(&mut newcomers, 9), [2, 3, 4]);
-        assert!(newcomers.is_empty() && newcomers.lines.is_empty() && newcomers.turns.is_empty());
     }
 
     #[test]
-    fn a_full_line_leaves_room_in_others_until_all_is_full() {
-        let mut newcomers = Newcomers::new(8);
-        let mut join = |line, flow| newcomers.join(Line::Process(line), flow);
-        let full = Err(Full::One(Line::Process(1)));
-        assert_eq!([join(1, 0), join(1, 1), join(1, 2)], [Ok(()), Ok(()), full]);
-        for line in 2..5 {
-            assert_eq!([join(line, 3), join(line, 4)], [Ok(()), Ok(())]);
+    fn users_take_turns_and_so_do_lines_and_each_keeps_its_order() {
+        let mut newcomers = Newcomers::new(100);
+        for flow in 0..5 {
+            newcomers.join(line(1, 1), flow).unwrap();
         }
-        assert_eq!(join(5, 5), Err(Full::All));
-        assert_eq!(join(1, 6), full, "it is this one that has too many");
+        newcomers.join(line(1, 2), 10).unwrap();
+        newcomers.join(line(2, 1), 20).unwrap();
+        assert_eq!(flows(&mut newcomers, 4), [0, 20, 10, 1]);
+        assert_eq!(flows(&mut newcomers, 9), [2, 3, 4]);
+        assert!(newcomers.is_empty());
+    }
+
+    #[test]
+    fn who_fills_its_line_leaves_room_to_its_program_its_user_and_others() {
+        let mut newcomers = Newcomers::new(1200);
+        let of_process = |process| Line {
+            process,
+            ..line(1, 0)
+        };
+        let (first, full) = fill(&mut newcomers, of_process(1));
+        assert_eq!((first, full), (300, Full::Line(line(1, 0).member)));
+        for process in 2..100 {
+            fill(&mut newcomers, of_process(process));
+        }
+        assert_eq!(newcomers.lines.len(), 400);
+        for port in 1..200 {
+            fill(&mut newcomers, line(1, port));
+        }
+        let full = newcomers.join(line(1, 200), 0);
+        assert_eq!(full, Err(Full::Household));
+        assert_eq!(newcomers.lines.len(), 600);
+        let (of_other, _) = fill(&mut newcomers, line(2, 0));
+        assert_eq!(of_other, 150);
+        for uid in 3..100 {
+            assert!(newcomers.join(line(uid, 0), 0).is_ok(), "user {uid}");
+        }
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let mut newcomers = Newcomers::new(8);
+        let joined = (0..100).filter(|uid| newcomers.join(line(*uid, 0), 0).is_ok());
+        assert_eq!(joined.count(), 8);
+        assert_eq!(newcomers.join(line(100, 0), 0), Err(Full::All));
     }
 
     #[test]
@@ -202,7 +293,7 @@ mod tests {
         let mut newcomers = Newcomers::<u32>::new(100);
         assert!((0..TURN).all(|_| newcomers.goes_at_once()));
         assert!(!newcomers.goes_at_once());
-        newcomers.join(Line::Process(1), 1).unwrap();
+        newcomers.join(line(1, 1), 1).unwrap();
         newcomers.left = TURN;
         assert!(!newcomers.goes_at_once());
         assert_eq!(flows(&mut newcomers, TURN).len(), 1);

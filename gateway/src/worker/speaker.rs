@@ -1,14 +1,14 @@
-//! Whether a UDP flow's datagrams still come from the program that it was judged for.
+//! Whether a UDP flow's datagrams, or an echo flow's requests, still come from the program that it was judged for.
 //!
-//! No packet says that a UDP flow has ended: a program may take over the port of one that is gone, and send to the same peer.
-//! So whoever sends is compared with who sent before, not for each datagram but where another could have come in between:
+//! No packet says that such a flow has ended: a program may take over the port or identifier of one that is gone, and send to
+//! the same peer. So whoever sends is compared with who sent before, not for each datagram but where another could have come in between:
 //! after a pause, and once a second in a stream without one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tidegate_netstack::{FlowId, Protocol};
-use tidegate_platform::apps::{Sender, SocketInfo};
+use tidegate_platform::apps::{Sender, SocketInfo, SocketName, Unattributed};
 use tidegate_routing::flow::State;
 
 use super::Worker;
@@ -25,7 +25,11 @@ pub(super) enum Speaker {
     /// As the kernel noted it with the datagram.
     Noted(Sender),
     /// The socket that has the flow's addresses now.
-    Socket(u64),
+    Socket(SocketName),
+    /// One of several sockets that may have sent this.
+    Several,
+    /// A socket that it takes too long to find.
+    Unclear,
     /// Of a forwarded flow: who has its addresses now.
     Inner(SocketAddr),
 }
@@ -33,18 +37,24 @@ pub(super) enum Speaker {
 impl Speaker {
     /// From what is known of a datagram: the note tells more than the socket, which may be another one by now.
     pub(super) fn of(noted: Option<Sender>, socket: Option<SocketInfo>) -> Option<Self> {
-        let socket = socket.filter(|socket| socket.cookie != 0);
-        noted
-            .map(Self::Noted)
-            .or_else(|| socket.map(|socket| Self::Socket(socket.cookie)))
+        let socket = || Some(Self::Socket(socket?.name()?));
+        noted.map(Self::Noted).or_else(socket)
     }
 
-    /// `None` of a forwarded flow's.
+    /// From what is known of an echo request's socket.
+    pub(super) fn of_ping(socket: Result<Option<SocketInfo>, Unattributed>) -> Option<Self> {
+        match socket {
+            Ok(socket) => Self::of(None, socket),
+            Err(Unattributed::Ambiguous | Unattributed::Hidden) => Some(Self::Several),
+            Err(_) => Some(Self::Unclear),
+        }
+    }
+
     fn cookie(&self) -> Option<u64> {
         match self {
             Self::Noted(sender) => Some(sender.cookie()),
-            Self::Socket(cookie) => Some(*cookie),
-            Self::Inner(_) => None,
+            Self::Socket(socket) => socket.cookie(),
+            Self::Several | Self::Unclear | Self::Inner(_) => None,
         }
     }
 
@@ -52,7 +62,9 @@ impl Speaker {
     fn is_same(&self, other: &Self) -> bool {
         let same_source = match (self, other) {
             (Self::Noted(one), Self::Noted(other)) => one.is_of_same_process(other),
+            (Self::Socket(one), Self::Socket(other)) => one == other,
             (Self::Inner(one), Self::Inner(other)) => one == other,
+            (Self::Several, Self::Several) => true,
             _ => false,
         };
         same_source
@@ -93,9 +105,11 @@ impl Speaking {
 
     /// Whether it is another who sends now. Where nobody can be found the flow goes on: its program may have sent and ended.
     /// But then its note would be there, where there was one: without it, somebody has pushed it out by a flood of others.
-    fn is_another(&self, now: Option<&Speaker>) -> bool {
+    /// Who pings waits for answers: where the one who did is gone, somebody else has sent this.
+    fn is_another(&self, protocol: Protocol, now: Option<&Speaker>) -> bool {
         match (&self.who, now) {
             (Some(Speaker::Noted(_)), None) => true,
+            (Some(Speaker::Socket(_) | Speaker::Several), None) => protocol == Protocol::Icmp,
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(before), Some(now)) => !before.is_same(now),
@@ -104,19 +118,20 @@ impl Speaking {
 }
 
 impl Path {
-    /// Who sends in this flow, if it may be a UDP flow.
+    /// Who sends in this flow, if it may be a UDP or echo flow.
     pub(super) fn speaking(&mut self) -> Option<&mut Speaking> {
         match self {
             Self::Udp(path) => Some(&mut path.speaking),
             Self::Pass(path) => Some(&mut path.speaking),
-            Self::Tcp(_) | Self::Echo(_) => None,
+            Self::Echo(path) => Some(&mut path.speaking),
+            Self::Tcp(_) => None,
         }
     }
 }
 
 impl Worker {
-    /// A datagram of a flow that is there has come. If another program sent it than the one that the flow was judged for, the
-    /// flow ends and the datagram is to be taken as a new one's: true.
+    /// A datagram or an echo request of a flow that is there has come. If another program sent it than the one that the flow was
+    /// judged for, the flow ends and what has come is to be taken as a new one's: true.
     pub(super) fn ends_with_its_speaker(&mut self, now: Instant, flow: FlowId) -> bool {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return false;
@@ -127,7 +142,7 @@ impl Worker {
         let Some(speaking) = entry
             .path
             .speaking()
-            .filter(|_| entry.key.protocol == Protocol::Udp)
+            .filter(|_| matches!(entry.key.protocol, Protocol::Udp | Protocol::Icmp))
         else {
             return false;
         };
@@ -135,17 +150,23 @@ impl Worker {
             return false;
         }
         let who = self.identify.speaker(&entry.key);
-        if !speaking.is_another(who.as_ref()) {
+        if !speaking.is_another(entry.key.protocol, who.as_ref()) {
             return false;
         }
+        let reason = match entry.key.protocol {
+            Protocol::Icmp => "another program has its identifier",
+            Protocol::Tcp | Protocol::Udp | Protocol::Other(_) => "another program has its port",
+        };
         self.stack.forget(flow);
-        self.end(flow, "another program has its port");
+        self.end(flow, reason);
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_platform::apps::SocketState;
+
     use super::*;
 
     #[test]
@@ -160,14 +181,46 @@ mod tests {
         assert!(speaking.hear(after) && !speaking.hear(after));
     }
 
+    fn socket(cookie: u64, inode: u32) -> Option<Speaker> {
+        let info = SocketInfo {
+            uid: 1000,
+            inode,
+            cookie,
+            state: SocketState::Unconnected,
+            mark: None,
+            device: None,
+        };
+        Speaker::of(None, Some(info))
+    }
+
     #[test]
     fn another_socket_is_another_program_and_none_is_the_one_that_was_there() {
         let mut speaking = Speaking::default();
-        assert!(!speaking.is_another(None));
-        assert!(speaking.is_another(Some(&Speaker::Socket(1))));
-        speaking.begins(Some(Speaker::Socket(1)));
-        assert!(!speaking.is_another(None));
-        assert!(!speaking.is_another(Some(&Speaker::Socket(1))));
-        assert!(speaking.is_another(Some(&Speaker::Socket(2))));
+        let is_another = |speaking: &Speaking, now: Option<Speaker>| {
+            speaking.is_another(Protocol::Udp, now.as_ref())
+        };
+        assert!(!is_another(&speaking, None));
+        assert!(is_another(&speaking, socket(1, 9)));
+        speaking.begins(socket(1, 9));
+        assert!(!is_another(&speaking, None));
+        assert!(!is_another(&speaking, socket(1, 9)));
+        assert!(is_another(&speaking, socket(2, 9)));
+    }
+
+    #[test]
+    fn a_ping_socket_is_known_by_its_file_and_without_it_another_has_sent() {
+        let mut speaking = Speaking::default();
+        let is_another = |speaking: &Speaking, now: Option<Speaker>| {
+            speaking.is_another(Protocol::Icmp, now.as_ref())
+        };
+        speaking.begins(socket(0, 9));
+        assert!(!is_another(&speaking, socket(0, 9)));
+        assert!(is_another(&speaking, socket(0, 8)));
+        assert!(is_another(&speaking, None));
+        speaking.begins(Some(Speaker::Several));
+        assert!(!is_another(&speaking, Some(Speaker::Several)));
+        assert!(is_another(&speaking, Some(Speaker::Unclear)));
+        speaking.begins(Some(Speaker::Unclear));
+        assert!(is_another(&speaking, Some(Speaker::Unclear)));
     }
 }

@@ -1,6 +1,5 @@
 //! From a flow's addresses to its programs on Linux: `sock_diag`, then `/proc`.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use tidegate_policy::Protocol;
 
 use super::cgroup::{self, Membership};
-use super::inet_table::{self, TableRow};
+use super::inet_table::TableRow;
 use super::{DiagError, NotedPath, SocketInfo, SocketState, canonical};
 use crate::inet_diag;
 
@@ -25,22 +24,17 @@ mod packet_writers;
 mod process;
 mod processes;
 mod search;
+mod tables;
 
 use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
 pub(super) use mounts::may_be_called;
 pub use networks::OtherNetworks;
-use own_sockets::is_own;
 pub use processes::Processes;
+pub use tables::PingSockets;
+use tables::Tables;
 
-/// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
-const IPPROTO_ICMP: u16 = 1;
-const IPPROTO_ICMPV6: u16 = 58;
-/// Has sockets of its own, with ports, which `sock_diag` does not look up.
-const UDP_LITE: u16 = 136;
-/// Sends any protocol.
-const IPPROTO_RAW: u16 = 255;
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// Finds the programs behind flows of one network namespace. Each thread has its own; they share [`Processes`].
@@ -49,8 +43,7 @@ pub struct AppFinder {
     diag: DiagSocket,
     /// Index of the interface that flows come out of.
     device: u32,
-    /// The namespace's tables, e.g. `/proc/self/net`.
-    tables: PathBuf,
+    tables: Tables,
     pub(super) processes: Arc<Processes>,
 }
 
@@ -61,7 +54,7 @@ impl AppFinder {
         Self {
             diag,
             device,
-            tables,
+            tables: Tables::new(tables),
             processes,
         }
     }
@@ -84,8 +77,11 @@ impl AppFinder {
         match protocol {
             Protocol::Tcp => self.find_tcp(local, remote),
             Protocol::Udp => self.find_udp(local, remote),
-            Protocol::Icmp => self.find_icmp(local, remote),
-            Protocol::Other(number) => self.find_raw(u16::from(number), local.ip(), remote.ip()),
+            Protocol::Icmp => self.tables.find_ping(local, remote),
+            Protocol::Other(number) => {
+                self.tables
+                    .find_raw(u16::from(number), local.ip(), remote.ip())
+            }
         }
     }
 
@@ -132,64 +128,11 @@ impl AppFinder {
             .map(|found| datagram_info(&found)))
     }
 
-    fn find_icmp(
-        &self,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<Option<SocketInfo>, DiagError> {
-        let (table, protocol) = if local.is_ipv4() {
-            ("icmp", IPPROTO_ICMP)
-        } else {
-            ("icmp6", IPPROTO_ICMPV6)
-        };
-        let mut ping_sockets = self.table(table)?;
-        ping_sockets.retain(|row| {
-            row.local_port == local.port() && row_matches(row, local.ip(), remote.ip())
-        });
-        match ping_sockets.first() {
-            Some(row) => Ok(Some(table_info(row))),
-            None => self.find_raw(protocol, local.ip(), remote.ip()),
+    /// For a thread that may wait for a long table: see [`DiagError::TooLong`].
+    pub fn ping_sockets(&self) -> PingSockets {
+        PingSockets {
+            tables: self.tables.clone(),
         }
-    }
-
-    /// A raw socket shows its protocol and perhaps addresses, and no identifier: only if there is just one, it is the one.
-    fn find_raw(
-        &self,
-        protocol: u16,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> Result<Option<SocketInfo>, DiagError> {
-        let mut sockets = self.table(if local.is_ipv4() { "raw" } else { "raw6" })?;
-        sockets.retain(|row| {
-            let fits = row.local_port == IPPROTO_RAW || row.local_port == protocol;
-            fits && row_matches(row, local, remote)
-        });
-        // Through these this gateway passes on what others have sent.
-        sockets.retain(|row| row.local_port != IPPROTO_RAW || !is_own(row.inode));
-        if sockets.len() > 1 {
-            // Nor are its others the program's.
-            sockets.retain(|row| !is_own(row.inode));
-        }
-        if protocol == UDP_LITE {
-            // A socket of IPv6 may send over IPv4. Kernels without the protocol have no tables of it.
-            let tables = ["udplite", "udplite6"].iter();
-            let rows = tables.flat_map(|table| self.table(table).unwrap_or_default());
-            sockets.extend(rows.filter(|row| row_matches(row, local, remote)));
-        }
-        match sockets.as_slice() {
-            [] => Ok(None),
-            [row] => Ok(Some(table_info(row))),
-            _ => Err(DiagError::Ambiguous),
-        }
-    }
-
-    fn table(&self, name: &str) -> Result<Vec<TableRow>, DiagError> {
-        let path = self.tables.join(name);
-        let text = fs::read_to_string(&path).map_err(|source| DiagError::Table {
-            table: path.display().to_string(),
-            source,
-        })?;
-        Ok(inet_table::rows(&text).collect())
     }
 }
 

@@ -48,6 +48,7 @@ use addressed::Scope;
 use arrivals::Arrivals;
 pub use connections::Connector;
 use noted_apps::NotedApps;
+pub use noted_apps::NotedProgram;
 use offsets::Described;
 use records::Send;
 use tally::Tallies;
@@ -290,12 +291,6 @@ impl Senders {
         } else {
             reason
         }
-    }
-
-    /// Which process sent the last datagram from `local` to `remote`, by its id. Takes a system call.
-    pub fn process(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-        let (last, _) = self.sends(local, remote).ok().flatten()?;
-        Some(records::process_id(&last.process))
     }
 
     /// Gives when what was asked about the time before had been sent.

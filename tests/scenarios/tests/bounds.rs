@@ -211,6 +211,142 @@ fn a_new_flow_does_not_wait_for_those_that_another_program_has_begun_before() ->
     Ok(())
 }
 
+/// Eight processes of one program begin 750 flows each, all at a time, and then another program one.
+const BURST_OF_PROCESSES: &str = "
+import os, resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+wait, begin = os.pipe()
+children = []
+for child in range(8):
+    ready, tell = os.pipe()
+    children.append(ready)
+    if os.fork() == 0:
+        burst = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(750)]
+        for s in burst: s.connect(('203.0.113.10', 9000))
+        os.write(tell, b'x')
+        os.read(wait, 1)
+        for s in burst: s.send(b'x')
+        sys.exit()
+for ready in children: os.read(ready, 1)
+os.write(begin, b'x' * 8)
+for child in children: os.wait()
+os.execv(sys.argv[1], [sys.argv[1], '-c', sys.argv[2]])
+";
+
+/// What that one says.
+const END: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('203.0.113.10', 9000))
+s.settimeout(20)
+s.send(b'end')
+print(s.recv(100).decode())
+";
+
+#[test]
+fn many_processes_of_one_program_leave_room_in_line_for_another() -> Result<()> {
+    let lab = Lab::new()?;
+    let far_end = lab.server.python_background_as(User::ROOT, HEAR)?;
+    far_end.wait_for_output("ready")?;
+    let other = lab.program("/usr/bin/python3", "other")?;
+    let [burst, end] = [("burst.py", BURST_OF_PROCESSES), ("end.py", END)]
+        .map(|(name, text)| lab.file(name, text));
+    let tidegate = lab.tidegate("")?;
+    let script = format!(
+        "python3 {} {} \"$(cat {})\"",
+        burst?.display(),
+        other.display(),
+        end?.display()
+    );
+    let behind: u32 = lab.host.bash(&script)?.success()?.parse()?;
+    ensure!(behind > 100, "only {behind} came behind");
+    let status = tidegate.status()?;
+    let dropped = &status["counters"]["packets_dropped"];
+    ensure!(dropped[TOO_MANY[0]].as_u64() > Some(100), "{status}");
+    ensure!(dropped[TOO_MANY[1]].is_null(), "{status}");
+    Ok(())
+}
+
+/// Pings ten thousand hosts that never answer, six thousand of them at a time.
+const PINGS: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+for number in range(6000):
+    s.sendto(bytes([8, 0, 0, 0, 0, 0, 0, 1]), (f'198.18.{number >> 8}.{number & 255}', 0))
+";
+
+#[test]
+fn pings_of_thousands_of_hosts_wait_in_line() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    lab.host
+        .sysctl("net.ipv4.ping_group_range", "0 2147483647")?;
+    let tidegate = lab.tidegate("")?;
+    lab.host.python(PINGS)?.success()?;
+    let echoed = lab
+        .host
+        .echo(address::SERVER_V4, 7, 100, Duration::from_secs(10))?;
+    ensure!(echoed.word == "echoed", "{echoed:?}");
+    let status = tidegate.status()?;
+    ensure!(refused(&status["counters"]) > 100, "{status}");
+    Ok(())
+}
+
+/// Holds ten thousand ping sockets, and pings from each.
+const PING_SOCKETS: &str = "
+import resource, socket, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def ping_socket():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+    s.connect(('203.0.113.66', 0))
+    return s
+sockets = [ping_socket() for _ in range(10_000)]
+print('ready', flush=True)
+while True:
+    for s in sockets:
+        s.send(bytes([8, 0, 0, 0, 0, 0, 0, 1]))
+        # The device's queue is everybody's.
+        time.sleep(0.001)
+";
+
+/// Asks a hundred times, each time from another socket.
+const ASK: &str = "
+import socket, time
+slowest = 0
+for _ in range(100):
+    begun = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(10)
+        s.connect(('203.0.113.10', 7))
+        s.send(b'x')
+        s.recv(10)
+    slowest = max(slowest, time.monotonic() - begun)
+print(int(1000 * slowest))
+";
+
+#[test]
+fn who_holds_thousands_of_ping_sockets_keeps_no_other_waiting() -> Result<()> {
+    let lab = Lab::new()?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    lab.host
+        .sysctl("net.ipv4.ping_group_range", "0 2147483647")?;
+    let tidegate = lab.tidegate("")?;
+    let pinging = lab.host.python_background_as(User::ROOT, PING_SOCKETS)?;
+    pinging.wait_for_output("ready")?;
+    wait_until("it pings", Duration::from_secs(10), || {
+        let flows = tidegate.flows();
+        flows.is_ok_and(|flows| flows.iter().any(|flow| flow["protocol"] == "icmp"))
+    })?;
+    let slowest: u64 = lab.host.python(ASK)?.success()?.parse()?;
+    ensure!(slowest < 3_000, "{slowest} ms");
+    let ping = format!("ping -c 1 -W 10 {}", address::SERVER_V4);
+    lab.host.bash(&ping)?.success()?;
+    Ok(())
+}
+
 #[test]
 fn a_container_s_new_flows_do_not_keep_another_s_waiting() -> Result<()> {
     let lab = Lab::new()?;

@@ -13,6 +13,8 @@ under_both_captures! {
     a_program_that_sends_from_a_service_s_port_is_judged_as_from_any_other,
     where_all_is_blocked_a_service_s_port_needs_a_rule_for_the_way_in,
     who_takes_a_port_over_is_judged_by_its_own_name,
+    who_takes_a_ping_s_identifier_over_is_judged_by_its_own_name,
+    who_hides_its_socket_does_not_pass_for_nobody,
     a_source_route_leads_round_no_rule,
 }
 
@@ -132,6 +134,104 @@ fn who_takes_a_port_over_is_judged_by_its_own_name(capture: Capture) -> Result<(
         ensure!(echo.peers().len() == 4 * (turn + 1), "{:?}", echo.peers());
     }
     ensure_only_red_is_blocked(&session).map(drop)
+}
+
+/// Pings the server under this identifier, and prints `echoed`, `timeout` or the error's name.
+fn ping_as(session: &Session<'_>, program: &Path, server: &str, identifier: u16) -> Result<String> {
+    let (family, protocol, kind, any) = if server.contains(':') {
+        ("AF_INET6", "IPPROTO_ICMPV6", 128, "::")
+    } else {
+        ("AF_INET", "IPPROTO_ICMP", 8, "0.0.0.0")
+    };
+    let script = format!(
+        "
+import errno, socket
+s = socket.socket(socket.{family}, socket.SOCK_DGRAM, socket.{protocol})
+s.settimeout(2)
+s.bind(('{any}', {identifier}))
+try:
+    s.connect(('{server}', 0))
+    s.send(bytes([{kind}, 0, 0, 0, 0, 0, 0, 1]) + b'secret')
+    print('echoed' if s.recv(100).endswith(b'secret') else 'garbled')
+except TimeoutError:
+    print('timeout')
+except OSError as error:
+    print(errno.errorcode[error.errno])"
+    );
+    session.program(&program.display().to_string(), &script)
+}
+
+fn who_takes_a_ping_s_identifier_over_is_judged_by_its_own_name(capture: Capture) -> Result<()> {
+    const IDENTIFIER: u16 = 4_711;
+    let lab = Lab::new()?;
+    lab.host
+        .sysctl("net.ipv4.ping_group_range", "0 2147483647")?;
+    let red = lab.program("/usr/bin/python3", "red")?;
+    let green = lab.program("/usr/bin/python3", "green")?;
+    let rules = "[policy]\ndefault = \"block\"\n\
+                 [[rule]]\napp = \"**/green\"\naction = \"allow\"\n";
+    let session = lab.captured(capture, rules)?;
+    for server in [address::SERVER_V4, address::SERVER_V6] {
+        for (program, may_pass) in [(&green, true), (&red, false), (&green, true)] {
+            let said = ping_as(&session, program, server, IDENTIFIER)?;
+            let program = program.display();
+            ensure!(
+                (said == "echoed") == may_pass,
+                "{program} to {server}: {said}"
+            );
+        }
+    }
+    let flows = session.gateway().flows()?;
+    ensure!(flows.len() == 6, "{flows:?}");
+    Ok(())
+}
+
+/// Begins a connection and hides its socket in a UNIX socket's queue.
+const HIDE: &str = "
+import os, socket, time
+held, queue = socket.socketpair()
+s = socket.socket()
+s.setblocking(False)
+s.connect_ex(('203.0.113.10', 80))
+socket.send_fds(held, [b'x'], [s.fileno()])
+s.close()
+print('hidden', flush=True)
+time.sleep(60)
+";
+
+fn who_hides_its_socket_does_not_pass_for_nobody(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let red = lab.program("/usr/bin/python3", "red")?;
+    let script = lab.file("hide.py", HIDE)?;
+    let no_ebpf = "[capture]\nebpf = \"off\"\n";
+    let rule = "[[rule]]\nname = \"no\"\napp = \"**/red\"\naction = \"block\"\n";
+    for (rule, expected) in [(rule, "block"), ("", "allow")] {
+        let config = match capture {
+            Capture::Host => format!("{no_ebpf}{rule}"),
+            Capture::Exec => rule.to_owned(),
+        };
+        let session = lab.captured(capture, &config)?;
+        let pid = session.gateway().status()?["pid"].to_string();
+        // So that it looks only once the socket is hidden.
+        lab.host.bash(&format!("kill -STOP {pid}"))?.success()?;
+        let hiding = session.start(&format!(
+            "exec timeout 20 {} {}",
+            red.display(),
+            script.display()
+        ))?;
+        hiding.wait_for_output("hidden")?;
+        lab.host.bash(&format!("kill -CONT {pid}"))?.success()?;
+        let flow = session.gateway().wait_for_flow("a verdict", |flow| {
+            flow["protocol"] == "tcp" && flow["verdict"].is_string()
+        })?;
+        ensure!(flow["verdict"] == expected, "{flow}");
+        ensure!(flow["app"].is_null(), "{flow}");
+        if expected == "block" {
+            ensure!(flow["rule"] == "no", "{flow}");
+        }
+    }
+    Ok(())
 }
 
 fn a_source_route_leads_round_no_rule(capture: Capture) -> Result<()> {

@@ -19,9 +19,11 @@ use tidegate_platform::apps::{
 use tidegate_policy::Direction;
 
 use super::Known;
+use super::pings::Pings;
+use crate::worker::caller::Household;
 use crate::worker::entry::policy_protocol;
 use crate::worker::inbox::{Handle, Message};
-use crate::worker::newcomers::Line;
+use crate::worker::newcomers::{Line, Member};
 use crate::worker::speaker::{Speaker, Speaking};
 
 /// Finds the programs behind flows of this host, or of one command's network.
@@ -30,6 +32,7 @@ pub struct HostFlows {
     finder: AppFinder,
     senders: Option<Arc<Senders>>,
     searches: Sender<Search>,
+    pings: Pings,
 }
 
 /// A search for the look-up thread.
@@ -52,6 +55,7 @@ impl HostFlows {
         processes: Arc<Processes>,
         senders: Option<Arc<Senders>>,
     ) -> io::Result<Self> {
+        let pings = Pings::start(finder.ping_sockets(), Arc::clone(&processes))?;
         let (searches, inbox) = channel();
         let for_thread = senders.clone();
         thread::Builder::new()
@@ -61,6 +65,7 @@ impl HostFlows {
             finder,
             senders,
             searches,
+            pings,
         })
     }
 
@@ -76,7 +81,15 @@ impl HostFlows {
         let mut noted = self.noted(key);
         let socket = self.socket(key, direction);
         if let Some(speaking) = speaking {
-            speaking.begins(Speaker::of(noted, socket.ok().flatten()));
+            speaking.begins(match key.protocol {
+                Protocol::Icmp => Speaker::of_ping(socket),
+                Protocol::Tcp | Protocol::Udp | Protocol::Other(_) => {
+                    Speaker::of(noted, socket.ok().flatten())
+                }
+            });
+        }
+        if let (Protocol::Icmp, Err(Unattributed::TooMany)) = (key.protocol, &socket) {
+            return self.pings.find(flow, key, handle);
         }
         let complete = |noted: &Option<Noted>, owners| {
             complete(
@@ -125,8 +138,11 @@ impl HostFlows {
         }
     }
 
-    /// Who sends in this UDP flow now.
+    /// Who sends in this UDP or echo flow now.
     pub(in crate::worker) fn speaker(&mut self, key: &FlowKey) -> Option<Speaker> {
+        if key.protocol == Protocol::Icmp {
+            return Speaker::of_ping(self.socket(key, Direction::Out));
+        }
         Speaker::of(self.noted(key), None).or_else(|| {
             let socket = self.socket(key, Direction::Out).ok().flatten();
             Speaker::of(None, socket)
@@ -155,12 +171,36 @@ impl HostFlows {
             .flatten()
     }
 
-    /// In which line this new UDP flow waits.
-    pub(super) fn line_of(&self, key: &FlowKey) -> Line {
+    /// In which line this new flow waits. Whose a ping is takes a table to find out: it is asked when it is its turn.
+    pub(super) fn line_of(&mut self, key: &FlowKey) -> Line {
+        if key.protocol == Protocol::Icmp {
+            return Line {
+                household: Household::Pings,
+                member: Member::Socket(key.local),
+                process: 0,
+            };
+        }
         let senders = self.senders.as_deref();
-        senders
-            .and_then(|senders| senders.process(key.local.0, key.remote.0))
-            .map_or(Line::Socket(key.local), Line::Process)
+        let noted = senders.and_then(|senders| senders.program(key.local.0, key.remote.0));
+        if let Some((program, process)) = noted {
+            return Line {
+                household: Household::User(program.uid),
+                member: Member::Program(program),
+                process,
+            };
+        }
+        match self.socket(key, Direction::Out) {
+            Ok(Some(socket)) => Line {
+                household: Household::User(socket.uid),
+                member: Member::Socket(key.local),
+                process: 0,
+            },
+            Ok(None) | Err(_) => Line {
+                household: Household::Unknown,
+                member: Member::Nobody,
+                process: 0,
+            },
+        }
     }
 
     /// Whether a datagram of no flow yet, which has just come out of the device, is a service's answer although its port is
@@ -268,6 +308,7 @@ fn serve(inbox: &Receiver<Search>, processes: &Processes, senders: Option<&Sende
         // The kernel's own sockets have no file, and what they send is never noted.
         let senders = senders.filter(|_| search.socket.inode != 0);
         let owners = complete(senders, search.protocol, search.noted.as_ref(), owners);
+        let owners = owners.map_err(|reason| search.socket.why_unseen(reason));
         search.reply_to.tell(Message::Owners(search.flow, owners));
     }
 }

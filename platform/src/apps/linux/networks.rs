@@ -16,7 +16,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_policy::{App, Direction, Protocol};
 
 use super::descriptors;
-use super::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, Processes, table_info};
+use super::tables::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW};
+use super::{Processes, table_info};
 use crate::apps::inet_table::{self, TableRow};
 use crate::apps::{Coverage, Owners, SocketInfo, SocketState, Unattributed};
 

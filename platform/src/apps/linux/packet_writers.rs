@@ -1,9 +1,8 @@
 //! Sockets that write packets as they are: one that left without a socket of its own may be of any of these.
 
-use std::fs;
-
 use super::super::{DiagError, SocketInfo, SocketState};
-use super::{AppFinder, IPPROTO_RAW, is_own, table_info};
+use super::own_sockets::is_own;
+use super::{AppFinder, table_info};
 
 impl AppFinder {
     /// Sockets other than this gateway's that can write any packet into the device: packet sockets (packet(7)) that listen to
@@ -13,11 +12,7 @@ impl AppFinder {
     /// # Errors
     /// [`DiagError::Table`].
     pub fn packet_writers(&self) -> Result<Vec<SocketInfo>, DiagError> {
-        let path = self.tables.join("packet");
-        let text = fs::read_to_string(&path).map_err(|source| DiagError::Table {
-            table: path.display().to_string(),
-            source,
-        })?;
+        let text = self.tables.text("packet")?;
         let mut writers: Vec<SocketInfo> = text
             .lines()
             .filter_map(row)
@@ -25,9 +20,8 @@ impl AppFinder {
             .map(|row| row.info)
             .collect();
         for table in ["raw", "raw6"] {
-            let rows = self.table(table)?;
-            let raw = rows.iter().filter(|row| row.local_port == IPPROTO_RAW);
-            writers.extend(raw.map(table_info));
+            let raw = self.tables.raw_with_headers(table)?;
+            writers.extend(raw.iter().map(table_info));
         }
         writers.retain(|writer| !is_own(writer.inode));
         Ok(writers)
@@ -65,6 +59,8 @@ fn row(line: &str) -> Option<Row> {
 mod tests {
     use proptest::prelude::*;
     use socket2::{Domain, Socket, Type};
+
+    use std::fs;
 
     use super::*;
     use crate::apps::DiagSocket;

@@ -1,9 +1,11 @@
+use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
+use super::tables::IPPROTO_RAW;
 use super::*;
 use crate::apps::Unattributed;
 use crate::sys::test_network::in_new_network;

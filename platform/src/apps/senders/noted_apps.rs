@@ -1,6 +1,7 @@
 //! The programs behind noted processes. What names a process in the notes names one executable in one life of it for good,
 //! so a program that was put together once needs no second look.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use tidegate_policy::App;
 use super::records::{self, Details, ImageKey, ProcessKey, Send};
 use super::{Sender, Senders};
 use crate::apps::cgroup::{self, Membership};
-use crate::apps::{Coverage, NotedPath, Owners, Unattributed, linux};
+use crate::apps::{Coverage, FileId, NotedPath, Owners, Unattributed, linux};
 use crate::sys::bpf;
 use crate::users::Users;
 
@@ -30,6 +31,21 @@ pub(super) struct NotedApps {
 struct Memory {
     users: Users,
     apps: FxHashMap<ProcessKey, Arc<[App]>>,
+}
+
+/// A program of a user, as far as the notes alone tell it from others: all processes that run one file are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NotedProgram {
+    /// Owner of the socket.
+    pub uid: u32,
+    executable: Executable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Executable {
+    File(FileId),
+    /// It was not noted what the process runs.
+    Process(u32),
 }
 
 impl NotedApps {
@@ -99,6 +115,19 @@ impl NotedApps {
 }
 
 impl Senders {
+    /// Which program sent the last datagram from `local` to `remote`, and the id of its process. Takes two system calls.
+    pub fn program(&self, local: SocketAddr, remote: SocketAddr) -> Option<(NotedProgram, u32)> {
+        let (last, _) = self.sends(local, remote).ok().flatten()?;
+        let noted = self.apps.path(&records::image(&last.process));
+        let process = records::process_id(&last.process);
+        let unknown = Executable::Process(process);
+        let program = NotedProgram {
+            uid: last.uid,
+            executable: noted.map_or(unknown, |noted| Executable::File(noted.file)),
+        };
+        Some((program, process))
+    }
+
     /// Adds what was noted of a datagram's sender to what was found out about its socket: a program that sent belongs to the
     /// owners, also if it has let the socket go meanwhile; and where no owner is found, those who sent are it.
     ///

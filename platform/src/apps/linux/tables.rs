@@ -1,0 +1,315 @@
+//! The kernel's tables of sockets that it cannot be asked for one by one: those of pings, and raw ones.
+//!
+//! They are as long as programs make them, so a worker reads a short one only ([`Tables::find_ping`]). A long one is read by
+//! a thread that may take its time, once for all who ask ([`PingSockets`]).
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use rustc_hash::FxHashSet;
+
+use super::own_sockets::is_own;
+use super::{row_matches, table_info};
+use crate::apps::inet_table::{self, TableRow};
+use crate::apps::{DiagError, SocketInfo, canonical};
+
+/// Protocol numbers of ICMP as they stand in `/proc/net/raw`.
+pub(super) const IPPROTO_ICMP: u16 = 1;
+pub(super) const IPPROTO_ICMPV6: u16 = 58;
+/// Has sockets of its own, with ports, which `sock_diag` does not look up.
+const UDP_LITE: u16 = 136;
+/// Sends any protocol.
+pub(super) const IPPROTO_RAW: u16 = 255;
+/// A longer table takes longer to read than a worker may stand still: this one has 250 sockets.
+const SHORT: u64 = 32 << 10;
+/// Most sockets that are kept of a long one.
+const MOST_WANTED: usize = 65_536;
+
+/// The tables of one network namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    /// E.g. `/proc/self/net`.
+    folder: PathBuf,
+}
+
+impl Tables {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The socket that sends echo requests with the identifier that `local` has for a port.
+    pub(super) fn find_ping(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let ping_sockets = self.short(ping_table(local.ip()))?;
+        match ping_socket(&ping_sockets, local, remote)? {
+            Some(socket) => Ok(Some(socket)),
+            None => self.find_raw(icmp_number(local.ip()), local.ip(), remote.ip()),
+        }
+    }
+
+    /// A raw socket shows its protocol and perhaps addresses, and no identifier: only if there is just one, it is the one.
+    pub(super) fn find_raw(
+        &self,
+        protocol: u16,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let mut sockets = raw_sockets(self.short(raw_table(local))?, protocol, local, remote);
+        if protocol == UDP_LITE {
+            // A socket of IPv6 may send over IPv4. Kernels without the protocol have no tables of it.
+            let tables = ["udplite", "udplite6"].iter();
+            let rows = tables.flat_map(|table| self.short(table).unwrap_or_default());
+            sockets.extend(rows.filter(|row| row_matches(row, local, remote)));
+        }
+        the_only_one(&sockets)
+    }
+
+    fn short(&self, name: &str) -> Result<Vec<TableRow>, DiagError> {
+        let mut text = String::new();
+        let file = self.open(name)?;
+        let read = file.take(SHORT + 1).read_to_string(&mut text);
+        let length = read.map_err(|source| self.unreadable(name, source))?;
+        match u64::try_from(length) {
+            Ok(length) if length <= SHORT => Ok(inet_table::rows(&text).collect()),
+            _ => Err(DiagError::TooLong),
+        }
+    }
+
+    /// Raw sockets that include the IP header: they can send what looks like anybody's.
+    pub(super) fn raw_with_headers(&self, table: &str) -> Result<Vec<TableRow>, DiagError> {
+        self.long(table, |row| row.local_port == IPPROTO_RAW)
+    }
+
+    /// A whole table of another form.
+    pub(super) fn text(&self, name: &str) -> Result<String, DiagError> {
+        let mut text = String::new();
+        let read = self.open(name)?.read_to_string(&mut text);
+        read.map_err(|source| self.unreadable(name, source))?;
+        Ok(text)
+    }
+
+    /// Those of a table that are `wanted`, however long it is.
+    fn long(
+        &self,
+        name: &str,
+        wanted: impl Fn(&TableRow) -> bool,
+    ) -> Result<Vec<TableRow>, DiagError> {
+        let mut rows = Vec::new();
+        for line in BufReader::with_capacity(64 << 10, self.open(name)?).lines() {
+            let line = line.map_err(|source| self.unreadable(name, source))?;
+            rows.extend(inet_table::rows(&line).filter(&wanted));
+            if rows.len() > MOST_WANTED {
+                return Err(DiagError::TooLong);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn open(&self, name: &str) -> Result<File, DiagError> {
+        File::open(self.folder.join(name)).map_err(|source| self.unreadable(name, source))
+    }
+
+    fn unreadable(&self, name: &str, source: io::Error) -> DiagError {
+        DiagError::Table {
+            table: self.folder.join(name).display().to_string(),
+            source,
+        }
+    }
+}
+
+/// Finds the sockets of pings where the tables may be long.
+#[derive(Clone, Debug)]
+pub struct PingSockets {
+    pub(super) tables: Tables,
+}
+
+impl PingSockets {
+    /// The socket of each ping, which goes from the first address, whose port is its identifier, to the second one. Reads
+    /// each table once.
+    ///
+    /// # Errors
+    /// [`DiagError`], of each.
+    pub fn find(
+        &self,
+        pings: &[(SocketAddr, SocketAddr)],
+    ) -> Vec<Result<Option<SocketInfo>, DiagError>> {
+        let mut v4 = Family::default();
+        let mut v6 = Family::default();
+        let found = pings.iter().map(|(local, remote)| {
+            let (local, remote) = (canonical(*local), canonical(*remote));
+            let family = match local.ip() {
+                IpAddr::V4(_) => &mut v4,
+                IpAddr::V6(_) => &mut v6,
+            };
+            family.find(&self.tables, pings, local, remote)
+        });
+        found.collect()
+    }
+}
+
+/// What was read of one family's tables.
+#[derive(Default)]
+struct Family {
+    pings: Option<Vec<TableRow>>,
+    raw: Option<Vec<TableRow>>,
+}
+
+impl Family {
+    fn find(
+        &mut self,
+        tables: &Tables,
+        pings: &[(SocketAddr, SocketAddr)],
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let rows = match &mut self.pings {
+            Some(rows) => rows,
+            none => {
+                let identifiers: FxHashSet<u16> =
+                    pings.iter().map(|(local, _)| local.port()).collect();
+                let wanted = |row: &TableRow| identifiers.contains(&row.local_port);
+                none.insert(tables.long(ping_table(local.ip()), wanted)?)
+            }
+        };
+        if let Some(socket) = ping_socket(rows, local, remote)? {
+            return Ok(Some(socket));
+        }
+        let raw = match &mut self.raw {
+            Some(rows) => rows,
+            none => none.insert(tables.long(raw_table(local.ip()), |_| true)?),
+        };
+        let protocol = icmp_number(local.ip());
+        the_only_one(&raw_sockets(raw.clone(), protocol, local.ip(), remote.ip()))
+    }
+}
+
+fn ping_table(local: IpAddr) -> &'static str {
+    if local.is_ipv4() { "icmp" } else { "icmp6" }
+}
+
+fn raw_table(local: IpAddr) -> &'static str {
+    if local.is_ipv4() { "raw" } else { "raw6" }
+}
+
+fn icmp_number(local: IpAddr) -> u16 {
+    if local.is_ipv4() {
+        IPPROTO_ICMP
+    } else {
+        IPPROTO_ICMPV6
+    }
+}
+
+/// Several may share an identifier where all of them say so (`SO_REUSEADDR`): then nobody knows which one sent.
+fn ping_socket(
+    rows: &[TableRow],
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> Result<Option<SocketInfo>, DiagError> {
+    let fits = |row: &&TableRow| {
+        row.local_port == local.port() && row_matches(row, local.ip(), remote.ip())
+    };
+    let fitting: Vec<TableRow> = rows.iter().filter(fits).copied().collect();
+    match fitting.as_slice() {
+        [] => Ok(None),
+        [row] => Ok(Some(table_info(row))),
+        _ => Err(DiagError::Shared),
+    }
+}
+
+fn raw_sockets(
+    mut sockets: Vec<TableRow>,
+    protocol: u16,
+    local: IpAddr,
+    remote: IpAddr,
+) -> Vec<TableRow> {
+    sockets.retain(|row| {
+        let fits = row.local_port == IPPROTO_RAW || row.local_port == protocol;
+        fits && row_matches(row, local, remote)
+    });
+    // Through these this gateway passes on what others have sent.
+    sockets.retain(|row| row.local_port != IPPROTO_RAW || !is_own(row.inode));
+    if sockets.len() > 1 {
+        // Nor are its others the program's.
+        sockets.retain(|row| !is_own(row.inode));
+    }
+    sockets
+}
+
+fn the_only_one(sockets: &[TableRow]) -> Result<Option<SocketInfo>, DiagError> {
+    match sockets {
+        [] => Ok(None),
+        [row] => Ok(Some(table_info(row))),
+        _ => Err(DiagError::Ambiguous),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::fs;
+
+    use super::*;
+
+    const REMOTE: &str = "203.0.113.10:0";
+
+    /// Tables of a namespace in which each of these identifiers has a ping socket, whose number is its place.
+    fn tables(name: &str, identifiers: impl Iterator<Item = u16>) -> Tables {
+        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut text = "  sl  local_address rem_address   st ...\n".to_owned();
+        for (place, identifier) in (1..).zip(identifiers) {
+            writeln!(
+                text,
+                "    0: 00000000:{identifier:04X} 00000000:0000 07 00000000:00000000 00:00000000 \
+                 00000000  1000        0 {place} 2 0000000000000000 0"
+            )
+            .unwrap();
+        }
+        fs::write(folder.join("icmp"), text).unwrap();
+        fs::write(folder.join("raw"), "").unwrap();
+        Tables::new(folder)
+    }
+
+    fn ping(identifier: u16) -> (SocketAddr, SocketAddr) {
+        let local = SocketAddr::from(([192, 0, 2, 1], identifier));
+        (local, REMOTE.parse().unwrap())
+    }
+
+    #[test]
+    fn a_short_table_is_read_at_once_and_a_long_one_only_by_who_has_time() {
+        let few = tables("few-pings", 1..=100);
+        let (local, remote) = ping(7);
+        let found = few.find_ping(local, remote).unwrap();
+        assert_eq!(found.map(|socket| socket.inode), Some(7));
+        let many = tables("many-pings", 1..=20_000);
+        let refused = many.find_ping(local, remote);
+        assert!(matches!(refused, Err(DiagError::TooLong)), "{refused:?}");
+        let sockets = PingSockets {
+            tables: many.clone(),
+        };
+        let found = sockets.find(&[ping(20_000), ping(7), ping(30_000)]);
+        let inodes = found
+            .into_iter()
+            .map(|found| found.unwrap().map(|socket| socket.inode));
+        assert_eq!(inodes.collect::<Vec<_>>(), [Some(20_000), Some(7), None]);
+        for tables in [few, many] {
+            fs::remove_dir_all(tables.folder).unwrap();
+        }
+    }
+
+    #[test]
+    fn of_two_that_share_an_identifier_none_is_taken_for_the_sender() {
+        let tables = tables("shared-pings", [7, 8, 7].into_iter());
+        let (local, remote) = ping(7);
+        let shared = tables.find_ping(local, remote);
+        assert!(matches!(shared, Err(DiagError::Shared)), "{shared:?}");
+        let (local, remote) = ping(8);
+        assert!(tables.find_ping(local, remote).unwrap().is_some());
+        fs::remove_dir_all(tables.folder).unwrap();
+    }
+}

@@ -9,6 +9,7 @@
 mod branch;
 mod caller;
 mod closing;
+mod descriptions;
 mod device;
 mod dialing;
 mod echo;
@@ -60,6 +61,7 @@ pub use self::packet_dump::PacketDump;
 pub use self::unknown::Strangers;
 
 use self::closing::Closing;
+use self::descriptions::Descriptions;
 use self::dialing::Dialing;
 use self::echo::{EchoSockets, Identifiers};
 use self::entry::{Entry, NotDialed, Path};
@@ -122,6 +124,7 @@ pub struct Worker {
     dialing: Dialing,
     newcomers: Newcomers,
     closing: Closing,
+    descriptions: Descriptions,
     associations: Associations,
     /// Of upstream sockets.
     holders: Holders,
@@ -180,6 +183,7 @@ impl Worker {
             dialing: Dialing::new(config.stack.max_half_open),
             newcomers: Newcomers::new(config.stack.max_half_open),
             closing: Closing::start()?,
+            descriptions: Descriptions::default(),
             stack: Stack::new(config.stack, Instant::now()),
             holders: Holders::new(hash.clone()),
             associations: Associations::new(hash),

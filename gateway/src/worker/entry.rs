@@ -34,7 +34,9 @@ pub(super) struct Entry {
     pub(super) life: Flow,
     pub(super) record: Arc<LiveFlow>,
     pub(super) apps: Arc<[App]>,
-    /// Its program was known to the kernel and can no longer be told, or is there and hides.
+    /// What is kept of them once they have been judged, where there is no room for all.
+    pub(super) short: Option<Arc<[App]>>,
+    /// Its program was known and can no longer be told, or is there and hides.
     pub(super) is_lost: bool,
     /// Of a forwarded flow.
     pub(super) inner: Option<Inner>,
@@ -198,6 +200,7 @@ impl Worker {
             life: Flow::new(),
             record,
             apps: Arc::default(),
+            short: None,
             is_lost: false,
             inner,
             path,

@@ -21,6 +21,7 @@ pub(super) use self::forwarded::Inner;
 pub use self::host::HostFlows;
 
 use super::caller::Household;
+use super::descriptions::Kept;
 use super::entry::{Judged, policy_protocol};
 use super::newcomers::{Line, Member};
 use super::speaker::Speaker;
@@ -163,10 +164,19 @@ impl Worker {
         }
         match owners {
             Ok(owners) => {
-                entry.apps = owners.apps;
-                entry
-                    .record
-                    .set_apps::<_, String>(Ok(Arc::clone(&entry.apps)));
+                let kept = match self.descriptions.keep(now, Arc::clone(&owners.apps)) {
+                    Kept::Whole(apps) => {
+                        entry.apps = Arc::clone(&apps);
+                        apps
+                    }
+                    Kept::Short(apps) => {
+                        entry.apps = owners.apps;
+                        entry.short = Some(Arc::clone(&apps));
+                        self.shared.counters.unattributed.add("kept in short");
+                        apps
+                    }
+                };
+                entry.record.set_apps::<_, String>(Ok(kept));
             }
             Err(reason) => {
                 entry.is_lost = matches!(reason, Unattributed::NoteLost | Unattributed::Hidden);
@@ -199,6 +209,10 @@ impl Worker {
         entry.record.set_decision(decision.verdict, rule, egress);
         let Decision { verdict, .. } = decision;
         entry.life.handle_judged(verdict);
+        if let Some(short) = entry.short.take() {
+            entry.apps = short;
+            entry.is_lost = true;
+        }
     }
 
     /// A new policy is in force: every flow that was judged is judged again. Who waits in line keeps its place.
@@ -233,7 +247,8 @@ fn facts(entry: &Entry) -> FlowFacts<'_> {
         protocol: policy_protocol(entry.key.protocol),
         local: entry.local(),
         remote: entry.key.remote.0,
-        apps: &entry.apps,
+        // What is kept of them in short is no ground to judge on.
+        apps: if entry.is_lost { &[] } else { &entry.apps },
         peer: Peer::default(),
     }
 }

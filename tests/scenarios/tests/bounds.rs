@@ -375,3 +375,59 @@ fn a_container_s_new_flows_do_not_keep_another_s_waiting() -> Result<()> {
     ensure!(echoed.word == "echoed", "{echoed:?}");
     Ok(())
 }
+
+/// Starts itself sixteen times over from a folder with a long name, and then a program that shares a hundred sockets with its
+/// ten ancestors and sends from each.
+const DEEP: &str = "
+if [ $1 -gt 0 ]; then $2/bash $0 $(($1 - 1)) $2; else $2/python3 -c \"
+import os, socket, sys, time
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
+for s in sockets: s.connect(('203.0.113.66', 9))
+for _ in range(10):
+    if os.fork(): time.sleep(60)
+for s in sockets: s.send(b'x')
+print('sent', flush=True)
+time.sleep(60)
+\"; fi
+true
+";
+
+#[test]
+fn what_is_known_of_a_program_is_kept_once_for_all_its_flows() -> Result<()> {
+    let lab = Lab::new()?;
+    let deep = (0..15).fold(lab.folder().to_owned(), |deep, _| {
+        deep.join("x".repeat(250))
+    });
+    std::fs::create_dir_all(&deep)?;
+    let tidegate = lab.tidegate("[capture]\nebpf = \"off\"\n")?;
+    for program in ["bash", "python3"] {
+        std::fs::copy(format!("/usr/bin/{program}"), deep.join(program))?;
+    }
+    let pid = tidegate.status()?["pid"].to_string();
+    let before = resident(&pid)?;
+    let script = lab.file("deep.sh", DEEP)?;
+    let deep = format!("bash {} 16 {}", script.display(), deep.display());
+    let sending = lab.host.background(&deep)?;
+    sending.wait_for_output("sent")?;
+    let flows = || tidegate.flows().unwrap_or_default();
+    wait_until("every flow is judged", Duration::from_secs(60), || {
+        let flows = flows();
+        let judged = flows.iter().filter(|flow| flow["verdict"].is_string());
+        judged.count() >= 100
+    })?;
+    for flow in flows() {
+        let others = flow["other_owners"].as_array().map_or(0, Vec::len);
+        ensure!(others >= 5, "{others}");
+    }
+    let kept = resident(&pid)?.saturating_sub(before);
+    ensure!(kept < 30 << 10, "{kept} KiB for a hundred flows");
+    Ok(())
+}
+
+/// What a process has in memory, in KiB.
+fn resident(pid: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_ascii_whitespace().next());
+    Ok(number.unwrap_or_default().parse()?)
+}

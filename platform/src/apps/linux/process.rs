@@ -58,6 +58,14 @@ impl Image {
         Ok(now.get(..length) == Some(self.command_line.as_slice()))
     }
 
+    /// How much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.executable.capacity()
+            + self.path.capacity()
+            + self.command_line.capacity()
+    }
+
     /// Whether the process still runs this executable.
     pub(super) fn is_still_of(&self, process: &ProcessDirectory) -> io::Result<bool> {
         Ok(process.link(c"exe")? == self.executable)
@@ -65,6 +73,19 @@ impl Image {
 }
 
 impl Program {
+    /// How much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let words = self.command_line.iter();
+        let words = words.map(|word| size_of::<String>() + word.capacity());
+        let parents = self.parents.iter();
+        let parents = parents.map(|path| size_of::<PathBuf>() + path.capacity());
+        size_of::<Self>()
+            + self.path.capacity()
+            + self.name.capacity()
+            + words.sum::<usize>()
+            + parents.sum::<usize>()
+    }
+
     /// Reads the rest around `image`.
     pub(super) fn read(process: &ProcessDirectory, stat: ProcessStat, image: &Image) -> Self {
         let path = image.path.clone();

@@ -24,6 +24,8 @@ const SEARCH_LIFETIME: Duration = Duration::from_secs(1);
 /// Most searches and programs that are remembered. When full, all are forgotten: filling takes longer than they live.
 const MOST_SEARCHES: usize = 4096;
 const MOST_PROGRAMS: usize = 4096;
+/// Most bytes that these have.
+const MOST_BYTES: usize = 16 << 20;
 
 /// The processes of this host, as far as sockets led to them. Shared by all threads that look up programs.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub struct Processes {
 struct Memory {
     searches: FxHashMap<SocketKey, Search>,
     programs: FxHashMap<ProcessKey, (Image, Program)>,
+    /// Of the programs.
+    bytes: usize,
     users: Users,
     /// Sockets that searches came by, by inode.
     seen: FxHashMap<u32, Seen>,
@@ -81,6 +85,17 @@ impl Memory {
             coverage,
         };
         self.searches.insert(socket.into(), search);
+    }
+
+    fn remember_program(&mut self, process: ProcessKey, image: Image, program: Program) {
+        let bytes = image.bytes() + program.bytes();
+        if self.programs.len() >= MOST_PROGRAMS || self.bytes + bytes > MOST_BYTES {
+            self.programs.clear();
+            self.bytes = 0;
+        }
+        // What one process ran before it became another program counts until all are forgotten.
+        self.bytes += bytes;
+        self.programs.insert(process, (image, program));
     }
 }
 
@@ -271,10 +286,7 @@ impl Processes {
         }
         let mut memory = self.memory();
         if !is_known {
-            if memory.programs.len() >= MOST_PROGRAMS {
-                memory.programs.clear();
-            }
-            memory.programs.insert(key, (image, program.clone()));
+            memory.remember_program(key, image, program.clone());
         }
         let user = memory.users.name(socket.uid).map(str::to_owned);
         let Program {

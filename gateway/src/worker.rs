@@ -360,7 +360,7 @@ impl Worker {
             Some(Path::Tcp(_)) => self.accept_tcp(now, flow),
             Some(Path::Udp(_)) => self.release_datagrams(flow),
             Some(Path::Echo(_)) => self.release_echo(flow),
-            Some(Path::Pass(_)) => self.release_passed(flow),
+            Some(Path::Pass(_)) => self.release_passed(now, flow),
             None => {}
         }
     }

@@ -239,6 +239,12 @@ impl Plan {
         let sum = crate::checksum::Sum::default().bytes(&whole).fold();
         let identification =
             u32::from(sum) << 16 | u32::try_from(whole.len() & 0xffff).unwrap_or_default();
+        if packet.source.is_ipv4()
+            && let Some(field @ [0, 0]) = whole.get_mut(4..6)
+        {
+            // A raw socket would give each fragment another one (raw(7)).
+            field.copy_from_slice(&(sum | 1).to_be_bytes());
+        }
         let mut fragments = Vec::new();
         fragment(&whole, mtu, identification, |piece| {
             fragments.push(piece.to_vec())

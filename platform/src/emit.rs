@@ -14,6 +14,7 @@ use tidegate_netstack::emit::Segments;
 use tidegate_netstack::{DropReason, Offload};
 
 use crate::bypass::Bypass;
+use crate::error_queue::{self, Fault};
 
 #[cfg(any(target_os = "macos", fuzzing, test))]
 pub(crate) mod host_order;
@@ -34,9 +35,9 @@ pub enum EmitError {
     /// No IP packet, or one that its offload does not fit.
     #[error("malformed packet: {0:?}")]
     Malformed(DropReason),
-    /// Larger than the MTU of the way out: its sender has to be told.
+    /// Larger than the MTU of the way out: its sender has to be told. With that MTU, where the system says it.
     #[error("larger than the MTU of the way out")]
-    TooBig,
+    TooBig(Option<u16>),
     /// The way out is congested (ENOBUFS, EAGAIN): a drop like any router's.
     #[error("the way out is congested")]
     Congested,
@@ -111,12 +112,20 @@ impl RawEmitter {
     }
 
     /// Sends what came out of a device to the destination in its header: super-packets cut to `mtu` bytes, checksums
-    /// completed, larger IPv4 packets fragmented where they allow it.
+    /// completed, larger packets fragmented where they allow it; `mtu` is that of the device that they come from, and the way
+    /// out may have a smaller one.
     ///
     /// # Errors
     /// See [`EmitError`]; counted. What was sent before the failure stays sent.
     pub fn send(&mut self, packet: &[u8], offload: Offload, mtu: usize) -> Result<(), EmitError> {
-        let result = self.send_all(packet, offload, mtu);
+        let result = match self.send_all(packet, offload, mtu) {
+            Err(EmitError::TooBig(Some(narrow)))
+                if usize::from(narrow) < mtu && may_be_cut(packet, offload, mtu) =>
+            {
+                self.send_all(packet, offload, narrow.into())
+            }
+            result => result,
+        };
         if let Err(error) = result {
             let counter = self.counters.of(error);
             *counter = counter.saturating_add(1);
@@ -131,9 +140,17 @@ impl RawEmitter {
             SocketAddr::V6(_) => self.v6.as_ref().ok_or(EmitError::NoFamily)?,
         };
         let destination = SockAddr::from(destination);
-        let mut segments = Segments::new(packet, offload, mtu, &mut self.scratch).map_err(unfit)?;
+        let mut segments = Segments::new(packet, offload, mtu, &mut self.scratch)
+            .map_err(|reason| unfit(reason, mtu))?;
         while let Some(segment) = segments.next_packet() {
-            imp::send(socket, segment, &destination).map_err(|error| reason(&error))?;
+            imp::send(socket, segment, &destination).map_err(|error| {
+                let reason = reason(&error);
+                if reason == EmitError::TooBig(None) {
+                    EmitError::TooBig(mtu_of_way(socket, segment, &destination))
+                } else {
+                    reason
+                }
+            })?;
             self.counters.sent = self.counters.sent.saturating_add(1);
         }
         Ok(())
@@ -144,7 +161,7 @@ impl EmitCounters {
     fn of(&mut self, error: EmitError) -> &mut u64 {
         match error {
             EmitError::Malformed(_) => &mut self.malformed,
-            EmitError::TooBig => &mut self.too_big,
+            EmitError::TooBig(_) => &mut self.too_big,
             EmitError::Congested => &mut self.congested,
             EmitError::Refused => &mut self.refused,
             EmitError::NoRoute | EmitError::NoFamily => &mut self.no_route,
@@ -178,9 +195,37 @@ fn destination(packet: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-fn unfit(reason: DropReason) -> EmitError {
+/// Whether a packet that fits a link of this `mtu`, or was put together from fragments that did, may be fragmented for one
+/// with a smaller MTU: IPv4 packets say so, and of IPv6 what its sender has fragmented itself.
+fn may_be_cut(packet: &[u8], offload: Offload, mtu: usize) -> bool {
+    match destination(packet) {
+        Some(SocketAddr::V4(_)) => packet.get(6).is_some_and(|flags| flags & 0x40 == 0),
+        Some(SocketAddr::V6(_)) => offload.segmentation.is_none() && packet.len() > mtu,
+        None => false,
+    }
+}
+
+/// The MTU of the way out on which `packet` has just met its limit. The kernel writes it beside the error that sending it once
+/// more meets.
+fn mtu_of_way(socket: &Socket, packet: &[u8], destination: &SockAddr) -> Option<u16> {
+    error_queue::enable(socket).ok()?;
+    let _expected_to_fail = imp::send(socket, packet, destination);
+    let report = error_queue::next(socket);
+    // With the queue the socket would also be told of congestion, in the middle of a super-packet. This empties it, too.
+    error_queue::disable(socket).ok()?;
+    match report.ok()??.fault {
+        Fault::TooBig(mtu) => u16::try_from(mtu).ok(),
+        Fault::PortUnreachable
+        | Fault::HostUnreachable
+        | Fault::NetworkUnreachable
+        | Fault::Prohibited
+        | Fault::TimeExceeded => None,
+    }
+}
+
+fn unfit(reason: DropReason, mtu: usize) -> EmitError {
     if reason == DropReason::TooLarge {
-        EmitError::TooBig
+        EmitError::TooBig(u16::try_from(mtu).ok())
     } else {
         EmitError::Malformed(reason)
     }
@@ -188,7 +233,7 @@ fn unfit(reason: DropReason) -> EmitError {
 
 fn reason(error: &io::Error) -> EmitError {
     match error.raw_os_error().unwrap_or_default() {
-        libc::EMSGSIZE => EmitError::TooBig,
+        libc::EMSGSIZE => EmitError::TooBig(None),
         libc::ENOBUFS | libc::EAGAIN => EmitError::Congested,
         libc::EPERM | libc::EACCES => EmitError::Refused,
         libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV => {

@@ -63,7 +63,7 @@ impl Worker {
             Input::Pass { flow, .. } if self.ends_with_its_speaker(now, flow) => {
                 self.take(now, packet, offload);
             }
-            Input::Pass { flow, packet } => self.pass_on(flow, packet, offload),
+            Input::Pass { flow, packet } => self.pass_on(now, flow, packet, offload),
             Input::Unknown { class, key, packet } => {
                 self.stranger(now, class, key, packet, offload)
             }

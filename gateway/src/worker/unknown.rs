@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tidegate_netstack::emit::{readdressed, reset_in_place_of};
 use tidegate_netstack::{DropReason, FlowId, FlowKey, Offload, Refusal, UnknownClass};
-use tidegate_platform::emit::RawEmitter;
+use tidegate_platform::emit::{EmitError, RawEmitter};
 use tidegate_policy::Direction;
 use tidegate_routing::flow::State;
 
@@ -76,10 +76,10 @@ impl Worker {
             | UnknownClass::Segment => self.identify.inner(&key),
         };
         match class {
-            UnknownClass::EchoReplyOrError => self.emit(packet, offload, None),
+            UnknownClass::EchoReplyOrError => self.emit(now, packet, offload, None),
             UnknownClass::Reset => match inner {
                 Some(inner) if inner.is_masqueraded(&key) => {}
-                inner => self.emit(packet, offload, translated(inner, &key)),
+                inner => self.emit(now, packet, offload, translated(inner, &key)),
             },
             UnknownClass::SynAck => {
                 let way = Way::One(self.identify.way_of_syn_ack(&key));
@@ -175,7 +175,7 @@ impl Worker {
                 };
                 self.flows.insert(flow, entry);
                 if let Some((packet, offload)) = first {
-                    self.pass_on(flow, packet, offload);
+                    self.pass_on(now, flow, packet, offload);
                 }
                 self.drive(now, flow);
             }
@@ -184,7 +184,7 @@ impl Worker {
     }
 
     /// A packet of a flow that passes came out of the device.
-    pub(super) fn pass_on(&mut self, flow: FlowId, packet: &[u8], offload: Offload) {
+    pub(super) fn pass_on(&mut self, now: Instant, flow: FlowId, packet: &[u8], offload: Offload) {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
@@ -194,7 +194,7 @@ impl Worker {
         if entry.life.state() == State::Open {
             entry.record.add_bytes_up(count(packet.len()));
             let inner = translated(entry.inner, &entry.key);
-            self.emit(packet, offload, inner);
+            self.emit(now, packet, offload, inner);
         } else if !path.waiting.push(&mut self.room, WAITING, packet, offload) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
@@ -205,12 +205,12 @@ impl Worker {
     }
 
     /// The verdict is in: what waited goes on.
-    pub(super) fn release_passed(&mut self, flow: FlowId) {
+    pub(super) fn release_passed(&mut self, now: Instant, flow: FlowId) {
         let Some(Path::Pass(path)) = self.flows.get_mut(&flow).map(|entry| &mut entry.path) else {
             return;
         };
         for (packet, offload) in path.waiting.take(&mut self.room) {
-            self.pass_on(flow, &packet, offload);
+            self.pass_on(now, flow, &packet, offload);
         }
     }
 
@@ -232,7 +232,7 @@ impl Worker {
         {
             self.answer(now, packet, refusal);
             if let Some(reset) = reset_in_place_of(packet) {
-                self.emit(&reset, Offload::default(), inner);
+                self.emit(now, &reset, Offload::default(), inner);
             }
         }
         // Under silence the stack absorbs what comes again, instead of a new flow and a new record for each packet.
@@ -244,12 +244,13 @@ impl Worker {
     }
 
     /// Sends a packet on as it is, or as it was on the `inner` side of the host's address translation. That has changed it on
-    /// its way to us, and does so again on its way out: to what is changed already it has no key.
-    fn emit(&mut self, packet: &[u8], offload: Offload, inner: Option<Inner>) {
+    /// its way to us, and does so again on its way out: to what is changed already it has no key. Who sent it is told what fits
+    /// where its way out has a smaller MTU than our device.
+    fn emit(&mut self, now: Instant, packet: &[u8], offload: Offload, inner: Option<Inner>) {
         let Strangers::Host { emitter, mtu, .. } = &mut self.strangers else {
             return;
         };
-        let packet = match inner {
+        let outgoing = match inner {
             None => packet,
             Some(Inner {
                 source,
@@ -260,9 +261,15 @@ impl Worker {
                 Err(reason) => return self.drop_packet(reason),
             },
         };
-        if let Err(error) = emitter.send(packet, offload, *mtu) {
-            tracing::trace!(%error, "a packet could not be re-emitted");
-            self.shared.counters.packets_dropped.add("not re-emitted");
+        let Err(error) = emitter.send(outgoing, offload, *mtu) else {
+            return;
+        };
+        tracing::trace!(%error, "a packet could not be re-emitted");
+        self.shared.counters.packets_dropped.add("not re-emitted");
+        if let EmitError::TooBig(Some(mtu)) = error
+            && let Err(reason) = self.stack.reject_too_big(now, packet, mtu)
+        {
+            tracing::trace!(reason = reason.name(), "nobody was told what fits");
         }
     }
 }

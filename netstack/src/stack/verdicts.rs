@@ -116,23 +116,19 @@ impl Stack {
         packet: &[u8],
         refusal: Refusal,
     ) -> Result<(), DropReason> {
-        let parsed = IpPacket::parse(packet)?;
-        if refusal == Refusal::Silence || must_not_be_answered(&parsed) {
+        if refusal == Refusal::Silence {
             return Ok(());
         }
-        if !self.limiter.allows(now) {
-            self.count_drop(DropReason::RateLimited);
-            return Err(DropReason::RateLimited);
-        }
+        let Some(parsed) = self.answerable(now, packet)? else {
+            return Ok(());
+        };
         let protocol = match parsed.protocol {
             protocol::TCP => Protocol::Tcp,
             protocol::UDP => Protocol::Udp,
             other => Protocol::Other(other),
         };
         if let Some(error) = IcmpError::for_refusal(refusal, protocol) {
-            if let Some(error) = error.packet(parsed.destination, parsed.source, parsed.whole) {
-                self.answers.push(&error, Offload::default());
-            }
+            self.answer_with_error(&parsed, error);
         } else {
             let segment = Segment::parse(parsed.payload())?;
             if let Some(reset) = BareSegment::reset_answering(&parsed, &segment) {
@@ -140,6 +136,44 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// Answers an unknown packet that is larger than the `mtu` of its way out with the error that says so (RFC 1191 section 4,
+    /// RFC 8201 section 4). What is not answered is as with [`reject`](Self::reject).
+    pub fn reject_too_big(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        mtu: u16,
+    ) -> Result<(), DropReason> {
+        if let Some(parsed) = self.answerable(now, packet)? {
+            self.answer_with_error(&parsed, IcmpError::TooBig(mtu));
+        }
+        Ok(())
+    }
+
+    /// The packet, if it may be answered, and now.
+    fn answerable<'p>(
+        &mut self,
+        now: Instant,
+        packet: &'p [u8],
+    ) -> Result<Option<IpPacket<'p>>, DropReason> {
+        let parsed = IpPacket::parse(packet)?;
+        if must_not_be_answered(&parsed) {
+            return Ok(None);
+        }
+        if !self.limiter.allows(now) {
+            self.count_drop(DropReason::RateLimited);
+            return Err(DropReason::RateLimited);
+        }
+        Ok(Some(parsed))
+    }
+
+    /// The error comes from where the packet was going.
+    fn answer_with_error(&mut self, packet: &IpPacket<'_>, error: IcmpError) {
+        if let Some(error) = error.packet(packet.destination, packet.source, packet.whole) {
+            self.answers.push(&error, Offload::default());
+        }
     }
 
     /// A RST as the peer `key.remote` would send it towards `key.local`, for [`poll_transmit`](Self::poll_transmit): closes

@@ -222,6 +222,29 @@ fn published_ports_answer_everybody_and_a_rule_closes_them() -> Result<()> {
     Ok(())
 }
 
+/// Its clients are beyond a link that is narrower than the uplink.
+#[test]
+fn a_container_s_service_is_told_what_fits_the_way_to_its_clients() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.second_uplink()?;
+    let narrow = "set -e
+ip link set up1 mtu 1300
+ip route add 203.0.113.0/24 via 192.168.78.1 dev up1
+ip route add 2001:db8:113::/64 via 2001:db8:78::1 dev up1";
+    lab.host.bash(narrow)?.success()?;
+    lab.router.ip("link set down1 mtu 1300")?;
+    let containers = lab.containers(Hidden::Masqueraded)?;
+    let _web = containers.one.python_background_as(User::ALICE, WEB)?;
+    let _tidegate = lab.tidegate(FORWARDED)?;
+    for host in [address::HOST_V4, address::HOST_V6] {
+        let url = format!("http://{}/", endpoint(host, Containers::PUBLISHED)?);
+        let got = lab.server.bash(&format!("curl -sS -m 10 {url} | wc -c"))?;
+        let got = got.success().context(url)?;
+        ensure!(got == "300000", "{host}: {got}");
+    }
+    Ok(())
+}
+
 #[test]
 fn routed_neighbours_are_captured_and_their_services_keep_their_addresses() -> Result<()> {
     let lab = Lab::new()?;

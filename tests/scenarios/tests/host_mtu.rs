@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tidegate_lab::{Lab, address, endpoint, service, wait_until};
+use tidegate_lab::{Lab, User, address, endpoint, service, wait_until};
 
 const SOON: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -14,6 +14,8 @@ const SERVERS: [&str; 2] = [address::SERVER_V4, address::SERVER_V6];
 /// Down to the least that IPv6 allows, and up to what jumbo frames carry.
 const MTUS: [usize; 4] = [1500, 1280, 9000, 1400];
 const SIZE: u64 = 20_000_000;
+/// Of the second uplink, where it is narrower than the first.
+const NARROW: usize = 1300;
 
 #[test]
 fn the_device_follows_the_uplink_s_mtu_and_programs_are_told_the_truth() -> Result<()> {
@@ -40,6 +42,100 @@ fn the_device_follows_the_uplink_s_mtu_and_programs_are_told_the_truth() -> Resu
         talk(&mut old).with_context(|| format!("an old session at {mtu}"))?;
         talk(&mut older).with_context(|| format!("a session from before our start at {mtu}"))?;
     }
+    Ok(())
+}
+
+/// A service's clients are beyond a link that is narrower than the uplink, whose MTU the device has.
+#[test]
+fn who_answers_over_a_narrower_way_than_the_uplink_is_told_what_fits() -> Result<()> {
+    let lab = Lab::new()?;
+    over_second_uplink(&lab)?;
+    second_mtu(&lab, NARROW)?;
+    lab.file("body", vec![7; 2_000_000])?;
+    let folder = lab.folder().display();
+    let web = format!("cd {folder} && exec /usr/bin/python3 -u -m http.server --bind :: 8080");
+    let web = lab.host.background_as(User::ALICE, &web)?;
+    web.wait_for_output("Serving")?;
+    let _tidegate = lab.tidegate("")?;
+    for (host, server) in [
+        (address::HOST_V4, address::SERVER_V4),
+        (address::HOST_V6, address::SERVER_V6),
+    ] {
+        let url = format!("http://{}/body", endpoint(host, 8080)?);
+        let said = lab.server.bash(&format!("curl -sS -m 10 {url} | wc -c"))?;
+        let said = said.success().context(url)?;
+        ensure!(said == "2000000", "{host}: {said}");
+        ensure_answers_fit(&lab, host, server)?;
+    }
+    Ok(())
+}
+
+/// The service answers with datagrams that must not be cut: at the second its own kernel knows better.
+fn ensure_answers_fit(lab: &Lab, host: &str, server: &str) -> Result<()> {
+    let (family, _) = family(server);
+    let (level, discover) = level(server);
+    let service = format!(
+        "
+import errno, socket
+s = socket.socket(socket.{family}, socket.SOCK_DGRAM)
+s.setsockopt(socket.{level}, {discover}, 2)
+s.bind(('{host}', 9000))
+print('ready')
+while True:
+    _, client = s.recvfrom(100)
+    try: s.sendto(bytes(1400), client)
+    except OSError as error: s.sendto(errno.errorcode[error.errno].encode(), client)"
+    );
+    let service = lab.host.python_background_as(User::ALICE, &service)?;
+    service.wait_for_output("ready")?;
+    let said = lab.server.python(&format!(
+        "
+import socket
+s = socket.socket(socket.{family}, socket.SOCK_DGRAM)
+s.bind(('{server}', 0))
+s.settimeout(0.5)
+for _ in range(10):
+    s.sendto(b'?', ('{host}', 9000))
+    try: print(s.recv(2000).decode()); break
+    except TimeoutError: pass"
+    ))?;
+    let said = said.success()?;
+    ensure!(said == "EMSGSIZE", "{server}: {said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_connection_older_than_us_goes_on_when_its_way_becomes_narrower_than_the_uplink() -> Result<()>
+{
+    let lab = Lab::new()?;
+    over_second_uplink(&lab)?;
+    let _echo = service::TcpEcho::start(&lab.server, ECHO)?;
+    let mut older = Vec::new();
+    for server in SERVERS {
+        older.push(session_with(&lab, server)?);
+    }
+    let _tidegate = lab.tidegate("")?;
+    for mtu in [1500, NARROW] {
+        second_mtu(&lab, mtu)?;
+        for stream in &mut older {
+            talk(stream).with_context(|| format!("{:?} at {mtu}", stream.peer_addr()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The server is reached by another link than the uplink.
+fn over_second_uplink(lab: &Lab) -> Result<()> {
+    lab.second_uplink()?;
+    let routes = "set -e
+ip route add 203.0.113.0/24 via 192.168.78.1 dev up1
+ip route add 2001:db8:113::/64 via 2001:db8:78::1 dev up1";
+    lab.host.bash(routes)?.success().map(drop)
+}
+
+fn second_mtu(lab: &Lab, mtu: usize) -> Result<()> {
+    lab.host.ip(&format!("link set up1 mtu {mtu}"))?;
+    lab.router.ip(&format!("link set down1 mtu {mtu}"))?;
     Ok(())
 }
 
@@ -80,11 +176,9 @@ print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))"
 /// A datagram that must not be cut passes if it fits, and is refused with the right size if it does not.
 fn ensure_datagrams_fit(lab: &Lab, server: &str, mtu: usize) -> Result<()> {
     let (family, headers) = family(server);
-    let (level, discover, show) = if headers == 20 {
-        ("IPPROTO_IP", 10, 14)
-    } else {
-        ("IPPROTO_IPV6", 23, 24)
-    };
+    let (level, discover) = level(server);
+    // IP_MTU and IPV6_MTU.
+    let show = if headers == 20 { 14 } else { 24 };
     let fits = mtu - headers - 8;
     let said = lab.host.python(&format!(
         "
@@ -131,8 +225,21 @@ fn family(server: &str) -> (&'static str, usize) {
     }
 }
 
+/// The socket options' level in Python, and the number of `IP_MTU_DISCOVER` and its like.
+fn level(server: &str) -> (&'static str, u8) {
+    if server.contains(':') {
+        ("IPPROTO_IPV6", 23)
+    } else {
+        ("IPPROTO_IP", 10)
+    }
+}
+
 fn session(lab: &Lab) -> Result<TcpStream> {
-    let server = endpoint(address::SERVER_V4, ECHO)?;
+    session_with(lab, address::SERVER_V4)
+}
+
+fn session_with(lab: &Lab, server: &str) -> Result<TcpStream> {
+    let server = endpoint(server, ECHO)?;
     let stream = lab
         .host
         .inside(|| TcpStream::connect_timeout(&server, PATIENCE))??;

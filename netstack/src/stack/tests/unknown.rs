@@ -150,6 +150,41 @@ fn resets_and_errors_are_never_answered() {
 }
 
 #[test]
+fn who_sends_what_does_not_fit_its_way_out_is_told_what_does() {
+    let mut bench = Bench::new();
+    let mut six = Vec::new();
+    ip(LOCAL_V6, REMOTE_V6)
+        .udp(LOCAL_V6.port(), REMOTE_V6.port())
+        .write(&mut six, &[9; 1_400])
+        .unwrap();
+    for (packet, remote) in [(ack(100, 777, &[9; 1_400]), REMOTE), (six, REMOTE_V6)] {
+        let now = bench.now;
+        bench.stack.reject_too_big(now, &packet, 1_300).unwrap();
+        let out = bench.out();
+        let sliced = SlicedPacket::from_ip(&out[0]).unwrap();
+        let payload = match (&sliced.transport, sliced.net.as_ref().unwrap()) {
+            (Some(TransportSlice::Icmpv4(icmp)), etherparse::NetSlice::Ipv4(header)) => {
+                assert_eq!(IpAddr::from(header.header().source()), remote.ip());
+                assert_eq!((icmp.type_u8(), icmp.code_u8()), (3, 4));
+                assert_eq!(icmp.bytes5to8(), [0, 0, 5, 20]);
+                icmp.payload()
+            }
+            (Some(TransportSlice::Icmpv6(icmp)), etherparse::NetSlice::Ipv6(header)) => {
+                assert_eq!(IpAddr::from(header.header().source()), remote.ip());
+                assert_eq!((icmp.type_u8(), icmp.code_u8()), (2, 0));
+                assert_eq!(icmp.bytes5to8(), [0, 0, 5, 20]);
+                icmp.payload()
+            }
+            other => panic!("no error: {other:?}"),
+        };
+        assert!(packet.starts_with(payload) && payload.len() > 500);
+    }
+    let now = bench.now;
+    bench.stack.reject_too_big(now, &rst(1), 1_300).unwrap();
+    assert!(bench.out().is_empty(), "a reset is never answered");
+}
+
+#[test]
 fn answers_to_strangers_are_limited() {
     let mut bench = Bench::with(StackConfig {
         answers_per_second: 5,

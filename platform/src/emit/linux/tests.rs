@@ -119,7 +119,7 @@ fn what_cannot_be_sent_is_told_and_counted() {
         let too_big = datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], &[0; 1400]);
         assert_eq!(
             emitter.send(&too_big, Offload::default(), 9000),
-            Err(EmitError::TooBig)
+            Err(EmitError::TooBig(Some(1400)))
         );
         let nowhere = datagram_v4([192, 0, 2, 1], [198, 51, 100, 1], b"");
         assert_eq!(
@@ -138,6 +138,64 @@ fn what_cannot_be_sent_is_told_and_counted() {
         };
         assert_eq!(emitter.counters(), expected);
     });
+}
+
+/// A way out with an MTU of 1400, and a device whose MTU is 1500: what may be cut is, of the rest the sender has to be told.
+#[test]
+fn a_narrow_way_out_is_told_and_what_may_be_fragmented_for_it_is() {
+    let (ours, theirs): (Ipv6Addr, Ipv6Addr) = (
+        "2001:db8::1".parse().unwrap(),
+        "2001:db8::2".parse().unwrap(),
+    );
+    let datagram_v6 = |length| {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv6(ours.octets(), theirs.octets(), 64)
+            .udp(7, 9000)
+            .write(&mut packet, &vec![9; length])
+            .unwrap();
+        packet
+    };
+    let (v4, forbidden) = (
+        [192, 0, 2, 1],
+        datagram_v4([192, 0, 2, 1], [192, 0, 2, 2], &[9; 1450]),
+    );
+    let mut allowed = forbidden.clone();
+    allowed[6] &= !0x40;
+    let sum = etherparse::Ipv4HeaderSlice::from_slice(&allowed[..20]).unwrap();
+    let sum = sum.to_header().calc_header_checksum();
+    allowed[10..12].copy_from_slice(&sum.to_be_bytes());
+    PairedNetworks::run(
+        || {
+            let six = UdpSocket::bind("[2001:db8::2]:9000").unwrap();
+            six.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            (far_socket(), six)
+        },
+        |(four, six)| {
+            let device = ip("route get 192.0.2.2");
+            let device = device.split(" dev ").nth(1).unwrap();
+            let device = device.split(' ').next().unwrap();
+            ip(&format!("link set {device} mtu 1400"));
+            let mut emitter = RawEmitter::open(&Bypass::none()).unwrap();
+            let mut send = |packet: &[u8]| emitter.send(packet, Offload::default(), MTU);
+            let told = Err(EmitError::TooBig(Some(1400)));
+            assert_eq!(send(&forbidden), told);
+            assert_eq!(
+                send(&datagram_v6(1440)),
+                told,
+                "its sender may have meant it so"
+            );
+            let mut buffer = [0; 3000];
+            assert_eq!(send(&allowed), Ok(()));
+            assert_eq!(four.recv(&mut buffer).unwrap(), 1450);
+            assert_eq!(
+                send(&datagram_v6(2500)),
+                Ok(()),
+                "its sender had fragmented it"
+            );
+            assert_eq!(six.recv(&mut buffer).unwrap(), 2500);
+            assert_eq!(send(&datagram_v4(v4, [192, 0, 2, 2], b"fits")), Ok(()));
+        },
+    );
 }
 
 proptest! {

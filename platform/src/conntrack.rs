@@ -4,6 +4,7 @@
 //! forms of its addresses; one exact question (ctnetlink) gives them, in some microseconds and without waiting.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tidegate_policy::{Direction, Protocol};
 
@@ -31,6 +32,11 @@ pub struct Conntrack {
 }
 
 impl Conntrack {
+    /// Whether the kernel tracks connections. Where it does not, to ask it of one would make it load what does.
+    pub fn is_in_use() -> bool {
+        Path::new("/proc/sys/net/netfilter/nf_conntrack_count").exists()
+    }
+
     /// Opens a netlink socket to ask on.
     ///
     /// # Errors

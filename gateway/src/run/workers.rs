@@ -236,5 +236,6 @@ fn host_flows(
         "/proc/self/net".into(),
         Arc::clone(processes),
     );
-    Ok(HostFlows::start(finder, Arc::clone(processes), senders)?)
+    let flows = HostFlows::start(finder, Arc::clone(processes), senders)?;
+    Ok(flows.behind_translation())
 }

@@ -5,6 +5,7 @@
 
 mod forwarded;
 mod host;
+mod own_translation;
 mod pings;
 
 use std::borrow::Cow;

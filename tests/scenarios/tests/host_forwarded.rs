@@ -186,6 +186,13 @@ fn published_ports_answer_everybody_and_a_rule_closes_them() -> Result<()> {
             ensure!(echoed.word == "echoed", "{who}, {host}: {echoed:?}");
         }
     }
+    // The host's own program knows another address than its packets have.
+    for container in [Containers::ONE_V4, Containers::ONE_V6] {
+        let to = endpoint(container, 80)?.to_string();
+        tidegate.wait_for_flow("the host's curl", |flow| {
+            flow["remote"] == to && flow["protocol"] == "tcp" && flow["app"]["name"] == "curl"
+        })?;
+    }
     // Who calls from a distance is answered through us, by the program that serves.
     for client in ["203.0.113.", "2001:db8:113::"] {
         let served = tidegate.wait_for_flow("a client of the container", |flow| {

@@ -13,12 +13,13 @@ use std::thread;
 
 use tidegate_netstack::{FlowId, FlowKey, Protocol};
 use tidegate_platform::apps::{
-    AppFinder, Connector, Owners, Processes, Sender as Noted, Senders, SocketInfo, SocketState,
-    Unattributed,
+    AppFinder, Connector, DiagError, Owners, Processes, Sender as Noted, Senders, SocketInfo,
+    SocketState, Unattributed,
 };
 use tidegate_policy::Direction;
 
 use super::Known;
+use super::own_translation::OwnTranslation;
 use super::pings::Pings;
 use crate::worker::caller::Household;
 use crate::worker::entry::policy_protocol;
@@ -33,6 +34,7 @@ pub struct HostFlows {
     senders: Option<Arc<Senders>>,
     searches: Sender<Search>,
     pings: Pings,
+    translation: OwnTranslation,
 }
 
 /// A search for the look-up thread.
@@ -66,7 +68,16 @@ impl HostFlows {
             senders,
             searches,
             pings,
+            translation: OwnTranslation::None,
         })
+    }
+
+    /// Lets connections that this host's address translation leads elsewhere be known too.
+    pub fn behind_translation(self) -> Self {
+        Self {
+            translation: OwnTranslation::Unasked,
+            ..self
+        }
     }
 
     pub(super) fn find(
@@ -79,7 +90,12 @@ impl HostFlows {
         is_older: bool,
     ) -> Known {
         let mut noted = self.noted(key);
-        let socket = self.socket(key, direction);
+        let socket = match self.socket(key, direction) {
+            Ok(None) if key.protocol == Protocol::Tcp && direction == Direction::Out => {
+                self.socket_before_translation(key)
+            }
+            socket => socket,
+        };
         if let Some(speaking) = speaking {
             speaking.begins(match key.protocol {
                 Protocol::Icmp => Speaker::of_ping(socket),
@@ -239,10 +255,20 @@ impl HostFlows {
                 .finder
                 .find_socket(policy_protocol(key.protocol), local, remote),
         };
-        found.map_err(|error| {
-            tracing::debug!(%error, "a socket could not be looked up");
-            Unattributed::from(&error)
-        })
+        found.map_err(not_looked_up)
+    }
+
+    fn socket_before_translation(
+        &mut self,
+        key: &FlowKey,
+    ) -> Result<Option<SocketInfo>, Unattributed> {
+        let Some((local, remote)) = self.translation.before(key) else {
+            return Ok(None);
+        };
+        let found = self
+            .finder
+            .find_socket(policy_protocol(key.protocol), local, remote);
+        found.map_err(not_looked_up)
     }
 
     /// Which way the connection of an unknown segment was opened, if a living socket of this host has it.
@@ -283,6 +309,11 @@ impl HostFlows {
     fn listens(&mut self, local: SocketAddr) -> bool {
         matches!(self.finder.listener(local), Ok(Some(_)))
     }
+}
+
+fn not_looked_up(error: DiagError) -> Unattributed {
+    tracing::debug!(%error, "a socket could not be looked up");
+    Unattributed::from(&error)
 }
 
 /// What was found out about the socket, and what the kernel noted. A datagram that it should have noted, and of which there is

@@ -148,9 +148,14 @@ fn distance(rule: &Rule, mismatch: Option<Mismatch>) -> u8 {
     match mismatch {
         None => 0,
         Some(Mismatch::Awaited | Mismatch::Port) => 1,
-        Some(Mismatch::Destination) if rule.app.is_some() => 2,
+        Some(Mismatch::Destination | Mismatch::From) if rule.app.is_some() => 2,
         Some(
-            Mismatch::App(_) | Mismatch::AppUnknown | Mismatch::Destination | Mismatch::Unknown(_),
+            Mismatch::App(_)
+            | Mismatch::AppUnknown
+            | Mismatch::From
+            | Mismatch::FromUnknown
+            | Mismatch::Destination
+            | Mismatch::Unknown(_),
         ) => 3,
         Some(Mismatch::Direction) => 4,
     }

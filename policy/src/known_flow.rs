@@ -59,6 +59,16 @@ impl KnownFlow {
         }
     }
 
+    /// The same flow from this address; none if the other end's is of the other family.
+    pub fn from_address(self, near: IpAddr) -> Option<Self> {
+        let near = near.to_canonical();
+        let is_one_family = near.is_ipv4() == self.remote.ip().to_canonical().is_ipv4();
+        is_one_family.then(|| Self {
+            local: SocketAddr::new(near, self.local.port()),
+            ..self
+        })
+    }
+
     /// What `ask` makes of the facts, in which lists are called as `policy` calls them.
     pub fn ask<T>(&self, policy: &Policy, ask: impl FnOnce(&FlowFacts<'_>) -> T) -> T {
         let on = self.lists.as_deref().unwrap_or_default();

@@ -26,6 +26,7 @@ pub mod verdict;
 mod app_condition;
 mod definitions;
 mod destination;
+mod near_end;
 mod pattern;
 mod policy;
 mod port;

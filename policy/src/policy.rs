@@ -5,6 +5,7 @@ mod bucket;
 mod destination_index;
 mod index;
 mod name_index;
+mod near_end_index;
 mod nested;
 mod text_index;
 

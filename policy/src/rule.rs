@@ -71,6 +71,8 @@ pub struct Rule {
     pub info: RuleInfo,
     /// The program behind the flow, which must be known.
     pub app: Option<AppCondition>,
+    /// The near end's address.
+    pub from: Option<Selection<Destination>>,
     /// The other end.
     pub to: Option<Selection<Destination>>,
     /// Protocol and port of the service.
@@ -88,6 +90,10 @@ pub enum Mismatch {
     AppUnknown,
     /// The program is another one.
     App(AppField),
+    /// The near end's address.
+    From,
+    /// The near end's address is not known.
+    FromUnknown,
     /// The other end.
     Destination,
     /// What must be known of the other end is not known.
@@ -114,6 +120,8 @@ impl Mismatch {
                 AppField::Parent => "app-parent",
                 AppField::Except => "app-not",
             },
+            Self::From => "from",
+            Self::FromUnknown => "from-unknown",
             Self::Destination => "to",
             Self::Unknown(Feed::Names) => "to-name-unknown",
             Self::Unknown(Feed::Places) => "to-place-unknown",
@@ -140,18 +148,19 @@ impl Rule {
         match self.first_mismatch(facts, app, definitions) {
             None => Truth::Holds,
             Some(Mismatch::Awaited) => Truth::Awaited,
-            Some(Mismatch::Unknown(_)) => Truth::Unknown,
+            Some(Mismatch::Unknown(_) | Mismatch::FromUnknown) => Truth::Unknown,
             Some(
                 Mismatch::Direction
                 | Mismatch::AppUnknown
                 | Mismatch::App(_)
+                | Mismatch::From
                 | Mismatch::Destination
                 | Mismatch::Port,
             ) => Truth::Fails,
         }
     }
 
-    /// The first condition that does not hold for this flow of `app`, in the order direction, app, to, port; last of all
+    /// The first condition that does not hold for this flow of `app`, in the order direction, app, from, to, port; last of all
     /// a name that is awaited.
     pub(crate) fn first_mismatch(
         &self,
@@ -169,6 +178,14 @@ impl Rule {
             if let Some(field) = condition.first_mismatch(app) {
                 return Some(Mismatch::App(field));
             }
+        }
+        let from = self.from.as_ref().map_or(Truth::Holds, |from| {
+            from.truth(|from| from.truth_of_near_end(facts, definitions))
+        });
+        match from {
+            Truth::Fails => return Some(Mismatch::From),
+            Truth::Unknown => return Some(Mismatch::FromUnknown),
+            Truth::Holds | Truth::Awaited => {}
         }
         let to = self.to.as_ref().map_or(Truth::Holds, |to| {
             to.truth(|to| to.truth(facts, definitions))
@@ -221,6 +238,13 @@ impl Rule {
                 (Some(condition), Some(app)) => condition.mismatch_reason(field, app),
                 (None, _) | (_, None) => "the app does not match".to_owned(),
             },
+            Mismatch::From => {
+                let source = facts.local.ip().to_canonical();
+                format!("source {source} {}", missed(&self.from, "in "))
+            }
+            Mismatch::FromUnknown => {
+                format!("the source is not known, which {} needs", shown(&self.from))
+            }
             Mismatch::Destination => {
                 let other_end = match facts.peer.names {
                     Names::Known([first, ..]) => format!("{} ({})", facts.other_end(), first.name),

@@ -37,7 +37,7 @@ fn the_example_has_nothing_wrong_with_it() {
     let (source, problems) = read(EXAMPLE);
     assert_eq!(problems, []);
     assert_eq!(source.review(), []);
-    assert_eq!(source.rules.len(), 13);
+    assert_eq!(source.rules.len(), 14);
     let tests = source.tests.clone();
     assert_eq!(tests.len(), 1);
     assert_eq!(Policy::compile(source).failures(&tests), []);
@@ -73,8 +73,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 13 + 1 + 1 + 8,
-        "the top, two tables, the rules, the set, the test, and eight inline tables"
+        1 + 2 + 14 + 1 + 1 + 9,
+        "the top, two tables, the rules, the set, the test, and nine inline tables"
     );
 }
 
@@ -94,6 +94,8 @@ out tcp 10.20.0.5:40000 [::ffff:169.254.169.254]:80 /usr/bin/curl a = block and 
 out icmp 10.20.0.5:0 [fe80::1]:0 /usr/bin/ping a = block and for no one else
 out udp 10.20.0.5:40000 224.0.0.251:5353 /usr/bin/x a = drop no discovery, no tunnels
 out gre 10.20.0.5:0 198.51.100.1:0 /usr/bin/x a = block no GRE
+out tcp 172.17.0.5:40000 10.20.0.7:80 /usr/bin/x a = block guests see the internet only
+out tcp [fd17::5]:40000 [2001:db8:9::1]:80 /usr/bin/x a = allow default
 out tcp 10.20.0.5:40000 198.51.100.1:631 /usr/sbin/cupsd root = block the printing service talks to printers only
 out tcp 10.20.0.5:40000 192.0.2.19:631 /usr/sbin/cupsd root = allow default
 out udp 10.20.0.5:40000 198.51.100.1:5353 /usr/sbin/cupsd root = allow default

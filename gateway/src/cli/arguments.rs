@@ -86,6 +86,9 @@ pub(super) struct ExplainArgs {
     /// Address of the other end
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(super) to: IpAddr,
+    /// Address of this end [default: not known]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(super) from: Option<IpAddr>,
     /// Protocol and port of the service: tcp/443, udp/53, icmp, ip/47
     #[arg(long, value_name = "PORT", value_parser = service)]
     pub(super) port: Service,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use tidegate_platform::users::Users;
 use tidegate_policy::{App, Direction, Explanation, Feed, FlowName, KnownFlow, Name, NameSource};
 
@@ -38,6 +39,12 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         system: args.system.unwrap_or_default(),
         lists: (!args.list.is_empty()).then_some(args.list),
         ..KnownFlow::new(Direction::from(args.direction), args.to, service)
+    };
+    let flow = match args.from {
+        Some(from) => flow
+            .from_address(from)
+            .context("--from and --to are addresses of different families: write two of one")?,
+        None => flow,
     };
     let policy = &config.policy;
     Ok(flow.ask(policy, |facts| policy.explain(facts)))

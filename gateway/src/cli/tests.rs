@@ -27,8 +27,12 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 }
 
 fn explain(line: &str) -> String {
+    explain_by(RULES, line)
+}
+
+fn explain_by(rules: &str, line: &str) -> String {
     let folder = TestFolder::new();
-    let file = folder.write("tidegate.toml", RULES);
+    let file = folder.write("tidegate.toml", rules);
     let config = ["--config".into(), file.into_os_string()];
     let line = line.split_whitespace().map(OsString::from).chain(config);
     let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
@@ -129,6 +133,18 @@ fn a_command_line_that_is_wrong_says_why() {
 
         For more information, try '--help'.
         ");
+}
+
+#[test]
+fn explain_takes_the_address_that_a_flow_comes_from() {
+    let rules = "[[rule]]\nfrom = \"172.17.0.0/16\"\naction = \"block\"\n";
+    let explain = |from: &str| {
+        let line = format!("tidegate explain {from} --to 203.0.113.9 --port tcp/443");
+        explain_by(rules, &line)
+    };
+    assert!(explain("--from 172.17.0.2").ends_with("block by rule 1 (DIR/tidegate.toml:1)"));
+    assert!(explain("--from 172.18.0.2").ends_with("allow by default: no rule matches"));
+    assert!(explain("").contains("the source is not known"));
 }
 
 #[test]

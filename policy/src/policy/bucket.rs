@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::slice;
 
+use rustc_hash::FxHashMap;
+
+use super::near_end_index::ANY_NEAR_END;
 use super::nested::{Nested, aligned_blocks};
 use crate::facts::Protocol;
 use crate::port::Port;
@@ -21,6 +24,17 @@ pub(super) enum Bucket {
     Few(Box<[Candidate]>),
     /// Found by protocol and port.
     Many(Box<ByPort>),
+    /// As many, of which some are for certain near ends.
+    ByNearEnd(Box<ByNearEnd>),
+}
+
+/// What a flow is beside its app and destination.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// Its [`service_number`].
+    pub(super) service: u32,
+    /// The keys of conditions that its near end meets.
+    pub(super) near_end: &'a [u32],
 }
 
 /// A distinct rest of conditions, counted from 1.
@@ -35,6 +49,15 @@ pub(super) struct Candidate {
     pub(super) rest: Option<RestId>,
     /// The first and the last [`service_number`] that the rule is for.
     services: (u32, u32),
+    /// The key of its condition on the near end.
+    near_end: u32,
+}
+
+/// Candidates found by the near end.
+#[derive(Debug)]
+pub(super) struct ByNearEnd {
+    any: Bucket,
+    some: FxHashMap<u32, Bucket>,
 }
 
 /// Candidates found by protocol and port.
@@ -56,18 +79,23 @@ impl Candidate {
         rule: u32,
         rest: Option<RestId>,
         ports: Option<&Selection<Port>>,
+        near_end: u32,
     ) -> Vec<Self> {
         let services = ports.map_or(vec![ALL_SERVICES], services);
         let of = |services| Self {
             rule,
             rest,
             services,
+            near_end,
         };
         services.into_iter().map(of).collect()
     }
 
-    fn is_for(&self, service: u32) -> bool {
-        self.services.0 <= service && service <= self.services.1
+    fn is_for(&self, asked: Asked<'_>) -> bool {
+        let (first, last) = self.services;
+        first <= asked.service
+            && asked.service <= last
+            && (self.near_end == ANY_NEAR_END || asked.near_end.contains(&self.near_end))
     }
 }
 
@@ -77,6 +105,31 @@ impl Bucket {
         if let [only] = candidates[..] {
             return Self::One(only);
         }
+        if candidates.len() < MANY {
+            return Self::Few(candidates.into());
+        }
+        let (any, some): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(|candidate| candidate.near_end == ANY_NEAR_END);
+        if some.is_empty() {
+            return Self::by_port(any);
+        }
+        let mut by_near_end: FxHashMap<u32, Vec<Candidate>> = FxHashMap::default();
+        for candidate in some {
+            let of_one = by_near_end.entry(candidate.near_end).or_default();
+            of_one.push(candidate);
+        }
+        Self::ByNearEnd(Box::new(ByNearEnd {
+            any: Self::by_port(any),
+            some: by_near_end
+                .into_iter()
+                .map(|(key, candidates)| (key, Self::by_port(candidates)))
+                .collect(),
+        }))
+    }
+
+    /// Of candidates for one near end, or for all.
+    fn by_port(candidates: Vec<Candidate>) -> Self {
         if candidates.len() < MANY {
             return Self::Few(candidates.into());
         }
@@ -106,27 +159,36 @@ impl Bucket {
         }))
     }
 
-    /// The first rule before `best` for this service that `holds`.
+    /// The first rule before `best` for this service and near end that `holds`.
     pub(super) fn first_before(
         &self,
         best: u32,
-        service: u32,
+        asked: Asked<'_>,
         holds: &impl Fn(&Candidate) -> bool,
     ) -> Option<u32> {
         let by_port = match self {
             Self::One(candidate) => {
-                return first_in(slice::from_ref(candidate), best, service, holds);
+                return first_in(slice::from_ref(candidate), best, asked, holds);
             }
-            Self::Few(candidates) => return first_in(candidates, best, service, holds),
+            Self::Few(candidates) => return first_in(candidates, best, asked, holds),
             Self::Many(by_port) => by_port,
+            Self::ByNearEnd(buckets) => {
+                let some = asked
+                    .near_end
+                    .iter()
+                    .filter_map(|key| buckets.some.get(key));
+                return some.chain([&buckets.any]).fold(None, |found, bucket| {
+                    let best = found.unwrap_or(best);
+                    bucket.first_before(best, asked, holds).or(found)
+                });
+            }
         };
-        let mut found = first_in(&by_port.any, best, service, holds);
-        for key in by_port.blocks.containing(service) {
+        let mut found = first_in(&by_port.any, best, asked, holds);
+        for key in by_port.blocks.containing(asked.service) {
             let list = usize::try_from(key)
                 .ok()
                 .and_then(|key| by_port.lists.get(key));
-            let earlier =
-                list.and_then(|list| first_in(list, found.unwrap_or(best), service, holds));
+            let earlier = list.and_then(|list| first_in(list, found.unwrap_or(best), asked, holds));
             found = earlier.or(found);
         }
         found
@@ -136,13 +198,13 @@ impl Bucket {
 fn first_in(
     candidates: &[Candidate],
     best: u32,
-    service: u32,
+    asked: Asked<'_>,
     holds: &impl Fn(&Candidate) -> bool,
 ) -> Option<u32> {
     candidates
         .iter()
         .take_while(|candidate| candidate.rule < best)
-        .find(|candidate| candidate.is_for(service) && holds(candidate))
+        .find(|candidate| candidate.is_for(asked) && holds(candidate))
         .map(|candidate| candidate.rule)
 }
 

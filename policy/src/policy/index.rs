@@ -2,10 +2,11 @@
 //!
 //! Every rule of one direction is filed under pairs of an app key and a destination key; those that share a pair make
 //! a bucket. A flow has few keys of each kind: its destination lies in "anywhere", in one scope, in the nested networks
-//! around it, in what its names meet, in one country, in the sets that hold any of these; its app is found under "any app" and wherever one of its properties is named. The first rule
-//! in order that matches is then the least in the buckets of all pairs; what may be left to check is the rest of its
-//! app condition, and what its destination must not be. How many pairs there are depends on the flow and on how deeply rules nest, not on how many rules
-//! there are.
+//! around it, in what its names meet, in one country, in the sets that hold any of these; its app is found under "any app"
+//! and wherever one of its properties is named. The first rule in order that matches is then the least in the buckets of
+//! all pairs, within which protocol, port and near end are looked up; what may be left to check is the rest of its app
+//! condition, and what its ends must not be. How many pairs there are depends on the flow and on how deeply rules nest, not
+//! on how many rules there are.
 //!
 //! Rules that may have to wait for a name are filed a second time, under their action: where a name is awaited, those that
 //! would change the verdict are found there.
@@ -13,8 +14,9 @@
 use rustc_hash::FxHashMap;
 
 use super::app_index::{ANY_APP, AppIndex, AppKeys};
-use super::bucket::{Bucket, Candidate, RestId, service_number};
+use super::bucket::{Asked, Bucket, Candidate, RestId, service_number};
 use super::destination_index::{ANYWHERE, DestinationIndex, DestinationKeys, Hit, Uses};
+use super::near_end_index::{NearEndIndex, NearEndKeys};
 use crate::app_condition::AppCondition;
 use crate::definitions::Definitions;
 use crate::destination::Destination;
@@ -28,6 +30,7 @@ use crate::verdict::Verdict;
 pub(super) struct Index {
     apps: AppIndex,
     destinations: DestinationIndex,
+    near_ends: NearEndIndex,
     /// What candidates leave to check.
     rests: Box<[Rest]>,
     /// Buckets of rules for any app, by destination key.
@@ -44,6 +47,8 @@ struct Rest {
     app: Option<AppCondition>,
     /// What the destination must not be.
     except: Box<[Destination]>,
+    /// What the near end must not be.
+    except_from: Box<[Destination]>,
 }
 
 impl Rest {
@@ -53,7 +58,10 @@ impl Rest {
             .as_ref()
             .is_none_or(|condition| app.is_some_and(|app| condition.first_mismatch(app).is_none()));
         let excepted = || self.except.iter().map(|to| to.truth(facts, definitions));
-        app_holds && (self.except.is_empty() || Truth::any(excepted()) == Truth::Fails)
+        let near_end = |from: &Destination| from.truth_of_near_end(facts, definitions);
+        app_holds
+            && (self.except.is_empty() || Truth::any(excepted()) == Truth::Fails)
+            && Truth::any(self.except_from.iter().map(near_end)) == Truth::Fails
     }
 }
 
@@ -128,8 +136,11 @@ impl Index {
             })
         };
         let mut best = u32::MAX;
-        self.destinations.each(facts, |hits| {
-            best = self.first_before(best, hits, service, app, &holds);
+        self.near_ends.each(facts.near_end(), |near_end| {
+            let asked = Asked { service, near_end };
+            self.destinations.each(facts, |hits| {
+                best = self.first_before(best, hits, asked, app, &holds);
+            });
         });
         (best != u32::MAX).then_some(best)
     }
@@ -145,22 +156,27 @@ impl Index {
         let service = service_number(facts.protocol, facts.service_port());
         let holds = |candidate: &Candidate| waits(candidate.rule);
         let hits = [self.destinations.awaited(action)];
-        let found = self.first_before(best, &hits, service, app, &holds);
+        let mut found = best;
+        self.near_ends.each(facts.near_end(), |near_end| {
+            let asked = Asked { service, near_end };
+            found = self.first_before(found, &hits, asked, app, &holds);
+        });
         (found < best).then_some(found)
     }
 
-    /// The first rule before `best` for one of these destinations, this service and this app that `holds`; else `best`.
+    /// The first rule before `best` for one of these destinations and this app, and for what is asked, that `holds`; else
+    /// `best`.
     fn first_before(
         &self,
         mut best: u32,
         destinations: &[Hit],
-        service: u32,
+        asked: Asked<'_>,
         app: Option<&App>,
         holds: &impl Fn(&Candidate) -> bool,
     ) -> u32 {
         let mut try_bucket = |bucket: Option<&Bucket>| {
             best = bucket
-                .and_then(|bucket| bucket.first_before(best, service, holds))
+                .and_then(|bucket| bucket.first_before(best, asked, holds))
                 .unwrap_or(best);
             best
         };
@@ -189,14 +205,19 @@ struct Files<'r> {
     definitions: &'r Definitions,
     app_keys: AppKeys,
     destination_keys: DestinationKeys<'r>,
+    near_end_keys: NearEndKeys<'r>,
     /// Distinct rests: many rules share one, and a shared one is more likely in the cache.
     rests: Vec<Rest>,
     rest_ids: FxHashMap<RestOf<'r>, RestId>,
     buckets: FxHashMap<(u32, u32), Vec<Candidate>>,
 }
 
-/// The app condition and the excepted destinations of a rule.
-type RestOf<'r> = (Option<&'r AppCondition>, &'r [Destination]);
+/// The app condition, the excepted destinations and the excepted near ends of a rule.
+type RestOf<'r> = (
+    Option<&'r AppCondition>,
+    &'r [Destination],
+    &'r [Destination],
+);
 
 impl<'r> Files<'r> {
     fn new(definitions: &'r Definitions) -> Self {
@@ -204,6 +225,7 @@ impl<'r> Files<'r> {
             definitions,
             app_keys: AppKeys::default(),
             destination_keys: DestinationKeys::new(definitions),
+            near_end_keys: NearEndKeys::new(definitions),
             rests: Vec::new(),
             rest_ids: FxHashMap::default(),
             buckets: FxHashMap::default(),
@@ -215,6 +237,9 @@ impl<'r> Files<'r> {
         let to = rule.to.as_ref();
         let within = to.and_then(|to| to.within.as_deref());
         let except = to.map_or(&[][..], |to| &to.except);
+        let from = rule.from.as_ref();
+        let except_from = from.map_or(&[][..], |from| &from.except);
+        let near_end = self.near_end_keys.assign(from);
         let mut destinations: Vec<u32> = within
             .unwrap_or(&[Destination::Anywhere])
             .iter()
@@ -227,8 +252,8 @@ impl<'r> Files<'r> {
         destinations.dedup();
         for filing in self.app_keys.assign(app) {
             let unsettled = app.filter(|_| !filing.settled);
-            let rest = self.rest_id((unsettled, except));
-            let candidates = Candidate::of_rule(number, rest, rule.port.as_ref());
+            let rest = self.rest_id((unsettled, except, except_from));
+            let candidates = Candidate::of_rule(number, rest, rule.port.as_ref(), near_end);
             for destination in &destinations {
                 self.buckets
                     .entry((filing.key, *destination))
@@ -239,8 +264,8 @@ impl<'r> Files<'r> {
     }
 
     fn rest_id(&mut self, rest: RestOf<'r>) -> Option<RestId> {
-        let (app, except) = rest;
-        if app.is_none() && except.is_empty() {
+        let (app, except, except_from) = rest;
+        if app.is_none() && except.is_empty() && except_from.is_empty() {
             return None;
         }
         if let Some(id) = self.rest_ids.get(&rest) {
@@ -249,6 +274,7 @@ impl<'r> Files<'r> {
         self.rests.push(Rest {
             app: app.cloned(),
             except: except.into(),
+            except_from: except_from.into(),
         });
         let id = RestId::new(u32::try_from(self.rests.len()).ok()?)?;
         self.rest_ids.insert(rest, id);
@@ -275,6 +301,7 @@ impl<'r> Files<'r> {
             any_app: uses.iter().map(|_| None).collect(),
             of_app: (0..app_count).map(|_| OfApp::default()).collect(),
             pairs: FxHashMap::default(),
+            near_ends: self.near_end_keys.build(),
             destinations: self.destination_keys.build(uses, members),
         };
         for (keys, candidates) in buckets {

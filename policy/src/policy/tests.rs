@@ -146,7 +146,8 @@ const UNIT_PATTERNS: [&str; 4] = [
     "*.service",
     "nobody.service",
 ];
-const ADDRESSES: [&str; 14] = [
+const ADDRESSES: [&str; 15] = [
+    "0.0.0.0",
     "10.0.0.1",
     "10.0.1.9",
     "10.255.255.255",
@@ -214,6 +215,23 @@ const DESTINATIONS: [&str; 41] = [
     "as:64501",
     "list:trackers",
     "list:ads",
+];
+/// What `from` may name.
+const NEAR_ENDS: [&str; 14] = [
+    "*",
+    "loopback",
+    "lan",
+    "internet",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "10.0.0.0/31",
+    "0.0.0.0/0",
+    "::/0",
+    "2001:db8::/32",
+    "10.0.0.0-10.0.1.8",
+    "::ffff:10.0.0.0/104",
+    "set:near",
+    "set:s0",
 ];
 const PORTS: [&str; 13] = [
     "tcp/443",
@@ -294,10 +312,10 @@ fn sets() -> impl Strategy<Value = String> {
             format!("[[set]]\nname = \"s{number}\"\nto = [\"{members}\"]\n")
         })
     };
-    (0..SETS)
-        .map(set)
-        .collect::<Vec<_>>()
-        .prop_map(|sets| sets.concat())
+    (0..SETS).map(set).collect::<Vec<_>>().prop_map(|sets| {
+        let near = "[[set]]\nname = \"near\"\nto = [\"lan\", \"8.8.0.0/16\", \"2001:db8::1\"]\n";
+        [&sets.concat(), near].concat()
+    })
 }
 
 fn app_condition() -> impl Strategy<Value = String> {
@@ -345,13 +363,17 @@ fn rule() -> impl Strategy<Value = String> {
     ];
     (
         app_condition(),
+        prop_oneof![
+            2 => Just(String::new()),
+            1 => selection("from", owned(&NEAR_ENDS)),
+        ],
         selection("to", destination.boxed()),
         selection("port", owned(&PORTS)),
         select(vec!["out", "out", "out", "in"]),
         select(vec!["allow", "block", "drop"]),
     )
-        .prop_map(|(app, to, port, direction, action)| {
-            format!("[[rule]]\n{app}{to}{port}direction = \"{direction}\"\naction = \"{action}\"\n")
+        .prop_map(|(app, from, to, port, direction, action)| {
+            format!("[[rule]]\n{app}{from}{to}{port}direction = \"{direction}\"\naction = \"{action}\"\n")
         })
 }
 

@@ -65,6 +65,7 @@ impl Allowed {
                 action: Verdict::Allow,
             },
             app: None,
+            from: None,
             to: self.to.map(|to| Selection::of(vec![to])),
             port: self.port.map(|port| Selection::of(vec![port])),
             direction: Direction::Out,

@@ -14,6 +14,17 @@ use crate::rule::Origin;
 pub(crate) struct SetUse {
     pub(crate) name: Arc<str>,
     pub(crate) origin: Origin,
+    /// What its members are held against.
+    pub(crate) meant: Meant,
+}
+
+/// What a destination is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// All that is known of the other end.
+    OtherEnd,
+    /// The near end, of which only the address counts.
+    NearEnd,
 }
 
 /// Reads destinations, and notes which sets they refer to.
@@ -32,13 +43,25 @@ impl Destinations<'_> {
             let (message, hint) = feed.absence();
             item.error(message, Some(hint.to_owned()));
         }
+        self.note_set(&destination, item, Meant::OtherEnd);
+        Some(destination)
+    }
+
+    /// Of `from`.
+    pub(super) fn read_near_end(&mut self, item: &Item<'_>) -> Option<Destination> {
+        let near_end = item.parse(Destination::parse_near_end)?;
+        self.note_set(&near_end, item, Meant::NearEnd);
+        Some(near_end)
+    }
+
+    fn note_set(&mut self, destination: &Destination, item: &Item<'_>, meant: Meant) {
         if let Some(name) = destination.set() {
             self.uses.push(SetUse {
                 name: Arc::clone(name),
                 origin: item.origin(),
+                meant,
             });
         }
-        Some(destination)
     }
 
     /// One `[[set]]`; absent when it cannot be used, the reason was noted.

@@ -70,7 +70,8 @@ fn too_much_excepted(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
         None => 1,
     };
     let count = |rule: &Rule| {
-        let except = rule.to.iter().flat_map(|to| &to.except);
+        let ends = rule.to.iter().chain(&rule.from);
+        let except = ends.flat_map(|end| &end.except);
         except.map(values).sum::<usize>()
     };
     let too_many = rules.iter().filter(|rule| count(rule) > MOST_EXCEPTED);
@@ -86,9 +87,9 @@ fn too_much_excepted(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
 
 /// Whether every flow of the rule's direction matches.
 fn is_catch_all(rule: &Rule) -> bool {
-    let anywhere = rule.to.as_ref().is_none_or(|to| {
-        let within = to.within.as_ref();
-        to.except.is_empty() && within.is_none_or(|within| within.contains(&Destination::Anywhere))
+    let anywhere = [&rule.from, &rule.to].into_iter().flatten().all(|end| {
+        let within = end.within.as_ref();
+        end.except.is_empty() && within.is_none_or(|within| within.contains(&Destination::Anywhere))
     });
     rule.app.is_none() && rule.port.is_none() && anywhere
 }

@@ -19,6 +19,9 @@ pub(super) fn read_rule(
     let to = section
         .item("to")
         .map(|item| read_selection(&item, |item| destinations.read(item)));
+    let from = section
+        .item("from")
+        .map(|item| read_selection(&item, |item| destinations.read_near_end(item)));
     let port = section
         .item("port")
         .map(|item| read_selection(&item, |item| item.parse(Port::parse)));
@@ -39,6 +42,7 @@ pub(super) fn read_rule(
             action,
         },
         app,
+        from,
         to,
         port,
         direction,

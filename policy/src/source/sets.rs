@@ -1,6 +1,6 @@
 //! What is wrong with the sets of all files taken together.
 
-use super::destinations::SetUse;
+use super::destinations::{Meant, SetUse};
 use super::review::problem;
 use crate::definitions::{Definitions, MOST_SETS, Set, by_name};
 use crate::document::{Problem, Severity, nearest};
@@ -23,7 +23,7 @@ pub(super) fn problems(sets: &[Set], uses: &[SetUse]) -> Vec<Problem> {
             found.push(problem(&set.origin, Severity::Error, message, hint));
         }
     }
-    for SetUse { name, origin } in uses {
+    for SetUse { name, origin, .. } in uses {
         if by_name.contains_key(name) {
             continue;
         }
@@ -41,14 +41,31 @@ pub(super) fn problems(sets: &[Set], uses: &[SetUse]) -> Vec<Problem> {
         let hint = "put several into one";
         found.push(problem(&set.origin, Severity::Error, message, hint));
     } else {
-        found.extend(circles(sets));
+        let definitions = Definitions::new(sets.to_vec(), &[]);
+        found.extend(circles(sets, &definitions));
+        found.extend(beyond_addresses(uses, &definitions));
     }
     found
 }
 
+/// Sets in `from` that hold what an address does not tell.
+fn beyond_addresses(uses: &[SetUse], definitions: &Definitions) -> Vec<Problem> {
+    let from = uses.iter().filter(|set| set.meant == Meant::NearEnd);
+    let wrong = from.filter_map(|set| {
+        let mut members = definitions.members(&set.name)?;
+        let member = members.find(|member| member.feed().is_some())?;
+        let message = format!(
+            "the set \"{}\" holds \"{member}\", which says nothing of where a flow comes from",
+            set.name
+        );
+        let hint = "`from` takes addresses, networks, ranges, scopes, and sets of those";
+        Some(problem(&set.origin, Severity::Error, message, hint))
+    });
+    wrong.collect()
+}
+
 /// Sets that hold themselves, by way of others or directly.
-fn circles(sets: &[Set]) -> Vec<Problem> {
-    let definitions = Definitions::new(sets.to_vec(), &[]);
+fn circles(sets: &[Set], definitions: &Definitions) -> Vec<Problem> {
     let is_circle = |(position, set): &(usize, &Set)| {
         let within = definitions.parts()[*position].iter();
         within

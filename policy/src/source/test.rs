@@ -39,6 +39,7 @@ fn read_flow(section: &Section<'_>) -> Option<KnownFlow> {
     let app = read_app(section);
     let direction = section.choice("direction", &DIRECTIONS);
     let to = section.item("to").map(|item| item.parse(address));
+    let from = section.item("from").map(|item| item.parse(address));
     let service = section
         .item("port")
         .map(|item| item.parse(|text| Port::parse(text)?.one_service()));
@@ -64,7 +65,7 @@ fn read_flow(section: &Section<'_>) -> Option<KnownFlow> {
         name,
         source: NameSource::Dns,
     };
-    Some(KnownFlow {
+    let flow = KnownFlow {
         apps: app.into_iter().collect(),
         names: Some(names.into_iter().map(learned).collect()),
         country: country.unwrap_or_default(),
@@ -72,7 +73,19 @@ fn read_flow(section: &Section<'_>) -> Option<KnownFlow> {
         system,
         lists,
         ..KnownFlow::new(direction.unwrap_or(Direction::Out), to??, service??)
-    })
+    };
+    let Some(from) = from else {
+        return Some(flow);
+    };
+    let flow = flow.from_address(from?);
+    if flow.is_none() {
+        let hint = "write two addresses of IPv4, or two of IPv6";
+        section.error(
+            "`from` and `to` are of different families",
+            Some(hint.to_owned()),
+        );
+    }
+    flow
 }
 
 /// The program; absent, it is not known.

@@ -51,6 +51,15 @@ sock.bind(('FOREIGN', 0))
 sock.sendto(b'x', ('SERVER', 9))
 ";
 
+/// The host's address in the family of `server`.
+fn host(server: &str) -> &'static str {
+    if server.contains(':') {
+        address::HOST_V6
+    } else {
+        address::HOST_V4
+    }
+}
+
 /// The first container's address in the family of `server`.
 fn one(server: &str) -> &'static str {
     if server.contains(':') {
@@ -140,6 +149,41 @@ fn rules_judge_containers_by_program_and_others_are_let_alone() -> Result<()> {
     let flows = tidegate.flows()?;
     let of_apart = |flow: &&Value| flow["local"].to_string().contains(Containers::APART_V4);
     ensure!(!flows.iter().any(|flow| of_apart(&flow)), "{flows:?}");
+    Ok(())
+}
+
+#[test]
+fn a_rule_judges_forwarded_flows_by_the_address_that_they_come_from() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let containers = lab.containers(Hidden::Masqueraded)?;
+    let rules = format!(
+        "[[set]]\nname = \"guests\"\nto = [\"{}/32\", \"{}\"]\n\
+         [[rule]]\nname = \"no guests\"\nfrom = \"set:guests\"\naction = \"block\"\n\
+         [[rule]]\nname = \"not from here\"\nfrom = [\"{}\", \"{}\"]\naction = \"block\"\n",
+        Containers::ONE_V4,
+        Containers::ONE_V6,
+        address::HOST_V4,
+        address::HOST_V6,
+    );
+    let tidegate = lab.tidegate(&format!("{FORWARDED}{rules}"))?;
+    for server in SERVERS {
+        // All three have the host's address on the wire.
+        for (who, machine, expected) in [
+            ("one", &containers.one, "ECONNREFUSED"),
+            ("two", &containers.two, "connected"),
+            ("the host", &lab.host, "ECONNREFUSED"),
+        ] {
+            let outcome = machine.connect(server, 80, PATIENCE)?;
+            ensure!(outcome.word == expected, "{who} to {server}: {outcome:?}");
+        }
+        for (source, rule) in [(one(server), "no guests"), (host(server), "not from here")] {
+            tidegate.wait_for_flow(&format!("{source} to {server}"), |flow| {
+                let local = flow["local"].as_str().unwrap_or_default();
+                local.contains(source) && flow["verdict"] == "block" && flow["rule"] == rule
+            })?;
+        }
+    }
     Ok(())
 }
 

@@ -431,3 +431,54 @@ fn resident(pid: &str) -> Result<u64> {
     let number = line.and_then(|line| line.split_ascii_whitespace().next());
     Ok(number.unwrap_or_default().parse()?)
 }
+/// Begins more new flows than may wait, each from a socket of its own, again and again; the device's queue holds them.
+const AGAIN_AND_AGAIN: &str = "
+import socket, time
+print('begun', flush=True)
+while True:
+    for _ in range(1500):
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect(('203.0.113.10', 9))
+        try: s.send(b'x')
+        except OSError: pass
+        s.close()
+    time.sleep(0.2)
+";
+
+#[test]
+fn a_reload_while_a_line_is_full_holds_for_those_that_wait_and_leaves_others_alone() -> Result<()> {
+    const SOON: Duration = Duration::from_secs(5);
+    let lab = Lab::new()?;
+    let flooded = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 9)?;
+    let _echo = service::UdpEcho::start(&lab.server, &[address::SERVER_V4], 7)?;
+    let tidegate = lab.tidegate("")?;
+    let many = |least: u64| {
+        let status = tidegate.status();
+        status.is_ok_and(|status| refused(&status["counters"]) > least)
+    };
+    let flood = lab
+        .host
+        .python_background_as(User::ALICE, AGAIN_AND_AGAIN)?;
+    flood.wait_for_output("begun")?;
+    wait_until("the line is full", SOON, || many(100))?;
+    let rule = "[[rule]]\nname = \"enough\"\nport = \"udp/9\"\naction = \"block\"\n";
+    tidegate.rewrite_config(rule)?;
+    wait_until("the rule is in force", SOON, || {
+        let status = tidegate.status();
+        status.is_ok_and(|status| status["policy"]["rules"] == 1)
+    })?;
+    // What had passed may still be on its way.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = flooded.peers().len();
+    let too_many = refused(&tidegate.status()?["counters"]);
+    wait_until("more have come than may wait", SOON, || {
+        many(too_many + 1_000)
+    })?;
+    ensure!(before > 0 && flooded.peers().len() == before, "some passed");
+    let other = lab.host.echo(address::SERVER_V4, 7, 100, SOON)?;
+    ensure!(other.word == "echoed", "{other:?}");
+    tidegate.wait_for_flow("a refused one", |flow| {
+        flow["rule"] == "enough" && flow["verdict"] == "block"
+    })?;
+    Ok(())
+}

@@ -431,6 +431,7 @@ fn resident(pid: &str) -> Result<u64> {
     let number = line.and_then(|line| line.split_ascii_whitespace().next());
     Ok(number.unwrap_or_default().parse()?)
 }
+
 /// Begins more new flows than may wait, each from a socket of its own, again and again; the device's queue holds them.
 const AGAIN_AND_AGAIN: &str = "
 import socket, time

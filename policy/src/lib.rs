@@ -11,11 +11,14 @@
 
 pub mod document;
 pub mod explain;
+pub mod export;
 pub mod facts;
 pub mod feed;
 pub mod flow_test;
+pub mod format;
 pub mod geo;
 pub mod glob;
+pub mod import;
 pub mod known_flow;
 pub mod list;
 pub mod name;

@@ -13,13 +13,18 @@ mod confirm;
 #[cfg(capture)]
 mod daemon;
 mod explain;
+mod export;
+mod files;
 #[cfg(capture)]
 mod flows;
+mod fmt;
+mod import;
 mod logging;
 #[cfg(capture)]
 mod quick;
 #[cfg(capture)]
 mod recover;
+mod simulate;
 #[cfg(capture)]
 mod status;
 
@@ -90,6 +95,10 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Undo(args) => finish(quick::undo(&args, control), 1),
         Command::Check(args) => finish(check::main(args), 1),
         Command::Explain(args) => finish(explain::main(args), 1),
+        Command::Simulate(args) => finish(simulate::main(args), 1),
+        Command::Fmt(args) => finish(fmt::main(&args), 1),
+        Command::Import(args) => finish(import::main(args), 1),
+        Command::Export(args) => finish(export::main(&args), 1),
         #[cfg(capture)]
         Command::Flows(args) => finish(flows::main(args, control), 1),
         #[cfg(capture)]

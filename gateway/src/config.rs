@@ -155,6 +155,14 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_for(source: &ConfigSource, feeds: &[Feed]) -> Result<Self, ConfigError> {
+        Self::load_files(source, feeds, None)
+    }
+
+    fn load_files(
+        source: &ConfigSource,
+        feeds: &[Feed],
+        further: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
         if let IfMissing::Only(allowed) = &source.if_missing {
             return Draft {
                 policy: PolicySource::only(allowed.iter().cloned(), ALLOW_OPTION),
@@ -172,10 +180,22 @@ impl Config {
         draft.read_main(source);
         let [_, folder] = source.folders();
         match files::rule_files(&folder) {
-            Ok(paths) => paths.iter().for_each(|path| draft.read_rules(path)),
+            Ok(mut paths) => {
+                paths.extend(further.map(Path::to_owned));
+                paths.sort_unstable();
+                paths.iter().for_each(|path| draft.read_rules(path));
+            }
             Err(problem) => draft.problems.push(problem),
         }
         draft.finish()
+    }
+
+    /// The configuration as [`load`](Self::load) reads it, with a further rule file in its place among the others.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(source: &ConfigSource, further: &Path) -> Result<Self, ConfigError> {
+        Self::load_files(source, &FEEDS, Some(further))
     }
 
     /// A configuration of this one text, for the fuzz target.

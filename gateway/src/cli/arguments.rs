@@ -10,6 +10,7 @@ use tidegate_policy::{Continent, Country, Direction, Fact, Name, Port, Protocol,
 use super::capture::{ExecArgs, RunArgs};
 #[cfg(capture)]
 use super::daemon::{FlowsArgs, StatusArgs};
+use super::files::{ExportArgs, FmtArgs, ImportArgs, SimulateArgs};
 #[cfg(capture)]
 use super::quick::{QuickArgs, UndoArgs};
 
@@ -54,6 +55,14 @@ pub(super) enum Command {
     Undo(UndoArgs),
     /// Say what would happen to a flow, and why; no daemon needed
     Explain(ExplainArgs),
+    /// Say what other rules would have done with recorded flows; no daemon needed
+    Simulate(SimulateArgs),
+    /// Put rule files into their one layout
+    Fmt(FmtArgs),
+    /// Take over the rules of another program; they are in force once confirmed
+    Import(ImportArgs),
+    /// Write the rules of a file for another program, where it can mean the same
+    Export(ExportArgs),
     /// Show live and recent flows
     #[cfg(capture)]
     Flows(FlowsArgs),

@@ -25,7 +25,12 @@ pub(super) fn init(command: &Command) {
         | Command::Flows(_)
         | Command::Recover
         | Command::Status(_) => QUIET,
-        Command::Check(_) | Command::Explain(_) => QUIET,
+        Command::Check(_)
+        | Command::Explain(_)
+        | Command::Export(_)
+        | Command::Fmt(_)
+        | Command::Import(_)
+        | Command::Simulate(_) => QUIET,
     };
     let wanted = std::env::var(VARIABLE)
         .ok()

@@ -61,17 +61,21 @@ fn the_help_names_every_command() {
         Usage: tidegate [OPTIONS] [COMMAND]
 
         Commands:
-          run      Capture the whole host's traffic, in the foreground (needs root)
-          confirm  Make a trial (run --try) permanent
-          exec     Run one command with its traffic captured; no root, nothing on the host changes
-          check    Report every problem of the configuration
-          block    Refuse a program's flows from now on: block APP [to WHERE] [port PORT] [for TIME]
-          allow    Let a program's flows pass from now on: allow APP [to WHERE] [port PORT] [for TIME]
-          undo     Take the newest rules of block and allow away again
-          explain  Say what would happen to a flow, and why; no daemon needed
-          flows    Show live and recent flows
-          status   Show capture, workers, counters, coverage and health
-          recover  Undo whatever a dead instance left behind on the host (needs root)
+          run       Capture the whole host's traffic, in the foreground (needs root)
+          confirm   Make a trial (run --try) permanent
+          exec      Run one command with its traffic captured; no root, nothing on the host changes
+          check     Report every problem of the configuration
+          block     Refuse a program's flows from now on: block APP [to WHERE] [port PORT] [for TIME]
+          allow     Let a program's flows pass from now on: allow APP [to WHERE] [port PORT] [for TIME]
+          undo      Take the newest rules of block and allow away again
+          explain   Say what would happen to a flow, and why; no daemon needed
+          simulate  Say what other rules would have done with recorded flows; no daemon needed
+          fmt       Put rule files into their one layout
+          import    Take over the rules of another program; they are in force once confirmed
+          export    Write the rules of a file for another program, where it can mean the same
+          flows     Show live and recent flows
+          status    Show capture, workers, counters, coverage and health
+          recover   Undo whatever a dead instance left behind on the host (needs root)
 
         Options:
               --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]

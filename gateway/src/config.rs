@@ -120,6 +120,20 @@ impl ConfigSource {
         !matches!(self.if_missing, IfMissing::Only(_))
     }
 
+    /// The files that rules are read from, as far as they are there.
+    ///
+    /// # Errors
+    /// The folder of rule files cannot be read.
+    pub fn rule_files(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let [_, folder] = self.folders();
+        let mut files = files::rule_files(&folder).map_err(|problem| ConfigError {
+            problems: vec![problem],
+        })?;
+        files.insert(0, self.file().to_owned());
+        files.retain(|file| file.is_file());
+        Ok(files)
+    }
+
     /// The main file; an empty path where there is to be none.
     pub fn file(&self) -> &Path {
         &self.file

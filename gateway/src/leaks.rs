@@ -222,6 +222,7 @@ mod tests {
             parents: Vec::new(),
             unit: None,
             container: None,
+            identity: tidegate_policy::Identity::default(),
         }
     }
 

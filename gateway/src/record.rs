@@ -5,6 +5,7 @@
 //! was at one moment, in the form that the control socket and `tidegate flows --json` carry.
 
 mod filter;
+mod identity;
 mod live;
 mod log;
 mod timestamp;
@@ -13,10 +14,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidegate_policy::{App, Direction, Protocol, Verdict};
+use tidegate_policy::{App, Direction, Identity, Protocol, Verdict};
 use tidegate_routing::flow::State;
 
 pub use filter::FlowFilter;
+pub(crate) use identity::Shown;
 pub use live::{LiveFlow, NewFlow};
 pub use log::{AtTheEnd, FlowLog, FlowLogLimits, Subscription};
 pub use timestamp::{ParseTimestampError, Timestamp};
@@ -97,6 +99,9 @@ pub struct AppRecord {
     pub unit: Option<String>,
     /// Container id.
     pub container: Option<String>,
+    /// What else identifies it, as far as it was looked at: see `rules.md`.
+    #[serde(default)]
+    pub identity: Identity,
 }
 
 impl From<&App> for AppRecord {
@@ -109,6 +114,7 @@ impl From<&App> for AppRecord {
             command_line: app.command_line.clone(),
             unit: app.unit.clone(),
             container: app.container.clone(),
+            identity: app.identity.clone(),
         }
     }
 }

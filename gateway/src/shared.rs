@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tidegate_platform::apps::Identities;
 use tidegate_policy::Policy;
 
 use crate::leaks::Leaks;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub flows: FlowLog,
     /// Figures.
     pub counters: Counters,
+    /// What identifies programs beyond their paths.
+    pub identities: Arc<Identities>,
     /// What goes past the capture.
     pub leaks: Leaks,
     /// How packets reach us, and whether that is well.
@@ -78,6 +81,7 @@ impl Shared {
             policy: ArcSwap::from_pointee(active),
             flows: FlowLog::new(limits),
             counters: Counters::default(),
+            identities: Arc::default(),
             leaks: Leaks::default(),
             capture: ArcSwap::from_pointee(capture),
             lifecycle: Lifecycle::default(),

@@ -55,6 +55,7 @@ use tidegate_routing::target::Translation;
 use crate::probe::Probe;
 use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
+use self::identify::LevelFinder;
 pub use self::identify::{ForwardedFlows, HostFlows, Identify};
 pub use self::inbox::{Handle, Message};
 pub use self::packet_dump::PacketDump;
@@ -142,6 +143,7 @@ pub struct Worker {
     translation: Translation,
     bypass: Bypass,
     identify: Identify,
+    levels: LevelFinder,
     strangers: Strangers,
     /// The last packet that was sent on with other addresses.
     readdressed: Vec<u8>,
@@ -172,6 +174,7 @@ impl Worker {
         let (inbox, handle) = inbox::open(poll.registry(), INBOX)?;
         let policy = shared.policy.load_full();
         let hash = keyed_hash(config.stack.seed);
+        let levels = LevelFinder::new(Arc::clone(&shared.identities), handle.clone());
         let worker = Self {
             poll,
             tun,
@@ -202,6 +205,7 @@ impl Worker {
             translation: config.translation,
             bypass: config.bypass,
             identify: config.identify,
+            levels,
             strangers: config.strangers,
             readdressed: Vec::new(),
             probe: config.probe,

@@ -27,6 +27,7 @@ mod cgroup;
 pub(crate) mod command_line;
 #[cfg(any(target_os = "macos", fuzzing, test))]
 pub(crate) mod darwin_descriptor;
+mod digest;
 #[cfg(any(target_os = "linux", test))]
 mod inet_table;
 #[cfg(target_os = "linux")]
@@ -35,15 +36,17 @@ mod linux;
 mod macos;
 #[cfg(any(target_os = "linux", test))]
 mod process_stat;
+#[cfg(any(target_os = "linux", test))]
+mod script;
 #[cfg(target_os = "linux")]
 mod senders;
 
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
-pub use linux::{AppFinder, DiagSocket, OtherNetworks, PingSockets, Processes};
+pub use linux::{AppFinder, DiagSocket, Identities, OtherNetworks, PingSockets, Processes};
 #[cfg(target_os = "macos")]
-pub use macos::{AppFinder, Processes};
+pub use macos::{AppFinder, Identities, Processes};
 #[cfg(target_os = "linux")]
 pub use senders::{Connector, Missing, NotedProgram, Sender, Senders, SendersError};
 

@@ -40,6 +40,7 @@ pub mod monitor;
 pub mod namespaces;
 #[cfg(target_os = "linux")]
 mod netlink;
+pub mod ownership;
 pub mod privileges;
 pub mod random;
 pub mod resolvers;

@@ -243,6 +243,7 @@ fn program(name: &str, number: u32) -> App {
         parents: vec!["/usr/bin/bash".into(), "/usr/lib/systemd/systemd".into()],
         unit: Some(format!("{name}{number}.service")),
         container: number.is_multiple_of(2).then(|| format!("{number:064x}")),
+        identity: tidegate_policy::Identity::default(),
     }
 }
 

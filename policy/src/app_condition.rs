@@ -4,7 +4,10 @@ use std::fmt;
 
 use crate::document::Refusal;
 use crate::facts::App;
+use crate::identity::{Level, Levels};
+use crate::identity_condition::IdentityCondition;
 use crate::pattern::Pattern;
+use crate::truth::Truth;
 
 /// Conditions on the program behind a flow.
 ///
@@ -25,6 +28,8 @@ pub struct AppCondition {
     pub container: Vec<ContainerPrefix>,
     /// The executable's path of any ancestor.
     pub parent: Vec<Pattern>,
+    /// The other levels of its identity.
+    pub identity: IdentityCondition,
     /// What must not hold.
     pub except: Option<Box<Self>>,
 }
@@ -46,6 +51,10 @@ pub enum AppField {
     Container,
     /// [`AppCondition::parent`]
     Parent,
+    /// [`AppCondition::identity`], at this level.
+    Identity(Level),
+    /// The same, where nobody can say what it is.
+    IdentityUnknown(Level),
     /// [`AppCondition::except`]
     Except,
 }
@@ -91,16 +100,59 @@ impl AppCondition {
             Some(AppField::Container)
         } else if !self.parent.is_empty() && !parent() {
             Some(AppField::Parent)
-        } else if self.excludes(app) {
+        } else if let Some(field) = self.identity_mismatch(app) {
+            Some(field)
+        } else if self.may_exclude(app) {
             Some(AppField::Except)
         } else {
             None
         }
     }
 
-    fn excludes(&self, app: &App) -> bool {
+    fn identity_mismatch(&self, app: &App) -> Option<AppField> {
+        if self.identity.is_empty() {
+            return None;
+        }
+        let (level, truth) = self.identity.first_mismatch(&app.identity)?;
+        Some(match truth {
+            Truth::Unknown => AppField::IdentityUnknown(level),
+            Truth::Fails | Truth::Holds | Truth::Awaited => AppField::Identity(level),
+        })
+    }
+
+    /// What is not known is not ruled out.
+    fn may_exclude(&self, app: &App) -> bool {
+        self.rest(app) != Truth::Holds
+    }
+
+    fn truth(&self, app: &App) -> Truth {
+        match self.first_mismatch(app) {
+            None => Truth::Holds,
+            Some(AppField::IdentityUnknown(_)) => Truth::Unknown.and(self.rest(app)),
+            Some(AppField::Except) => self.rest(app),
+            Some(
+                AppField::Path
+                | AppField::Name
+                | AppField::Uid
+                | AppField::User
+                | AppField::Unit
+                | AppField::Container
+                | AppField::Parent
+                | AppField::Identity(_),
+            ) => Truth::Fails,
+        }
+    }
+
+    /// Whether it is none of what must not be.
+    fn rest(&self, app: &App) -> Truth {
         let except = self.except.as_ref();
-        except.is_some_and(|except| except.first_mismatch(app).is_none())
+        except.map_or(Truth::Holds, |except| except.truth(app).negated())
+    }
+
+    /// The levels of identity that must be known to judge it.
+    pub fn levels(&self) -> Levels {
+        let except = self.except.as_ref();
+        self.identity.levels() | except.map_or(Levels::NONE, |except| except.levels())
     }
 
     /// Why `field` does not hold for `app`, as a sentence.
@@ -137,6 +189,9 @@ impl AppCondition {
                 ),
             },
             AppField::Parent => format!("no parent of the app matches {}", one_of(&self.parent)),
+            AppField::Identity(level) | AppField::IdentityUnknown(level) => {
+                self.identity.mismatch_reason(level, &app.identity)
+            }
             AppField::Except => format!("app {} is one that `not` excludes", app.path.display()),
         }
     }
@@ -206,6 +261,7 @@ impl fmt::Display for ContainerPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Fact;
 
     fn app() -> App {
         App {
@@ -218,6 +274,7 @@ mod tests {
             parents: vec!["/usr/bin/bash".into(), "/usr/sbin/sshd".into()],
             unit: Some("ssh@1.service".to_owned()),
             container: Some("0123456789abcdef".repeat(4)),
+            identity: crate::identity::Identity::default(),
         }
     }
 
@@ -325,6 +382,53 @@ mod tests {
             ..AppCondition::default()
         };
         assert_eq!(both.first_mismatch(&app()), Some(AppField::Uid));
+    }
+
+    #[test]
+    fn what_is_not_known_of_an_identity_matches_nothing_not_even_under_not() {
+        let deb = |level| {
+            let mut identity = IdentityCondition::default();
+            identity.require(level, patterns(&["deb:curl"]));
+            AppCondition {
+                identity,
+                ..AppCondition::default()
+            }
+        };
+        let not = |except| AppCondition {
+            except: Some(Box::new(except)),
+            ..AppCondition::default()
+        };
+        let with = |found: Fact<Box<str>>| App {
+            identity: [(Level::Package, found)].into_iter().collect(),
+            ..app()
+        };
+        let package = || deb(Level::Package);
+        let unknown = AppField::IdentityUnknown(Level::Package);
+        let another = AppField::Identity(Level::Package);
+        let cases = [
+            (app(), Some(unknown), Some(AppField::Except)),
+            (with(Fact::Unknown), Some(unknown), Some(AppField::Except)),
+            (with(Fact::Absent), Some(another), None),
+            (with(Fact::Is("deb:wget".into())), Some(another), None),
+            (
+                with(Fact::Is("deb:curl".into())),
+                None,
+                Some(AppField::Except),
+            ),
+        ];
+        for (app, is, is_not) in cases {
+            assert_eq!(package().first_mismatch(&app), is, "{app:?}");
+            assert_eq!(not(package()).first_mismatch(&app), is_not, "{app:?}");
+            let twice = not(not(package())).first_mismatch(&app).is_none();
+            assert_eq!(twice, is.is_none(), "{app:?}");
+        }
+        // What another condition rules out need not be known.
+        let other_user = not(AppCondition {
+            uid: vec![0],
+            ..package()
+        });
+        assert_eq!(other_user.first_mismatch(&app()), None);
+        assert_eq!(other_user.levels(), package().levels());
     }
 
     #[test]

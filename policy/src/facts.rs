@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::destination::{Continent, Country};
+use crate::identity::Identity;
 use crate::name::Name;
 
 /// The program behind a flow, with everything that identifies it.
 ///
-/// Absent values are absent because the system has none for this program, never because a look-up was skipped.
+/// Absent values are absent because the system has none for this program, never because a look-up was skipped; `identity` says
+/// of each of its levels whether it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct App {
     /// Executable as the kernel names it, without a trailing ` (deleted)`.
@@ -32,6 +34,9 @@ pub struct App {
     pub unit: Option<String>,
     /// Full container id (docker, podman, containerd, CRI-O).
     pub container: Option<String>,
+    /// What else identifies it, as far as somebody asked.
+    #[serde(default)]
+    pub identity: Identity,
 }
 
 /// Transport protocol of a flow.
@@ -100,6 +105,17 @@ pub enum Fact<T> {
     Absent,
     /// This.
     Is(T),
+}
+
+impl Fact<&str> {
+    /// The same with a text of its own.
+    pub fn to_owned(self) -> Fact<Box<str>> {
+        match self {
+            Self::Unknown => Fact::Unknown,
+            Self::Absent => Fact::Absent,
+            Self::Is(text) => Fact::Is(text.into()),
+        }
+    }
 }
 
 /// The other end's names.

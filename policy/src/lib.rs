@@ -29,6 +29,8 @@ pub mod verdict;
 mod app_condition;
 mod definitions;
 mod destination;
+mod identity;
+mod identity_condition;
 mod near_end;
 mod pattern;
 mod policy;
@@ -48,6 +50,8 @@ pub use facts::{
 pub use feed::Feed;
 pub use flow_test::FlowTest;
 pub use glob::Glob;
+pub use identity::{Identity, Level, Levels};
+pub use identity_condition::IdentityCondition;
 pub use known_flow::KnownFlow;
 pub use name::Name;
 pub use pattern::Pattern;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::definitions::Definitions;
 use crate::facts::{App, Direction, FlowFacts, Names};
+use crate::identity::Levels;
 use crate::port::Port;
 use crate::rule::{Rule, RuleInfo};
 use crate::source::PolicySource;
@@ -33,6 +34,7 @@ pub struct Policy {
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
     definitions: Definitions,
+    levels: Levels,
     outgoing: Index,
     incoming: Index,
     /// Rules that refuse some programs what others may; none where the user has said what holds for flows whose program is
@@ -69,6 +71,8 @@ impl Policy {
         } = source;
         let definitions = Definitions::new(sets, &rules);
         let outgoing = Index::new(&rules, Direction::Out, &definitions);
+        let conditions = rules.iter().filter_map(|rule| rule.app.as_ref());
+        let levels = conditions.fold(Levels::NONE, |all, app| all | app.levels());
         let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In, &definitions);
         let refusing = match unattributed {
@@ -81,6 +85,7 @@ impl Policy {
             rules,
             actions,
             definitions,
+            levels,
             outgoing,
             incoming,
             refusing,
@@ -195,6 +200,11 @@ impl Policy {
     /// The lists that rules name: the position of each is its [`ListId`](crate::ListId).
     pub fn lists(&self) -> &[Arc<str>] {
         self.definitions.lists()
+    }
+
+    /// The levels of identity without which a flow's program cannot be judged: an owner's must have been looked at.
+    pub fn levels(&self) -> Levels {
+        self.levels
     }
 
     pub(crate) fn definitions(&self) -> &Definitions {

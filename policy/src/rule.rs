@@ -118,6 +118,8 @@ impl Mismatch {
                 AppField::Unit => "app-unit",
                 AppField::Container => "app-container",
                 AppField::Parent => "app-parent",
+                AppField::Identity(level) => level.reason_id(),
+                AppField::IdentityUnknown(_) => "app-identity-unknown",
                 AppField::Except => "app-not",
             },
             Self::From => "from",

@@ -3,6 +3,7 @@
 mod allowed;
 mod app;
 mod destinations;
+mod identity;
 mod review;
 mod rule;
 mod sets;
@@ -19,7 +20,9 @@ use crate::verdict::Verdict;
 
 pub use allowed::Allowed;
 
+pub use app::{AUTO, Unresolved, unresolved};
 use destinations::{Destinations, SetUse};
+pub use identity::parse_fact;
 use rule::read_rule;
 use test::read_test;
 

@@ -142,6 +142,7 @@ fn deciding_allocates_nothing() {
         parents: vec!["/bin/sh".into()],
         unit: None,
         container: None,
+        identity: tidegate_policy::Identity::default(),
     });
     let names = names.iter().map(|name| Names::Known(name));
     let (mut by_rule, mut waiting) = (0, 0);

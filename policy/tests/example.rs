@@ -37,9 +37,9 @@ fn the_example_has_nothing_wrong_with_it() {
     let (source, problems) = read(EXAMPLE);
     assert_eq!(problems, []);
     assert_eq!(source.review(), []);
-    assert_eq!(source.rules.len(), 14);
+    assert_eq!(source.rules.len(), 19);
     let tests = source.tests.clone();
-    assert_eq!(tests.len(), 1);
+    assert_eq!(tests.len(), 2);
     assert_eq!(Policy::compile(source).failures(&tests), []);
 }
 
@@ -73,8 +73,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 14 + 1 + 1 + 9,
-        "the top, two tables, the rules, the set, the test, and nine inline tables"
+        1 + 2 + 19 + 1 + 2 + 14,
+        "the top, two tables, the rules, the set, the tests, and fourteen inline tables"
     );
 }
 
@@ -132,6 +132,7 @@ fn decide(policy: &Policy, flow: &str) -> Decision {
         parents: vec!["/usr/local/bin/backup.sh".into()],
         unit: path.ends_with("cc").then(|| "build@7.service".to_owned()),
         container: path.ends_with("dig").then(|| "3f4e8a6f0c1d".repeat(5)),
+        identity: tidegate_policy::Identity::default(),
     };
     policy.decide(&FlowFacts {
         direction: if direction == "in" {

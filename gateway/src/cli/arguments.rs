@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_policy::{Continent, Country, Direction, Fact, Name, Port, Protocol, Refusal};
+use tidegate_policy::source::parse_fact;
+use tidegate_policy::{Continent, Country, Direction, Fact, Level, Name, Port, Protocol, Refusal};
 
 #[cfg(capture)]
 use super::capture::{ExecArgs, RunArgs};
@@ -79,6 +80,9 @@ pub(super) struct CheckArgs {
     /// Configuration file [default: /etc/tidegate/tidegate.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// First put an identity that survives updates in the place of each app = "auto:PATH"
+    #[arg(long)]
+    pub(super) resolve: bool,
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +96,9 @@ pub(super) struct ExplainArgs {
     /// User who runs it [default: you]
     #[arg(long, value_name = "N", requires = "app")]
     pub(super) uid: Option<u32>,
+    /// What else identifies it: package=deb:curl, traced=true, snap=none; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", requires = "app", value_parser = identity)]
+    pub(super) app_is: Vec<(Level, Fact<Box<str>>)>,
     /// Address of the other end
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(super) to: IpAddr,
@@ -161,6 +168,10 @@ pub(super) fn in_one_line(refusal: Refusal) -> String {
         Some(hint) => format!("{}: {hint}", refusal.message),
         None => refusal.message,
     }
+}
+
+fn identity(text: &str) -> Result<(Level, Fact<Box<str>>), String> {
+    parse_fact(text).map_err(in_one_line)
 }
 
 fn name(text: &str) -> Result<Name, String> {

@@ -1,5 +1,8 @@
 //! `tidegate check`: every problem of the configuration at once.
 
+mod paths;
+mod resolve;
+
 use std::process::ExitCode;
 
 use tidegate_policy::Problem;
@@ -11,7 +14,15 @@ use crate::terminal::{self, printable_lines};
 
 pub(super) fn main(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigSource::new(args.config);
-    let result = Config::load(&source);
+    if args.resolve {
+        for line in resolve::resolve(&source)? {
+            terminal::print_line(&printable_lines(&line))?;
+        }
+    }
+    let mut result = Config::load(&source);
+    if let Ok(config) = &mut result {
+        config.warnings.extend(paths::warnings(&config.policy));
+    }
     terminal::print_line(&printable_lines(&report(&source, &result)))?;
     Ok(if result.is_ok_and(|config| config.failures.is_empty()) {
         ExitCode::SUCCESS

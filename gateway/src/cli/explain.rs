@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use tidegate_platform::users::Users;
-use tidegate_policy::{App, Direction, Explanation, Feed, FlowName, KnownFlow, Name, NameSource};
+use tidegate_policy::{
+    App, Direction, Explanation, Feed, FlowName, Identity, KnownFlow, Name, NameSource,
+};
 
 use super::arguments::ExplainArgs;
 use crate::config::{Config, ConfigSource};
@@ -28,7 +30,11 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
     let uid = args
         .uid
         .unwrap_or_else(|| rustix::process::getuid().as_raw());
-    let app = args.app.map(|path| app(path, uid));
+    let identity: Identity = args.app_is.into_iter().collect();
+    let app = args.app.map(|path| App {
+        identity,
+        ..app(path, uid)
+    });
     let service = (args.port.protocol, args.port.port);
     let names: Vec<FlowName> = args.name.into_iter().map(learned).collect();
     let flow = KnownFlow {
@@ -74,5 +80,6 @@ fn app(path: PathBuf, uid: u32) -> App {
         parents: Vec::new(),
         unit: None,
         container: None,
+        identity: Identity::default(),
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn main(args: FlowsArgs, control: Option<PathBuf>) -> anyhow::Result<
         follow: args.follow,
         app: args.app,
         verdict: args.verdict.map(Into::into),
+        identity: args.json,
     };
     let mut client = Client::connect(&socket(control))?;
     client.send(Request::Flows(wanted))?;

@@ -200,7 +200,11 @@ fn check_sums_up() {
 fn check_of_a_file_that_is_not_there_fails() {
     let folder = TestFolder::new();
     let config = Some(folder.path().join("none.toml"));
-    let status = check::main(CheckArgs { config }).unwrap();
+    let status = check::main(CheckArgs {
+        config,
+        resolve: false,
+    })
+    .unwrap();
     assert_eq!(format!("{status:?}"), format!("{:?}", ExitCode::FAILURE));
 }
 

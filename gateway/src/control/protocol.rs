@@ -70,6 +70,9 @@ pub struct FlowsRequest {
     /// Only flows with this verdict.
     #[serde(default)]
     pub verdict: Option<Verdict>,
+    /// With what identifies their programs, also where no rule asks for it.
+    #[serde(default)]
+    pub identity: bool,
 }
 
 /// One line from the daemon.

@@ -20,7 +20,7 @@ use super::protocol::{FlowsRequest, Message, Refused, RefusedWhy, Reply, Request
 use super::socket::{BoundSocket, SocketError};
 use super::status::Status;
 use crate::quick::file::{self, EditError};
-use crate::record::{FlowFilter, FlowRecord, Timestamp};
+use crate::record::{FlowFilter, FlowRecord, Shown, Timestamp};
 use crate::reload::Reloader;
 use crate::shared::Shared;
 use connection::{Connection, Hangup, Heard};
@@ -304,10 +304,13 @@ impl Service {
         };
         // Subscribed first: a flow between the two steps is told twice rather than never.
         let subscription = wanted.follow.then(|| self.shared.flows.subscribe());
-        for record in self.shared.flows.records() {
-            if filter.passes(&record) {
-                client.queue(&flow(record)).await?;
-            }
+        let mut records = self.shared.flows.records();
+        records.retain(|record| filter.passes(record));
+        if wanted.identity {
+            records = self.identify(records).await;
+        }
+        for record in records {
+            client.queue(&flow(record)).await?;
         }
         let Some(mut subscription) = subscription else {
             return client.send(&Reply::Done).await;
@@ -324,10 +327,34 @@ impl Service {
                 client.queue(&Reply::Missed(missed)).await?;
             }
             if filter.passes(&record) {
-                client.queue(&flow(FlowRecord::clone(&record))).await?;
+                let mut records = vec![FlowRecord::clone(&record)];
+                if wanted.identity {
+                    records = self.identify(records).await;
+                }
+                for record in records {
+                    client.queue(&flow(record)).await?;
+                }
             }
             client.flush().await?;
         }
+    }
+}
+
+impl Service {
+    /// The records with what identifies their programs. It takes reading, which belongs on another thread.
+    async fn identify(&self, records: Vec<FlowRecord>) -> Vec<FlowRecord> {
+        let identities = Arc::clone(&self.shared.identities);
+        let mut completed = records.clone();
+        let complete = move || {
+            let mut shown = Shown::default();
+            for record in &mut completed {
+                shown.complete(record, &identities);
+            }
+            completed
+        };
+        tokio::task::spawn_blocking(complete)
+            .await
+            .unwrap_or(records)
     }
 }
 

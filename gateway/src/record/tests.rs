@@ -27,6 +27,7 @@ fn app(path: &str) -> App {
         parents: Vec::new(),
         unit: Some("user@1000.service".to_owned()),
         container: None,
+        identity: Identity::default(),
     }
 }
 
@@ -77,7 +78,8 @@ fn a_record_in_json_has_every_field() {
               "https://example.org"
             ],
             "unit": "user@1000.service",
-            "container": null
+            "container": null,
+            "identity": {}
           },
           "other_owners": [
             {
@@ -90,7 +92,8 @@ fn a_record_in_json_has_every_field() {
                 "https://example.org"
               ],
               "unit": "user@1000.service",
-              "container": null
+              "container": null,
+              "identity": {}
             }
           ],
           "unattributed": null,

@@ -24,6 +24,7 @@ fn record(id: u64, name: &str, remote: &str, verdict: Verdict) -> FlowRecord {
             command_line: Vec::new(),
             unit: None,
             container: None,
+            identity: tidegate_policy::Identity::default(),
         }),
         other_owners: Vec::new(),
         unattributed: None,

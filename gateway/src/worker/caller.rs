@@ -105,6 +105,7 @@ pub(super) mod tests {
             parents: Vec::new(),
             unit: None,
             container: None,
+            identity: tidegate_policy::Identity::default(),
         }])))
     }
 

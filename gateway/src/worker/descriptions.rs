@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHasher};
-use tidegate_policy::App;
+use tidegate_policy::{App, Identity};
 
 /// Bytes of whole descriptions.
 const BUDGET: usize = 64 << 20;
@@ -131,6 +131,7 @@ fn bytes_of(apps: &[App]) -> usize {
             + words.sum::<usize>()
             + parents.sum::<usize>()
             + texts.iter().sum::<usize>()
+            + app.identity.bytes()
     };
     apps.iter().map(of_one).sum()
 }
@@ -149,6 +150,7 @@ fn short(apps: &[App]) -> Arc<[App]> {
             parents: Vec::new(),
             unit: app.unit.clone(),
             container: app.container.clone(),
+            identity: Identity::default(),
         }
     };
     apps.first().map(of_one).into_iter().collect()
@@ -171,6 +173,7 @@ mod tests {
             parents: vec![long.clone(); 16],
             unit: None,
             container: None,
+            identity: Identity::default(),
         };
         pids.map(holder).collect()
     }

@@ -5,6 +5,7 @@
 
 mod forwarded;
 mod host;
+mod levels;
 mod own_translation;
 mod pings;
 
@@ -14,12 +15,14 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey};
 use tidegate_platform::apps::{Owners, Unattributed};
-use tidegate_policy::{DecidedBy, Decision, Direction, FlowFacts, Peer, Verdict};
+use tidegate_policy::{App, DecidedBy, Decision, Direction, FlowFacts, Peer, Verdict};
 use tidegate_routing::flow::{Found, State};
 
 pub use self::forwarded::ForwardedFlows;
 pub(super) use self::forwarded::Inner;
 pub use self::host::HostFlows;
+pub(super) use self::levels::LevelFinder;
+use self::levels::{About, lack};
 
 use super::caller::Household;
 use super::descriptions::Kept;
@@ -149,6 +152,14 @@ impl Worker {
     }
 
     fn note_owners(&mut self, now: Instant, flow: FlowId, owners: Result<Owners, Unattributed>) {
+        let wanted = self.policy.policy.levels();
+        let owners = match owners {
+            // They are noted when the rest is known too.
+            Ok(owners) if lack(&owners.apps, wanted) => {
+                return self.levels.ask(flow, About::New(owners), wanted);
+            }
+            owners => owners,
+        };
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
@@ -164,21 +175,7 @@ impl Worker {
             return;
         }
         match owners {
-            Ok(owners) => {
-                let kept = match self.descriptions.keep(now, Arc::clone(&owners.apps)) {
-                    Kept::Whole(apps) => {
-                        entry.apps = Arc::clone(&apps);
-                        apps
-                    }
-                    Kept::Short(apps) => {
-                        entry.apps = owners.apps;
-                        entry.short = Some(Arc::clone(&apps));
-                        self.shared.counters.unattributed.add("kept in short");
-                        apps
-                    }
-                };
-                entry.record.set_apps::<_, String>(Ok(kept));
-            }
+            Ok(owners) => self.note_apps(now, flow, owners.apps),
             Err(reason) => {
                 entry.is_lost = matches!(reason, Unattributed::NoteLost | Unattributed::Hidden);
                 self.shared.counters.unattributed.add(reason.name());
@@ -187,6 +184,26 @@ impl Worker {
                     .set_apps::<Arc<[_]>, _>(Err(unattributed(entry.inner.as_ref(), reason)));
             }
         }
+    }
+
+    /// These are the flow's programs, all that is known of them.
+    fn note_apps(&mut self, now: Instant, flow: FlowId, apps: Arc<[App]>) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let kept = match self.descriptions.keep(now, Arc::clone(&apps)) {
+            Kept::Whole(apps) => {
+                entry.apps = Arc::clone(&apps);
+                apps
+            }
+            Kept::Short(short) => {
+                entry.apps = apps;
+                entry.short = Some(Arc::clone(&short));
+                self.shared.counters.unattributed.add("kept in short");
+                short
+            }
+        };
+        entry.record.set_apps::<_, String>(Ok(kept));
     }
 
     pub(super) fn judge(&mut self, flow: FlowId) {
@@ -221,12 +238,37 @@ impl Worker {
         self.policy = self.shared.policy.load_full();
         let mut flows: Vec<FlowId> = self.flows.keys().copied().collect();
         flows.sort_unstable();
+        let wanted = self.policy.policy.levels();
         for flow in flows {
-            if let Some(entry) = self.flows.get_mut(&flow)
-                && entry.life.handle_policy_changed()
-            {
+            let Some(entry) = self.flows.get_mut(&flow) else {
+                continue;
+            };
+            let is_judged = matches!(
+                entry.life.state(),
+                State::Dialing | State::Open | State::HalfClosed
+            );
+            if is_judged && !entry.is_lost && lack(&entry.apps, wanted) {
+                let apps = Arc::clone(&entry.apps);
+                self.levels.ask(flow, About::Judged(apps), wanted);
+            } else if entry.life.handle_policy_changed() {
                 self.drive(now, flow);
             }
+        }
+    }
+
+    /// What a new policy asks of a flow's programs is known.
+    pub(super) fn identified(&mut self, now: Instant, flow: FlowId, apps: Arc<[App]>) {
+        let wanted = self.policy.policy.levels();
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        if lack(&apps, wanted) {
+            // A policy later still asks for more, and has asked.
+            return;
+        }
+        if entry.life.handle_policy_changed() {
+            self.note_apps(now, flow, apps);
+            self.drive(now, flow);
         }
     }
 }

@@ -11,6 +11,7 @@ use mio::{Registry, Token, Waker};
 use tidegate_netstack::FlowId;
 use tidegate_platform::apps::{Owners, Unattributed};
 use tidegate_platform::sockets::TcpConnection;
+use tidegate_policy::App;
 
 use super::Worker;
 
@@ -19,6 +20,8 @@ use super::Worker;
 pub enum Message {
     /// The look-up thread has searched for this flow's program.
     Owners(FlowId, Result<Owners, Unattributed>),
+    /// What a new policy asks of this flow's programs.
+    Identified(FlowId, Arc<[App]>),
     /// The host no longer has these addresses.
     AddressesGone(Arc<[IpAddr]>),
     /// Connections that the host had before our rules led their packets here.
@@ -67,6 +70,7 @@ impl Worker {
         while let Ok(message) = self.inbox.receiver.try_recv() {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
+                Message::Identified(flow, apps) => self.identified(now, flow, apps),
                 Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
                 Message::Older(connections) => self.note_older(connections),
                 Message::Mtu(mtu) => self.follow_mtu(mtu),

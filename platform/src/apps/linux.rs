@@ -16,6 +16,7 @@ mod diag;
 mod familiar;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
+mod identities;
 mod kin;
 mod mounts;
 mod networks;
@@ -29,6 +30,7 @@ mod tables;
 use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;
+pub use identities::Identities;
 pub(super) use mounts::may_be_called;
 pub use networks::OtherNetworks;
 pub use processes::Processes;

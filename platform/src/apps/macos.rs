@@ -9,10 +9,12 @@ use super::{DiagError, SocketInfo, SocketState, canonical};
 use crate::socket_list::{self, Entry, Fit, State, Table};
 use crate::sys::sysctl;
 
+mod identities;
 mod processes;
 mod program;
 mod search;
 
+pub use identities::Identities;
 pub use processes::Processes;
 
 /// Finds the programs behind flows of this host. Each thread has its own; they share [`Processes`].

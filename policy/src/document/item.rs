@@ -66,6 +66,11 @@ impl<'d> Item<'d> {
         matches!(self.node.value, Value::Table(_))
     }
 
+    /// Whether this is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Array(_))
+    }
+
     /// The elements of a list, or the value itself: `to = "x"` reads as `to = ["x"]`.
     pub fn elements(&self) -> Vec<Self> {
         self.nodes()

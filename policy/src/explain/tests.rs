@@ -28,6 +28,7 @@ fn app(path: &str, uid: u32) -> App {
         parents: vec!["/usr/bin/bash".into()],
         unit: None,
         container: None,
+        identity: crate::identity::Identity::default(),
     }
 }
 

@@ -8,7 +8,9 @@ use rustc_hash::FxHashMap;
 use super::text_index::TextIndex;
 use crate::app_condition::{AppCondition, ContainerHead, ContainerPrefix};
 use crate::facts::App;
+use crate::facts::Fact;
 use crate::glob::Landmark;
+use crate::identity::Level;
 use crate::pattern::Pattern;
 
 /// The key of rules without app condition.
@@ -26,14 +28,17 @@ enum Anchor {
     Container(ContainerHead),
     User(Box<str>),
     Uid(u32),
+    Identity(Level, Landmark),
 }
 
 impl Anchor {
     fn text(&self) -> Option<&Landmark> {
         match self {
-            Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
-                Some(text)
-            }
+            Self::Path(text)
+            | Self::Name(text)
+            | Self::Unit(text)
+            | Self::Parent(text)
+            | Self::Identity(_, text) => Some(text),
             Self::Container(_) | Self::User(_) | Self::Uid(_) => None,
         }
     }
@@ -46,9 +51,11 @@ impl Anchor {
     fn is_whole_condition(&self) -> bool {
         match self {
             Self::User(_) | Self::Uid(_) => true,
-            Self::Path(text) | Self::Name(text) | Self::Unit(text) | Self::Parent(text) => {
-                matches!(text, Landmark::Whole(_))
-            }
+            Self::Path(text)
+            | Self::Name(text)
+            | Self::Unit(text)
+            | Self::Parent(text)
+            | Self::Identity(_, text) => matches!(text, Landmark::Whole(_)),
             Self::Container(_) => false,
         }
     }
@@ -80,6 +87,8 @@ pub(super) struct AppIndex {
     container: FxHashMap<ContainerHead, u32>,
     user: FxHashMap<Box<str>, u32>,
     uid: FxHashMap<u32, u32>,
+    /// The levels that rules name.
+    identity: Vec<(Level, TextIndex)>,
 }
 
 impl AppKeys {
@@ -98,7 +107,7 @@ impl AppKeys {
                 settled: true,
             }];
         };
-        let mut fields = fields(condition).to_vec();
+        let mut fields = fields(condition);
         fields.retain(|anchors| !anchors.is_empty());
         if fields.is_empty() {
             return vec![Filing {
@@ -146,6 +155,7 @@ impl AppKeys {
             Anchor::Container(head) => Some(*index.container.entry(head).or_insert(next)),
             Anchor::User(user) => Some(*index.user.entry(user).or_insert(next)),
             Anchor::Uid(uid) => Some(*index.uid.entry(uid).or_insert(next)),
+            Anchor::Identity(level, landmark) => index.level(level).key_of(landmark, next),
         };
         let key = key.unwrap_or(KNOWN_APP);
         self.count += u32::from(key == next);
@@ -160,9 +170,12 @@ impl AppKeys {
 }
 
 /// The anchors of each field, the field that names a program most closely first: it wins among equals.
-fn fields(condition: &AppCondition) -> [Vec<Anchor>; 7] {
-    [
-        text_anchors(&condition.path, Anchor::Path),
+fn fields(condition: &AppCondition) -> Vec<Vec<Anchor>> {
+    let identity = condition.identity.each();
+    let identity =
+        identity.map(|(level, values)| text_anchors(values, |text| Anchor::Identity(level, text)));
+    let path = text_anchors(&condition.path, Anchor::Path);
+    let others = [
         condition
             .container
             .iter()
@@ -173,7 +186,11 @@ fn fields(condition: &AppCondition) -> [Vec<Anchor>; 7] {
         text_anchors(&condition.parent, Anchor::Parent),
         condition.user.iter().cloned().map(Anchor::User).collect(),
         condition.uid.iter().copied().map(Anchor::Uid).collect(),
-    ]
+    ];
+    std::iter::once(path)
+        .chain(identity)
+        .chain(others)
+        .collect()
 }
 
 fn text_anchors(patterns: &[Pattern], anchor: impl Fn(Landmark) -> Anchor) -> Vec<Anchor> {
@@ -185,6 +202,15 @@ fn text_anchors(patterns: &[Pattern], anchor: impl Fn(Landmark) -> Anchor) -> Ve
 }
 
 impl AppIndex {
+    fn level(&mut self, level: Level) -> &mut TextIndex {
+        let known = self.identity.iter().position(|(own, _)| *own == level);
+        let at = known.unwrap_or_else(|| {
+            self.identity.push((level, TextIndex::default()));
+            self.identity.len() - 1
+        });
+        &mut self.identity[at].1
+    }
+
     /// Calls `visit` for every key whose rules may match `app`; a key may come twice.
     pub(super) fn each_key(&self, app: Option<&App>, visit: &mut impl FnMut(u32)) {
         visit(ANY_APP);
@@ -200,6 +226,11 @@ impl AppIndex {
             for parent in &app.parents {
                 self.parent
                     .each_key(parent.as_os_str().as_encoded_bytes(), visit);
+            }
+        }
+        for (level, index) in &self.identity {
+            if let Fact::Is(value) = app.identity.at(*level) {
+                index.each_key(value.as_bytes(), visit);
             }
         }
         let container = app.container.as_deref().and_then(ContainerPrefix::head_of);

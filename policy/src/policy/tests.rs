@@ -8,6 +8,7 @@ use super::*;
 use crate::destination::{Continent, Country};
 use crate::document::Document;
 use crate::facts::{Fact, FlowName, NameSource, Peer, Protocol};
+use crate::identity::{Identity, Level};
 use crate::known_flow::KnownFlow;
 use crate::name::Name;
 
@@ -139,6 +140,8 @@ const CONTAINER_PREFIXES: [&str; 4] = [
     "0123456789abab",
     "ffffffffffff",
 ];
+const PACKAGES: [&str; 3] = ["deb:curl", "deb:libcurl4", "nix:curl"];
+const PACKAGE_PATTERNS: [&str; 4] = ["deb:curl", "deb:*", "nix:*", "deb:{curl,wget}"];
 const UNITS: [&str; 3] = ["ssh.service", "ssh@1.service", "cron.service"];
 const UNIT_PATTERNS: [&str; 4] = [
     "ssh.service",
@@ -249,6 +252,22 @@ const PORTS: [&str; 13] = [
     "440-450",
 ];
 
+/// Packages and signals, known and not.
+fn identity() -> impl Strategy<Value = Identity> {
+    let fact = |values: &'static [&'static str]| {
+        prop_oneof![
+            Just(Fact::Unknown),
+            Just(Fact::Absent),
+            select(values).prop_map(|value| Fact::Is(Box::from(value))),
+        ]
+    };
+    (fact(&PACKAGES), fact(&["true", "false"])).prop_map(|(package, traced)| {
+        [(Level::Package, package), (Level::Traced, traced)]
+            .into_iter()
+            .collect()
+    })
+}
+
 prop_compose! {
     fn app()(
         path in select(&PATHS[..]),
@@ -257,6 +276,7 @@ prop_compose! {
         parents in proptest::collection::vec(select(&PATHS[..]), 0..3),
         unit in proptest::option::of(select(&UNITS[..])),
         container in proptest::option::of(select(&CONTAINERS[..])),
+        identity in identity(),
     ) -> App {
         App {
             path: PathBuf::from(path),
@@ -268,6 +288,7 @@ prop_compose! {
             parents: parents.into_iter().map(PathBuf::from).collect(),
             unit: unit.map(str::to_owned),
             container: container.map(str::to_owned),
+            identity,
         }
     }
 }
@@ -330,6 +351,9 @@ fn app_condition() -> impl Strategy<Value = String> {
             .prop_map(|uid| uid.map(|uid| format!("uid = {uid}"))),
         field("user", &["alice", "carol"]),
         field("unit", &UNIT_PATTERNS),
+        field("package", &PACKAGE_PATTERNS),
+        proptest::option::weighted(0.1, any::<bool>())
+            .prop_map(|traced| traced.map(|traced| format!("traced = {traced}"))),
         field("container", &CONTAINER_PREFIXES),
         field("parent", &PATH_PATTERNS),
         prop_oneof![
@@ -337,10 +361,12 @@ fn app_condition() -> impl Strategy<Value = String> {
             1 => quoted(&PATH_PATTERNS, 2).prop_map(|list| Some(format!("not = {list}"))),
             1 => quoted(&UNIT_PATTERNS, 1)
                 .prop_map(|list| Some(format!("not = {{ unit = {list}, uid = 1001 }}"))),
+            1 => quoted(&PACKAGE_PATTERNS, 1)
+                .prop_map(|list| Some(format!("not = {{ package = {list}, uid = 1001 }}"))),
         ],
     )
-        .prop_map(|(a, b, c, d, e, f, g, h)| {
-            [a, b, c, d, e, f, g, h]
+        .prop_map(|(a, b, c, d, e, f, g, h, i, j)| {
+            [a, b, c, d, e, f, g, h, i, j]
                 .into_iter()
                 .flatten()
                 .collect::<Vec<_>>()
@@ -473,6 +499,7 @@ fn program(path: &str) -> App {
         parents: Vec::new(),
         unit: None,
         container: None,
+        identity: Identity::default(),
     }
 }
 

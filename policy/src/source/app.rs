@@ -1,9 +1,11 @@
 //! `app` of a rule.
 
+use super::identity;
 use super::values::read_list;
 use crate::app_condition::{AppCondition, ContainerPrefix};
-use crate::document::{Item, Section};
+use crate::document::{Document, Item, Section};
 use crate::pattern::Pattern;
+use crate::rule::Origin;
 
 /// `app` is a path, a list of paths, or a table.
 pub(super) fn read_app(item: Item<'_>) -> AppCondition {
@@ -32,6 +34,7 @@ pub(super) fn read_app(item: Item<'_>) -> AppCondition {
             item.parse(ContainerPrefix::parse)
         }),
         parent: read_field(&section, "parent", read_path),
+        identity: identity::read_condition(&section),
         except: section.item("not").map(|item| Box::new(read_app(item))),
     }
 }
@@ -47,8 +50,40 @@ fn read_field<T>(
         .unwrap_or_default()
 }
 
+/// Stands before the path of a program whose identity is to be chosen.
+pub const AUTO: &str = "auto:";
+
+/// An `app = "auto:PATH"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Where the string begins.
+    pub origin: Origin,
+    /// The path behind `auto:`.
+    pub path: String,
+}
+
+/// The rules whose program is to be known by what somebody who can look at it has to choose.
+pub fn unresolved(document: &Document) -> Vec<Unresolved> {
+    let rules = document.root().sections("rule");
+    let apps = rules.iter().filter_map(|rule| rule.item("app"));
+    let texts = apps.filter(|item| !item.is_section() && !item.is_list());
+    let autos = texts.filter_map(|item| {
+        Some(Unresolved {
+            origin: item.origin(),
+            path: item.text()?.strip_prefix(AUTO)?.to_owned(),
+        })
+    });
+    autos.collect()
+}
+
 /// The path of an executable: absolute, in its plain form.
-fn read_path(item: &Item<'_>) -> Option<Pattern> {
+pub(super) fn read_path(item: &Item<'_>) -> Option<Pattern> {
+    if item.text()?.starts_with(AUTO) {
+        let hint = "`tidegate check --resolve` puts the program's identity in its place; it stands for `app` as a whole, not in \
+                    a list or table";
+        item.error("`auto:` is not an identity yet", Some(hint.to_owned()));
+        return None;
+    }
     let pattern = item.parse(Pattern::parse)?;
     let path = pattern.as_str();
     if path == "*" {
@@ -76,7 +111,7 @@ fn read_path(item: &Item<'_>) -> Option<Pattern> {
 }
 
 /// A file or unit name.
-fn read_name(item: &Item<'_>) -> Option<Pattern> {
+pub(super) fn read_name(item: &Item<'_>) -> Option<Pattern> {
     let pattern = item.parse(Pattern::parse)?;
     if pattern.as_str().contains('/') {
         item.warning(

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::identity::read_facts;
 use super::values::read_list;
 use super::{DIRECTIONS, VERDICTS};
 use crate::destination::{Continent, Country, label};
@@ -95,9 +96,10 @@ fn read_app(section: &Section<'_>) -> Option<App> {
     let (user, unit) = (section.string("user"), section.string("unit"));
     let container = section.string("container");
     let parents = section.strings("parent").unwrap_or_default();
+    let identity = read_facts(section);
     let Some(path) = path else {
         let more = uid.is_some() || user.is_some() || unit.is_some() || container.is_some();
-        if more || !parents.is_empty() {
+        if more || !parents.is_empty() || !identity.looked_at().is_empty() {
             let hint = "add app = \"/usr/bin/curl\"; without one the program is not known";
             section.error("the flow has no `app`", Some(hint.to_owned()));
         }
@@ -113,6 +115,7 @@ fn read_app(section: &Section<'_>) -> Option<App> {
         parents: parents.into_iter().map(PathBuf::from).collect(),
         unit,
         container,
+        identity,
     })
 }
 

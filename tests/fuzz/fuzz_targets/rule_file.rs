@@ -29,6 +29,7 @@ fuzz_target!(|text: &str| {
         parents: vec!["/usr/bin/bash".into()],
         unit: Some("ssh.service".to_owned()),
         container: Some("0123456789ab".repeat(5)),
+        identity: tidegate_policy::Identity::default(),
     }];
     for direction in [Direction::Out, Direction::In] {
         for apps in [&apps[..], &[]] {

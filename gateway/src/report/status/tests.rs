@@ -152,6 +152,7 @@ fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
         command_line: Vec::new(),
         unit: None,
         container: None,
+        identity: tidegate_policy::Identity::default(),
     };
     let leak = |way, owner: Result<AppRecord, &str>| LeakRecord {
         way,

@@ -10,8 +10,9 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
@@ -22,6 +23,8 @@ use crate::apps::process_stat::{self, ProcessStat};
 
 /// Longest `/proc` file that is read: a command line may be megabytes long and is not needed whole.
 const LONGEST_FILE: usize = 64 << 10;
+/// Longest table of a process's mounts or mappings that is read.
+const LONGEST_TABLE: usize = 8 << 20;
 /// `socket:[4294967295]` is the longest link of interest.
 const LINK: usize = 32;
 
@@ -172,10 +175,27 @@ impl ProcessDirectory {
 
     /// The bytes of one of its files, up to a limit.
     pub(super) fn read(&self, name: &CStr) -> io::Result<Vec<u8>> {
+        self.read_up_to(name, LONGEST_FILE)
+    }
+
+    /// The bytes of a table that may be long, up to a limit.
+    pub(super) fn read_table(&self, name: &CStr) -> io::Result<Vec<u8>> {
+        self.read_up_to(name, LONGEST_TABLE)
+    }
+
+    /// A path to one of its links to folders, `root` or `cwd`, that is this process's for as long as `self` is there.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!(
+            "/proc/self/fd/{}/{name}",
+            self.directory.as_raw_fd()
+        ))
+    }
+
+    fn read_up_to(&self, name: &CStr, longest: usize) -> io::Result<Vec<u8>> {
         let file = self.open_file(name)?;
         let mut bytes = Vec::with_capacity(1024);
         loop {
-            let room = LONGEST_FILE.saturating_sub(bytes.len());
+            let room = longest.saturating_sub(bytes.len());
             if room == 0 {
                 return Ok(bytes);
             }

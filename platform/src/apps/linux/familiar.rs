@@ -381,6 +381,7 @@ mod tests {
             parents: Vec::new(),
             unit: None,
             container: None,
+            identity: tidegate_policy::Identity::default(),
         };
         let mut familiars = Familiars::default();
         familiars.note((process(), 0), 0, 1, Some((image, app)));

@@ -73,6 +73,11 @@ impl Opened {
         })
     }
 
+    /// The kernel's number of the mount, as far as it tells.
+    pub(super) fn mount(&self) -> Option<u64> {
+        self.mount
+    }
+
     /// Whether the file has this path here, or had it until another was put in its place or it was removed.
     fn is_here(&self, path: &Path) -> bool {
         self.mount.is_some_and(table::is_ours)
@@ -123,7 +128,7 @@ pub(super) fn noted_path(process: Option<&ProcessDirectory>, noted: NotedPath) -
 }
 
 /// Whether the kernel names a file so that was made by memfd_create(2), and so is on no mount of anybody's.
-fn is_of_memory(path: &Path) -> bool {
+pub(super) fn is_of_memory(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:")
 }
 

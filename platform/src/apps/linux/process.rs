@@ -23,6 +23,8 @@ pub(super) struct Program {
     pub(super) container: Option<String>,
 }
 
+const DELETED: &[u8] = b" (deleted)";
+
 /// What changes when a process becomes another program: `exec` keeps its id and start time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
@@ -40,6 +42,11 @@ impl Image {
             executable,
             command_line: process.read(c"cmdline")?,
         })
+    }
+
+    /// The executable, as it is called here.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether this is what the process runs now. `command_line` is its file of that name, which follows it through `exec`.
@@ -105,11 +112,14 @@ impl Program {
 }
 
 /// The kernel appends ` (deleted)` to a name that is no longer the file's, which may have others; a file may also be called so.
+pub(super) fn is_deleted(process: &ProcessDirectory, executable: &[u8]) -> bool {
+    executable.ends_with(DELETED)
+        && !mounts::is_name_of(process, Path::new(OsStr::from_bytes(executable)))
+}
+
 /// The name is the process's own: whether it means the same file here is verified.
 fn executable_path(process: &ProcessDirectory, mut link: Vec<u8>) -> io::Result<PathBuf> {
-    const DELETED: &[u8] = b" (deleted)";
-    if link.ends_with(DELETED) && !mounts::is_name_of(process, Path::new(OsStr::from_bytes(&link)))
-    {
+    if is_deleted(process, &link) {
         link.truncate(link.len() - DELETED.len());
     }
     mounts::path_here(process, OsString::from_vec(link).into())

@@ -307,6 +307,7 @@ impl Processes {
             parents,
             unit,
             container,
+            identity: tidegate_policy::Identity::default(),
         };
         Ok((
             Holder {

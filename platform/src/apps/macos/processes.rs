@@ -155,6 +155,7 @@ impl Processes {
             parents,
             unit: None,
             container: None,
+            identity: tidegate_policy::Identity::default(),
         };
         Ok((basics.started, app))
     }

@@ -99,6 +99,7 @@ impl NotedApps {
             parents: parents.collect(),
             unit: membership.unit,
             container: membership.container,
+            identity: tidegate_policy::Identity::default(),
         })
     }
 

@@ -229,6 +229,7 @@ fn known(app: &AppRecord, users: &mut Users) -> App {
         parents: Vec::new(),
         unit: app.unit.clone(),
         container: app.container.clone(),
+        identity: app.identity.clone(),
     }
 }
 

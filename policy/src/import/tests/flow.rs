@@ -7,6 +7,7 @@ use proptest::sample::select;
 
 use crate::destination::Country;
 use crate::facts::{App, Direction, Fact, FlowName, NameSource, Protocol};
+use crate::identity::Identity;
 use crate::known_flow::KnownFlow;
 use crate::name::Name;
 use crate::policy::Policy;
@@ -69,6 +70,7 @@ impl Flow {
             parents: self.parents.iter().map(Into::into).collect(),
             unit: None,
             container: None,
+            identity: Identity::default(),
         };
         let learned = |name: &str| FlowName {
             name: Name::parse(name).unwrap(),

@@ -6,6 +6,7 @@
 //!
 //! What this crate is *not*: a library with a stable interface. It is the program, in parts that tests can reach.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -29,6 +30,7 @@ pub mod shared;
 pub mod signals;
 #[cfg(capture)]
 pub mod stack;
+pub mod state_folder;
 pub mod terminal;
 #[cfg(capture)]
 pub mod worker;

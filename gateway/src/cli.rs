@@ -4,7 +4,13 @@
 //! found; 2 the command line was wrong. `exec` gives its command's status, and statuses of its own as `env` and shells
 //! do: 123 when `--deny-all` refused something, 125 when the gateway failed, 126 when the command cannot be run, 127 when there is none, 128+N for signal N.
 
+#[cfg(capture)]
+mod answer;
+mod answering;
 mod arguments;
+#[cfg(capture)]
+mod ask;
+mod audit;
 #[cfg(capture)]
 mod capture;
 mod check;
@@ -103,6 +109,11 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Flows(args) => finish(flows::main(args, control), 1),
         #[cfg(capture)]
         Command::Status(args) => finish(status::main(args, control), 1),
+        #[cfg(capture)]
+        Command::Ask(args) => finish(ask::main(args, control), 1),
+        #[cfg(capture)]
+        Command::Answer(args) => finish(answer::main(args, control), 1),
+        Command::Audit(args) => finish(audit::main(args), 1),
         #[cfg(capture)]
         Command::Recover => finish(recover::main(), 1),
     }

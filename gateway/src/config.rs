@@ -6,6 +6,7 @@
 
 mod capture;
 mod files;
+mod texts;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,11 @@ use std::path::{Path, PathBuf};
 use tidegate_policy::document::{Document, Problem};
 use tidegate_policy::{Allowed, Feed, Policy, PolicySource, Refusal};
 
+use crate::ask::ANSWERS_FILE;
 use crate::quick;
 use files::Text;
+
+pub use texts::Texts;
 
 pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
 
@@ -65,6 +69,8 @@ pub struct Config {
     pub policy: Policy,
     /// Every file that was read, in order.
     pub files: Vec<PathBuf>,
+    /// What they say.
+    pub texts: Texts,
     /// What is suspect, but usable.
     pub warnings: Vec<Problem>,
     /// The `[[test]]`s that fail: the rules can be used, but do not what their author expects.
@@ -186,6 +192,7 @@ impl Config {
         }
         let mut draft = Draft {
             policy: PolicySource::fed_by(feeds),
+            answers: PolicySource::fed_by(feeds),
             ..Draft::default()
         };
         if let Some(quick) = source.quick_file() {
@@ -229,6 +236,8 @@ impl Config {
 struct Draft {
     capture: Capture,
     policy: PolicySource,
+    answers: PolicySource,
+    texts: Texts,
     files: Vec<PathBuf>,
     problems: Vec<Problem>,
 }
@@ -258,7 +267,11 @@ impl Draft {
             // There is none yet, or it was removed since the folder was listed.
             Ok(Text::Missing) => {}
             Ok(Text::Found(text)) => self.read_document(path, &text, |draft, document| {
-                draft.policy.read_rules(document);
+                if path.file_name().is_some_and(|name| name == ANSWERS_FILE) {
+                    draft.answers.read_answers(document);
+                } else {
+                    draft.policy.read_rules(document);
+                }
             }),
             Err(problem) => self.problems.push(problem),
         }
@@ -266,6 +279,7 @@ impl Draft {
 
     fn read_document(&mut self, path: &Path, text: &str, read: impl FnOnce(&mut Self, &Document)) {
         self.files.push(path.to_owned());
+        self.texts.add(path, text);
         match Document::parse(&path.display().to_string(), text) {
             Ok(document) => {
                 read(self, &document);
@@ -282,17 +296,20 @@ impl Draft {
             });
         }
         self.problems.extend(self.policy.review());
+        self.problems.extend(self.answers.review());
         if self.problems.iter().any(Problem::is_error) {
             return Err(ConfigError {
                 problems: self.problems,
             });
         }
         let tests = std::mem::take(&mut self.policy.tests);
-        let policy = Policy::compile(self.policy);
+        let answers = Policy::compile(self.answers);
+        let policy = Policy::compile(self.policy).answered_by(answers);
         Ok(Config {
             capture: self.capture,
             failures: policy.failures(&tests),
             policy,
+            texts: self.texts,
             files: self.files,
             warnings: self.problems,
         })

@@ -27,6 +27,7 @@ use tidegate_routing::target::{HostLoopback, Translation};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::audit::Audit;
 use crate::cli::{EXEC_FAILED, EXEC_REFUSED, ExecArgs};
 use crate::config::{Config, ConfigSource, Ebpf};
 use crate::control::access::HostGroup;
@@ -35,6 +36,7 @@ use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
+use crate::state_folder::state_folder;
 use crate::worker::{self, HostFlows, Identify, PacketDump, Strangers, Worker, WorkerConfig};
 use crate::{network_watch, senders, stack, terminal};
 
@@ -91,8 +93,17 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         tracing::debug!(path = %socket.display(), "socket covered up inside");
     }
 
+    if control.is_none() && shared.policy.load().policy.asks() {
+        tracing::warn!(
+            "the rules ask, and nobody can answer: start with --control PATH, then `tidegate ask --control PATH`"
+        );
+    }
     let ebpf = config.capture.ebpf;
     let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
+    if let Some(folder) = state_folder() {
+        shared.record_changes_in(Audit::in_folder(folder));
+    }
+    reloader.note_files(config.texts);
     let _watch = reloader
         .source()
         .has_files()

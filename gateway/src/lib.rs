@@ -6,6 +6,7 @@
 //!
 //! What this crate is *not*: a library with a stable interface. It is the program, in parts that tests can reach.
 
+pub mod ask;
 pub mod audit;
 pub mod cli;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod reload;
 pub mod replace_file;
 pub mod report;
+mod rule_text;
 #[cfg(capture)]
 pub mod run;
 #[cfg(capture)]

@@ -10,7 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Capture, Config, ConfigError, ConfigSource};
+use crate::audit::{Author, Change, Subject};
+use crate::config::{Capture, Config, ConfigError, ConfigSource, Texts};
 use crate::quick::file::EditError;
 use crate::replace_file::replace_file;
 use crate::shared::Shared;
@@ -24,7 +25,8 @@ pub struct Reloader {
     /// The capture that was started, which a reload does not change.
     capture: Capture,
     shared: Arc<Shared>,
-    one_at_a_time: Mutex<()>,
+    /// What the files said that are in force; absent before that was noted. Also lets one reload after the other happen.
+    in_force: Mutex<Option<Texts>>,
 }
 
 /// The quick rules are as they were.
@@ -65,7 +67,7 @@ impl Reloader {
             source,
             capture,
             shared,
-            one_at_a_time: Mutex::default(),
+            in_force: Mutex::default(),
         })
     }
 
@@ -79,8 +81,32 @@ impl Reloader {
     /// # Errors
     /// Something is wrong with the files; the policy in force stays.
     pub fn reload(&self) -> Result<u64, ConfigError> {
-        let _turn = self.turn();
-        self.put_in_force()
+        self.reload_by(Author::Gateway)
+    }
+
+    /// The same, because of somebody's change.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub fn reload_by(&self, author: Author) -> Result<u64, ConfigError> {
+        self.put_in_force(&mut self.turn(), author)
+    }
+
+    /// The gateway starts with these files; that is recorded as a change.
+    pub fn note_start(&self, texts: Texts) {
+        let after = texts.summary();
+        self.shared.note_change(Change {
+            author: Author::Gateway,
+            subject: Subject::Policy,
+            before: None,
+            after: (!after.is_empty()).then_some(after),
+        });
+        self.note_files(texts);
+    }
+
+    /// The gateway has started with these files: what a reload changes is told by them.
+    pub fn note_files(&self, texts: Texts) {
+        *self.turn() = Some(texts);
     }
 
     /// Changes the file of quick rules and puts the outcome in force. Returns the policy's generation and what `edit` has
@@ -91,9 +117,10 @@ impl Reloader {
     /// was.
     pub fn edit_quick_rules<T>(
         &self,
+        author: Author,
         edit: impl FnOnce(&str) -> Result<(String, T), EditError>,
     ) -> Result<(u64, T), QuickError> {
-        let _turn = self.turn();
+        let mut turn = self.turn();
         let path = self.source.quick_file().ok_or(QuickError::NoFiles)?;
         let old = match fs::read_to_string(&path) {
             Ok(text) => Some(text),
@@ -105,7 +132,7 @@ impl Reloader {
             replace_file(&path, text.as_bytes()).map_err(|error| QuickError::file(&path, error))
         };
         written(&new)?;
-        match self.put_in_force() {
+        match self.put_in_force(&mut turn, author) {
             Ok(generation) => Ok((generation, said)),
             Err(wrong) => {
                 match &old {
@@ -119,13 +146,16 @@ impl Reloader {
         }
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.one_at_a_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self) -> MutexGuard<'_, Option<Texts>> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_in_force(&self) -> Result<u64, ConfigError> {
+    fn put_in_force(
+        &self,
+        in_force: &mut Option<Texts>,
+        author: Author,
+    ) -> Result<u64, ConfigError> {
+        let written = self.shared.board.written();
         let config = match Config::load(&self.source) {
             Ok(config) => config,
             Err(error) => {
@@ -142,8 +172,23 @@ impl Reloader {
         }
         let rules = config.policy.len();
         let generation = self.shared.install_policy(config.policy);
+        self.shared.board.settle(written);
+        let before = in_force.replace(config.texts.clone()).unwrap_or_default();
+        self.note_change(author, &before, &config.texts);
         tracing::info!(generation, rules, "new policy in force");
         Ok(generation)
+    }
+
+    fn note_change(&self, author: Author, old: &Texts, new: &Texts) {
+        let (before, after) = (old.without(new), new.without(old));
+        if before.is_some() || after.is_some() {
+            self.shared.note_change(Change {
+                author,
+                subject: Subject::Policy,
+                before,
+                after,
+            });
+        }
     }
 }
 

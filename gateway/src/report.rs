@@ -5,12 +5,14 @@
 
 mod amount;
 mod flows;
+mod questions;
 mod status;
 mod summary;
 mod table;
 
 pub use amount::counted;
 pub use flows::{FlowLines, flow_table};
+pub use questions::question_text;
 pub use status::status_text;
 pub use summary::summary;
 

@@ -23,6 +23,7 @@ use tidegate_platform::privileges;
 use tidegate_platform::sockets;
 use tidegate_routing::plan::{BoundSockets, CaptureOptions, Family, HostFacts, MARK, Uplink};
 
+use crate::audit::Audit;
 use crate::cli::RunArgs;
 use crate::config::{Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
@@ -34,6 +35,7 @@ use crate::reload::{ConfigWatch, Reloader};
 use crate::shared::{
     CaptureKind, CaptureStatus, EbpfStatus, Ending, ForwardedStatus, Shared, UplinkStatus,
 };
+use crate::state_folder::state_folder;
 use crate::worker::Handle;
 use crate::{senders, signals, terminal};
 
@@ -72,6 +74,10 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let status = status(&config.capture, &facts, keeper.options(), ebpf);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
+    if let Some(folder) = state_folder() {
+        shared.record_changes_in(Audit::in_folder(folder));
+    }
+    reloader.note_start(config.texts);
     signals::take(Arc::clone(&shared), Arc::clone(&reloader))
         .context("cannot take over the signals")?;
     let probe = Arc::new(Probe::new()?);

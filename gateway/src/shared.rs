@@ -8,12 +8,14 @@ mod counters;
 mod lifecycle;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use tidegate_platform::apps::Identities;
 use tidegate_policy::Policy;
 
+use crate::ask::Board;
+use crate::audit::{Audit, Change};
 use crate::leaks::Leaks;
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
@@ -39,10 +41,13 @@ pub struct Shared {
     pub capture: ArcSwap<CaptureStatus>,
     /// When and why the gateway ends.
     pub lifecycle: Lifecycle,
+    /// Flows about which the user is asked, and the answers.
+    pub board: Board,
     /// When the gateway started.
     pub started: Timestamp,
     last_reload: Mutex<Option<ReloadFailure>>,
     wakers: Mutex<Vec<Waker>>,
+    audit: OnceLock<Audit>,
 }
 
 /// Makes one worker look at [`Shared`] again; called from other threads.
@@ -88,6 +93,8 @@ impl Shared {
             started,
             last_reload: Mutex::default(),
             wakers: Mutex::default(),
+            board: Board::default(),
+            audit: OnceLock::new(),
         })
     }
 
@@ -110,6 +117,24 @@ impl Shared {
         drop(last_reload);
         self.wake_workers();
         generation
+    }
+
+    /// Has the workers judge their flows again by the policy in force, as an answer has changed.
+    pub fn judge_again(&self) {
+        self.wake_workers();
+    }
+
+    /// From now on changes are recorded there.
+    pub fn record_changes_in(&self, audit: Audit) {
+        // Only the first one counts: there is one state folder.
+        drop(self.audit.set(audit));
+    }
+
+    /// Records a change, where changes are recorded.
+    pub fn note_change(&self, change: Change) {
+        if let Some(audit) = self.audit.get() {
+            audit.note(change);
+        }
     }
 
     /// Notes that a new configuration could not be put in force.

@@ -6,6 +6,7 @@ use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::audit::Author;
 use crate::reload::Reloader;
 use crate::shared::Shared;
 
@@ -44,7 +45,7 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     // What went wrong was logged and noted for `status`.
-                    let _ = reloader.reload();
+                    let _ = reloader.reload_by(Author::Signal);
                 }
                 _ = self.interrupt.recv() => shared.request_shutdown("SIGINT"),
                 _ = self.terminate.recv() => shared.request_shutdown("SIGTERM"),

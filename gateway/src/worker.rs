@@ -6,6 +6,7 @@
 //! bytes. Forwarded packets have a device and a worker of their own, of the same kind. Nothing here waits: the thread sleeps only in `poll`, and what is slow (a search through `/proc`) parks that
 //! one flow.
 
+mod asking;
 mod branch;
 mod caller;
 mod closing;
@@ -52,6 +53,7 @@ use tidegate_platform::tun::Tun;
 use tidegate_routing::flow::Action;
 use tidegate_routing::target::Translation;
 
+use crate::ask::WorkerId;
 use crate::probe::Probe;
 use crate::shared::{ActivePolicy, Shared, WorkerGauges};
 
@@ -135,6 +137,8 @@ pub struct Worker {
     older: Older,
     inbox: Inbox,
     handle: Handle,
+    /// On the board of questions.
+    board_id: WorkerId,
     shared: Arc<Shared>,
     gauges: Arc<WorkerGauges>,
     /// Packets that the stack had dropped when the gauges were last noted.
@@ -197,6 +201,7 @@ impl Worker {
             }),
             older: Older::default(),
             inbox,
+            board_id: asking::register(&shared.board, &handle),
             handle: handle.clone(),
             gauges: shared.counters.add_worker(),
             noted_drops: 0,
@@ -317,6 +322,7 @@ impl Worker {
             match action {
                 Some(Action::LookUp) => self.look_up(now, flow),
                 Some(Action::Judge) => self.judge(flow),
+                Some(Action::Ask) => self.ask(now, flow),
                 Some(Action::Dial) => self.dial(flow),
                 Some(Action::Accept) => self.accept(now, flow),
                 Some(Action::Refuse(refusal)) => self.refuse(now, flow, refusal),
@@ -340,6 +346,7 @@ impl Worker {
             }
             self.retries.pop();
             if let Some(entry) = self.flows.get_mut(&flow) {
+                entry.note_unanswered(now);
                 entry.life.handle_timeout(now);
                 self.drive(now, flow);
             }

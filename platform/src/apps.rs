@@ -44,9 +44,9 @@ mod senders;
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub(crate) use linux::fuzzing;
 #[cfg(target_os = "linux")]
-pub use linux::{AppFinder, DiagSocket, Identities, OtherNetworks, PingSockets, Processes};
+pub use linux::{AppFinder, DiagSocket, Identities, OtherNetworks, PingSockets, Processes, born};
 #[cfg(target_os = "macos")]
-pub use macos::{AppFinder, Identities, Processes};
+pub use macos::{AppFinder, Identities, Processes, born};
 #[cfg(target_os = "linux")]
 pub use senders::{Connector, Missing, NotedProgram, Sender, Senders, SendersError};
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::definitions::Definitions;
 use crate::facts::{App, Direction, FlowFacts, Names};
 use crate::identity::Levels;
+use crate::patience::Patience;
 use crate::port::Port;
 use crate::rule::{Rule, RuleInfo};
 use crate::source::PolicySource;
@@ -30,6 +31,7 @@ use index::Index;
 pub struct Policy {
     default: Verdict,
     unattributed: Verdict,
+    patience: Patience,
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
@@ -40,6 +42,7 @@ pub struct Policy {
     /// Rules that refuse some programs what others may; none where the user has said what holds for flows whose program is
     /// not known.
     refusing: Option<Refusing>,
+    answers: Option<Box<Self>>,
 }
 
 /// Rules that refuse some programs what others may, filed by their other conditions.
@@ -65,6 +68,7 @@ impl Policy {
         let PolicySource {
             default,
             unattributed,
+            patience,
             rules,
             sets,
             ..
@@ -82,6 +86,7 @@ impl Policy {
         Self {
             default,
             unattributed: unattributed.unwrap_or(default),
+            patience,
             rules,
             actions,
             definitions,
@@ -89,7 +94,23 @@ impl Policy {
             outgoing,
             incoming,
             refusing,
+            answers: None,
         }
+    }
+
+    /// The same, with these rules for flows about which it asks.
+    pub fn answered_by(self, answers: Self) -> Self {
+        Self {
+            levels: self.levels | answers.levels,
+            answers: Some(Box::new(answers)),
+            ..self
+        }
+    }
+
+    /// What the user has answered before: to be asked for one owner of a flow's socket for whom the verdict is
+    /// [`Verdict::Ask`]. Only what its rules decide counts ([`DecidedBy::Rule`]), and only where they allow or refuse.
+    pub fn answers(&self) -> Option<&Self> {
+        self.answers.as_deref()
     }
 
     /// No rules; everything is allowed. What holds where there is no configuration.
@@ -145,12 +166,17 @@ impl Policy {
         let decision = self.decide_towards(facts, directions);
         let refusing = self.first_refusing(facts, directions);
         match refusing.filter(|rule| *rule < position(decision)) {
-            Some(rule) if decision.verdict == Verdict::Allow => Decision {
+            Some(rule) if self.refuses_more(rule, decision.verdict) => Decision {
                 waits_for: decision.waits_for.filter(|earlier| *earlier < rule),
                 ..self.by_rule(rule)
             },
             _ => decision,
         }
+    }
+
+    /// Whether the rule refuses what this verdict lets pass, or holds.
+    fn refuses_more(&self, rule: usize, verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Allow | Verdict::Ask) && self.by_rule(rule).verdict > verdict
     }
 
     /// The first rule that refuses this flow to the programs that it is about.
@@ -214,6 +240,19 @@ impl Policy {
     /// What happens to a flow that a program opens and no rule matches.
     pub fn default_verdict(&self) -> Verdict {
         self.default
+    }
+
+    /// How long the user may take to answer, and what holds after that.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Whether there are flows about which the user is asked.
+    pub fn asks(&self) -> bool {
+        let actions = self.actions.iter();
+        actions
+            .chain([&self.default, &self.unattributed])
+            .any(|verdict| *verdict == Verdict::Ask)
     }
 
     /// How many rules there are.

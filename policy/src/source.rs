@@ -15,6 +15,7 @@ use crate::document::{Document, Problem};
 use crate::facts::Direction;
 use crate::feed::Feed;
 use crate::flow_test::FlowTest;
+use crate::patience::Patience;
 use crate::rule::Rule;
 use crate::verdict::Verdict;
 
@@ -26,8 +27,9 @@ pub use identity::parse_fact;
 use rule::read_rule;
 use test::read_test;
 
-const VERDICTS: [(&str, Verdict); 3] = [
+const VERDICTS: [(&str, Verdict); 4] = [
     ("allow", Verdict::Allow),
+    ("ask", Verdict::Ask),
     ("block", Verdict::Block),
     ("drop", Verdict::Drop),
 ];
@@ -51,6 +53,8 @@ pub struct PolicySource {
     pub default: Verdict,
     /// What happens to a flow that no rule matches and whose program is not known; `None`: the default.
     pub unattributed: Option<Verdict>,
+    /// How long the user may take to answer, and what holds after that.
+    pub patience: Patience,
     /// The rules in the order in which they are tried.
     pub rules: Vec<Rule>,
     /// Named sets of destinations.
@@ -67,6 +71,7 @@ impl Default for PolicySource {
         Self {
             default: Verdict::Allow,
             unattributed: None,
+            patience: Patience::default(),
             rules: Vec::new(),
             sets: Vec::new(),
             tests: Vec::new(),
@@ -95,6 +100,7 @@ impl PolicySource {
             self.unattributed = policy
                 .choice("unattributed", &VERDICTS)
                 .or(self.unattributed);
+            self.patience = Patience::read(&policy);
         }
         self.append_rules(document);
     }
@@ -105,6 +111,16 @@ impl PolicySource {
         let hint = "move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables";
         document.root().refuse("policy", only_main, hint);
         document.root().refuse("capture", only_main, hint);
+        self.append_rules(document);
+    }
+
+    /// Appends each `[[rule]]` of the file of answers, which holds nothing else and is [asked apart](crate::Policy::answers).
+    pub fn read_answers(&mut self, document: &Document) {
+        let only_rules = "the file of answers holds [[rule]] tables only";
+        let hint = "put this into another file of rules.d: rules here are tried where those say \"ask\", and nowhere else";
+        for key in ["policy", "capture", "set", "test"] {
+            document.root().refuse(key, only_rules, hint);
+        }
         self.append_rules(document);
     }
 

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum Verdict {
     /// Forwarded.
     Allow,
+    /// Held until the user has answered.
+    Ask,
     /// Refused at once: RST or ICMP unreachable.
     Block,
     /// Silence.
@@ -20,13 +22,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// All verdicts.
-    pub const ALL: [Self; 3] = [Self::Allow, Self::Block, Self::Drop];
+    pub const ALL: [Self; 4] = [Self::Allow, Self::Ask, Self::Block, Self::Drop];
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Allow => "allow",
+            Self::Ask => "ask",
             Self::Block => "block",
             Self::Drop => "drop",
         })

@@ -28,6 +28,8 @@ pub enum State {
     LookingUp,
     /// The policy is being asked.
     Judging,
+    /// The user is being asked.
+    Asking,
     /// The upstream connection is being made.
     Dialing,
     /// Bytes flow.
@@ -48,6 +50,7 @@ impl State {
         match self {
             Self::LookingUp => "looking-up",
             Self::Judging => "judging",
+            Self::Asking => "asking",
             Self::Dialing => "dialing",
             Self::Open => "open",
             Self::HalfClosed => "half-closed",
@@ -71,6 +74,9 @@ pub enum Action {
     LookUp,
     /// Ask the policy, then [`Flow::handle_judged`].
     Judge,
+    /// Ask the user, then [`Flow::handle_asked`]; if that cannot be done, [`Flow::handle_judged`] with what holds then. An answer
+    /// is a reason to judge again.
+    Ask,
     /// Open the way upstream, then [`Flow::handle_dialed`].
     Dial,
     /// Tell the program that the way is open (SYN-ACK) and let bytes flow.
@@ -146,7 +152,9 @@ pub struct Flow {
     state: State,
     action: Option<Action>,
     attempts: u32,
-    retry_at: Option<Instant>,
+    wake_at: Option<Instant>,
+    /// What the program is told if the user does not answer.
+    unanswered: Refusal,
 }
 
 impl Default for Flow {
@@ -162,7 +170,8 @@ impl Flow {
             state: State::LookingUp,
             action: Some(Action::LookUp),
             attempts: 0,
-            retry_at: None,
+            wake_at: None,
+            unanswered: Refusal::Silence,
         }
     }
 
@@ -176,16 +185,30 @@ impl Flow {
         self.action.take()
     }
 
-    /// When the owner is looked for again.
+    /// When the owner is looked for again, or the user has had time enough.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.retry_at
+        self.wake_at
     }
 
-    /// Lets the retry run if its time has come.
+    /// Lets happen whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-            self.action = Some(Action::LookUp);
+        if self.wake_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.wake_at = None;
+        match self.state {
+            State::LookingUp => self.action = Some(Action::LookUp),
+            State::Asking => {
+                self.state = State::Refused;
+                self.action = Some(Action::Refuse(self.unanswered));
+            }
+            State::Judging
+            | State::Dialing
+            | State::Open
+            | State::HalfClosed
+            | State::Refused
+            | State::Closed
+            | State::Uncaptured => {}
         }
     }
 
@@ -196,39 +219,62 @@ impl Flow {
         }
         self.attempts += 1;
         if found == Found::Nobody && self.attempts < LOOK_UP_ATTEMPTS {
-            self.retry_at = Some(now + LOOK_UP_PAUSE * (1 << (self.attempts - 1)));
+            self.wake_at = Some(now + LOOK_UP_PAUSE * (1 << (self.attempts - 1)));
             return;
         }
         self.state = State::Judging;
         self.action = Some(Action::Judge);
     }
 
-    /// The policy has spoken.
+    /// The policy has spoken, and the user where there was an answer.
+    ///
+    /// What passes already is not held for a question: it ends, and asks when it begins anew.
     pub fn handle_judged(&mut self, verdict: Verdict) {
+        let is_held = matches!(self.state, State::Judging | State::Asking);
         let refusal = match verdict {
             Verdict::Allow => {
-                if self.state == State::Judging {
+                if is_held {
+                    self.wake_at = None;
                     self.state = State::Dialing;
                     self.action = Some(Action::Dial);
                 }
                 return;
             }
-            Verdict::Block => Refusal::Reset,
+            Verdict::Ask if is_held => {
+                self.state = State::Asking;
+                self.action = Some(Action::Ask);
+                return;
+            }
+            Verdict::Ask | Verdict::Block => Refusal::Reset,
             Verdict::Drop => Refusal::Silence,
         };
         self.action = match self.state {
-            State::Judging | State::Dialing => Some(Action::Refuse(refusal)),
+            State::Judging | State::Asking | State::Dialing => Some(Action::Refuse(refusal)),
             State::Open | State::HalfClosed => Some(Action::Cut),
             State::LookingUp | State::Refused | State::Closed | State::Uncaptured => return,
         };
+        self.wake_at = None;
         self.state = State::Refused;
     }
 
+    /// The user is being asked, and has time until `until`; after that the flow is refused as this verdict says. One who was
+    /// asked before gets no more time.
+    pub fn handle_asked(&mut self, until: Instant, then: Verdict) {
+        if self.state == State::Asking && self.wake_at.is_none() {
+            self.wake_at = Some(until);
+            self.unanswered = match then {
+                Verdict::Block => Refusal::Reset,
+                // Not even by a mistake does a flow pass that nobody has allowed.
+                Verdict::Allow | Verdict::Ask | Verdict::Drop => Refusal::Silence,
+            };
+        }
+    }
+
     /// A new policy is in force: a flow that was judged by the old one is judged again. False if there is nothing to do for it
-    /// now: one that waits for its look-up, or for its owner, goes on waiting.
+    /// now: one that waits for its look-up, or for its owner, goes on waiting. The user's answer is a policy that changed.
     pub fn handle_policy_changed(&mut self) -> bool {
         match self.state {
-            State::Dialing | State::Open | State::HalfClosed => {
+            State::Asking | State::Dialing | State::Open | State::HalfClosed => {
                 self.action = Some(Action::Judge);
                 true
             }
@@ -411,6 +457,86 @@ mod tests {
         assert_eq!(actions(&mut flow), [Action::Judge]);
         flow.handle_judged(Verdict::Allow);
         assert!(flow.handle_policy_changed());
+    }
+
+    fn asked_flow(now: Instant) -> Flow {
+        let mut flow = Flow::new();
+        flow.poll_action();
+        flow.handle_looked_up(now, Found::Owner);
+        flow.poll_action();
+        flow.handle_judged(Verdict::Ask);
+        assert_eq!(actions(&mut flow), [Action::Ask]);
+        flow
+    }
+
+    #[test]
+    fn a_flow_waits_for_the_users_answer_and_goes_where_it_says() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(30);
+        for (answer, action) in [
+            (Verdict::Allow, Action::Dial),
+            (Verdict::Block, Action::Refuse(Refusal::Reset)),
+            (Verdict::Drop, Action::Refuse(Refusal::Silence)),
+        ] {
+            let mut flow = asked_flow(now);
+            flow.handle_asked(until, Verdict::Block);
+            assert_eq!(
+                (flow.state(), flow.poll_timeout()),
+                (State::Asking, Some(until))
+            );
+            assert!(flow.handle_policy_changed());
+            assert_eq!(actions(&mut flow), [Action::Judge]);
+            flow.handle_judged(answer);
+            assert_eq!(actions(&mut flow), [action]);
+            assert_eq!(flow.poll_timeout(), None);
+            flow.handle_timeout(until);
+            assert_eq!(actions(&mut flow), []);
+        }
+    }
+
+    #[test]
+    fn without_an_answer_the_flow_is_refused_when_the_time_is_over_and_never_passes() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(30);
+        for (then, refusal) in [
+            (Verdict::Block, Refusal::Reset),
+            (Verdict::Drop, Refusal::Silence),
+            (Verdict::Allow, Refusal::Silence),
+        ] {
+            let mut flow = asked_flow(now);
+            flow.handle_asked(until, then);
+            flow.handle_timeout(until - Duration::from_millis(1));
+            assert_eq!(actions(&mut flow), []);
+            flow.handle_timeout(until);
+            assert_eq!(actions(&mut flow), [Action::Refuse(refusal)]);
+            flow.handle_judged(Verdict::Allow);
+            assert_eq!(actions(&mut flow), [], "too late");
+        }
+    }
+
+    #[test]
+    fn who_is_asked_again_gets_no_more_time() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(30);
+        let mut flow = asked_flow(now);
+        flow.handle_asked(until, Verdict::Block);
+        flow.handle_policy_changed();
+        flow.poll_action();
+        flow.handle_judged(Verdict::Ask);
+        assert_eq!(actions(&mut flow), [Action::Ask]);
+        flow.handle_asked(until + Duration::from_secs(30), Verdict::Drop);
+        assert_eq!(flow.poll_timeout(), Some(until));
+        flow.handle_timeout(until);
+        assert_eq!(actions(&mut flow), [Action::Refuse(Refusal::Reset)]);
+    }
+
+    #[test]
+    fn a_new_policy_that_asks_cuts_what_is_open() {
+        let mut flow = open_flow(Instant::now());
+        flow.handle_policy_changed();
+        flow.poll_action();
+        flow.handle_judged(Verdict::Ask);
+        assert_eq!(actions(&mut flow), [Action::Cut]);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_policy::source::parse_fact;
 use tidegate_policy::{Continent, Country, Direction, Fact, Level, Name, Port, Protocol, Refusal};
 
+use super::answering::AuditArgs;
+#[cfg(capture)]
+use super::answering::{AnswerArgs, AskArgs};
 #[cfg(capture)]
 use super::capture::{ExecArgs, RunArgs};
 #[cfg(capture)]
@@ -70,6 +73,14 @@ pub(super) enum Command {
     /// Show capture, workers, counters, coverage and health
     #[cfg(capture)]
     Status(StatusArgs),
+    /// Answer the questions of rules that ask, at a terminal; or list them
+    #[cfg(capture)]
+    Ask(AskArgs),
+    /// Answer one question
+    #[cfg(capture)]
+    Answer(AnswerArgs),
+    /// Show or verify the record of changes
+    Audit(AuditArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
     #[cfg(capture)]
     Recover,

@@ -33,6 +33,7 @@ pub(super) struct StatusArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum VerdictArg {
     Allow,
+    Ask,
     Block,
     Drop,
 }
@@ -41,6 +42,7 @@ impl From<VerdictArg> for Verdict {
     fn from(verdict: VerdictArg) -> Self {
         match verdict {
             VerdictArg::Allow => Self::Allow,
+            VerdictArg::Ask => Self::Ask,
             VerdictArg::Block => Self::Block,
             VerdictArg::Drop => Self::Drop,
         }

@@ -1,12 +1,14 @@
 //! `tidegate explain`: what the configuration on disk says of one flow, and why.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde::Serialize;
 use tidegate_platform::users::Users;
 use tidegate_policy::{
-    App, Direction, Explanation, Feed, FlowName, Identity, KnownFlow, Name, NameSource,
+    App, Direction, Explanation, Feed, FlowName, Identity, KnownFlow, Name, NameSource, Verdict,
 };
 
 use super::arguments::ExplainArgs;
@@ -24,7 +26,30 @@ pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
+/// Why a flow gets its verdict; where that is to ask, what was answered before.
+#[derive(Debug, Serialize)]
+pub(super) struct Explained {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// The answer that is a rule on disk; those in the memory of a daemon are not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Explanation>,
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.explanation.fmt(f)?;
+        match &self.answer {
+            Some(answer) => write!(f, "\nanswered before:\n{answer}"),
+            None if self.explanation.verdict == Verdict::Ask => {
+                f.write_str("\nno rule of the answers matches: the user is asked")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
     // What is known of the flow is said on the command line, so rules may ask for any of it.
     let config = Config::load_for(&ConfigSource::new(args.config), &Feed::ALL)?;
     let uid = args
@@ -53,7 +78,15 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         None => flow,
     };
     let policy = &config.policy;
-    Ok(flow.ask(policy, |facts| policy.explain(facts)))
+    let explanation = flow.ask(policy, |facts| policy.explain(facts));
+    let answers = policy
+        .answers()
+        .filter(|_| explanation.verdict == Verdict::Ask);
+    let answer = answers.map(|answers| flow.ask(answers, |facts| answers.explain(facts)));
+    Ok(Explained {
+        explanation,
+        answer: answer.filter(|answer| answer.rule.is_some()),
+    })
 }
 
 fn learned(name: Name) -> FlowName {

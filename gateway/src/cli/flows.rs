@@ -73,6 +73,9 @@ fn next(client: &mut Client) -> anyhow::Result<Told> {
                 other @ (Reply::Status(_)
                 | Reply::Reloaded { .. }
                 | Reply::RulesChanged { .. }
+                | Reply::Question(_)
+                | Reply::Closed(_)
+                | Reply::Answered(_)
                 | Reply::Refused(_)),
             ) => {
                 return Err(ClientError::Strange(format!("{other:?}")).into());

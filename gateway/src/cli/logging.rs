@@ -17,7 +17,9 @@ pub(super) fn init(command: &Command) {
         #[cfg(capture)]
         Command::Run(_) => "info",
         #[cfg(capture)]
-        Command::Block(_)
+        Command::Answer(_)
+        | Command::Ask(_)
+        | Command::Block(_)
         | Command::Allow(_)
         | Command::Undo(_)
         | Command::Confirm
@@ -25,7 +27,8 @@ pub(super) fn init(command: &Command) {
         | Command::Flows(_)
         | Command::Recover
         | Command::Status(_) => QUIET,
-        Command::Check(_)
+        Command::Audit(_)
+        | Command::Check(_)
         | Command::Explain(_)
         | Command::Export(_)
         | Command::Fmt(_)

@@ -125,6 +125,9 @@ fn change(request: Request, control: Option<PathBuf>) -> anyhow::Result<Vec<Stri
         | Reply::Flow(_)
         | Reply::Missed(_)
         | Reply::Reloaded { .. }
+        | Reply::Question(_)
+        | Reply::Closed(_)
+        | Reply::Answered(_)
         | Reply::Done
         | Reply::Refused(_)) => Err(ClientError::Strange(format!("{other:?}")).into()),
     }

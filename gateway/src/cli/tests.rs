@@ -75,6 +75,9 @@ fn the_help_names_every_command() {
           export    Write the rules of a file for another program, where it can mean the same
           flows     Show live and recent flows
           status    Show capture, workers, counters, coverage and health
+          ask       Answer the questions of rules that ask, at a terminal; or list them
+          answer    Answer one question
+          audit     Show or verify the record of changes
           recover   Undo whatever a dead instance left behind on the host (needs root)
 
         Options:
@@ -133,7 +136,7 @@ fn a_command_line_that_is_wrong_says_why() {
         For more information, try '--help'.
         ----
         error: invalid value 'deny' for '--verdict <V>'
-          [possible values: allow, block, drop]
+          [possible values: allow, ask, block, drop]
 
         For more information, try '--help'.
         ");
@@ -305,5 +308,35 @@ fn check_runs_the_tests_and_fails_where_one_does() {
     insta::assert_snapshot!(tested("drop"), @r#"
     DIR/tidegate.toml:17:1: error: the test "t" expects drop, but it is allow by rule 1 "web for curl" (DIR/tidegate.toml:5)
     1 error: 2 rules in 1 file, default block
+    "#);
+}
+
+#[test]
+fn explain_says_what_was_answered_before_where_the_rules_ask() {
+    let folder = TestFolder::new();
+    let file = folder.write("tidegate.toml", "[policy]\ndefault = \"ask\"\n");
+    let line =
+        "tidegate explain --app /usr/bin/curl --uid 7 --to 192.0.2.1 --port tcp/443 --config";
+    let said = || {
+        let line = line.split_whitespace().map(OsString::from);
+        let line = line.chain([file.clone().into_os_string()]);
+        let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
+            panic!()
+        };
+        folder.anonymous(&explain::explain(args).unwrap().to_string())
+    };
+    insta::assert_snapshot!(said(), @"
+    ask by default: no rule matches
+    no rule of the answers matches: the user is asked
+    ");
+    folder.write(
+        "rules.d/50-answers.toml",
+        "[[rule]]\nname = \"so\"\napp = { path = \"/usr/bin/curl\", uid = 7 }\naction = \"allow\"\n",
+    );
+    insta::assert_snapshot!(said(), @r#"
+    ask by default: no rule matches
+    answered before:
+    rule 1 "so" (DIR/rules.d/50-answers.toml:1): matches
+    allow by rule 1 "so" (DIR/rules.d/50-answers.toml:1)
     "#);
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_policy::Verdict;
 
 use super::status::Status;
+use crate::ask::{Answer, Given, QuestionId, QuestionRecord};
 use crate::quick::request::QuickRule;
 use crate::record::FlowRecord;
 
@@ -55,6 +56,18 @@ pub enum Request {
         /// So many, or all that there are.
         count: usize,
     },
+    /// Questions that are open: [`Reply::Question`] for each, then [`Reply::Done`] unless they are followed.
+    Questions {
+        /// Go on with every question that is asked or closed from now on, until the client hangs up.
+        follow: bool,
+    },
+    /// Answer a question: [`Reply::Answered`].
+    Answer {
+        /// Which.
+        question: QuestionId,
+        /// How.
+        answer: Answer,
+    },
 }
 
 /// Which flows are wanted.
@@ -97,6 +110,12 @@ pub enum Reply {
         /// What the rules are called.
         rules: Vec<String>,
     },
+    /// A question that is open.
+    Question(Box<QuestionRecord>),
+    /// A question that was told before is open no longer: it was answered, or nobody waits for it any more.
+    Closed(QuestionId),
+    /// An answer is in force.
+    Answered(Given),
     /// That was all.
     Done,
     /// It was not done.

@@ -4,6 +4,7 @@
 //! Nothing that a client does reaches the data plane except through [`Shared`].
 
 mod connection;
+mod questions;
 
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -19,11 +20,14 @@ use super::access::{Access, Membership, Peer};
 use super::protocol::{FlowsRequest, Message, Refused, RefusedWhy, Reply, Request};
 use super::socket::{BoundSocket, SocketError};
 use super::status::Status;
+use crate::ask::{Desk, RulesFile};
+use crate::audit::Author;
 use crate::quick::file::{self, EditError};
 use crate::record::{FlowFilter, FlowRecord, Shown, Timestamp};
 use crate::reload::Reloader;
 use crate::shared::Shared;
 use connection::{Connection, Hangup, Heard};
+use questions::AnswerEnds;
 
 /// Most clients at once.
 const MOST_CLIENTS: usize = 32;
@@ -48,6 +52,7 @@ pub struct ControlSocket {
 pub struct ControlServer {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _ends: AnswerEnds,
     socket: BoundSocket,
 }
 
@@ -58,6 +63,7 @@ struct Service {
     reloader: Arc<Reloader>,
     access: Access,
     config_file: PathBuf,
+    desk: Arc<Desk>,
 }
 
 /// The thread of the server or its runtime could not be made.
@@ -93,7 +99,15 @@ impl ControlServer {
         } = socket;
         let config_file = reloader.source().file().to_owned();
         let access = Access::new(socket.owner(), group);
+        let [_, rules] = reloader.source().folders();
+        let file = reloader
+            .source()
+            .has_files()
+            .then(|| RulesFile::in_folder(rules));
+        let desk = Desk::new(Arc::clone(&shared), file);
+        let ends = AnswerEnds::watch(&shared).map_err(ServerError)?;
         let service = Arc::new(Service {
+            desk: Arc::new(desk),
             shared,
             reloader,
             access,
@@ -122,6 +136,7 @@ impl ControlServer {
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
+            _ends: ends,
             socket,
         })
     }
@@ -190,6 +205,10 @@ impl Service {
         let credentials = stream.peer_cred();
         let mut client = Connection::new(stream);
         let peer = credentials.map_err(|_| Hangup("no credentials"))?;
+        let author = Author::Client {
+            uid: peer.uid(),
+            pid: peer.pid(),
+        };
         let peer = Peer {
             uid: peer.uid(),
             gid: peer.gid(),
@@ -208,13 +227,18 @@ impl Service {
                 Heard::End => return Ok(()),
             };
             match request {
-                Ok(message) => self.answer(&mut client, message.request).await?,
+                Ok(message) => self.answer(&mut client, message.request, author).await?,
                 Err(refused) => return client.send_refusal(refused).await,
             }
         }
     }
 
-    async fn answer(&self, client: &mut Connection, request: Request) -> Result<(), Hangup> {
+    async fn answer(
+        &self,
+        client: &mut Connection,
+        request: Request,
+        author: Author,
+    ) -> Result<(), Hangup> {
         match request {
             Request::Status => {
                 let status = Status::of(&self.shared, self.config_file.clone());
@@ -228,11 +252,11 @@ impl Service {
                 }
                 Err(error) => client.send_failure(error.to_string()).await,
             },
-            Request::Reload => self.answer_reload(client).await,
+            Request::Reload => self.answer_reload(client, author).await,
             Request::Quick(rule) => {
                 let seen = self.executables_called(&rule.app);
                 let now = Timestamp::now();
-                self.answer_edit(client, move |text| {
+                self.answer_edit(client, author, move |text| {
                     let added = rule.text(&seen, now)?;
                     let text = file::with(text, &added)?;
                     Ok((text, vec![rule.name(now)]))
@@ -240,8 +264,12 @@ impl Service {
                 .await
             }
             Request::Undo { count } => {
-                self.answer_edit(client, move |text| file::without_newest(text, count))
-                    .await
+                let edit = move |text: &str| file::without_newest(text, count);
+                self.answer_edit(client, author, edit).await
+            }
+            Request::Questions { follow } => self.answer_questions(client, follow).await,
+            Request::Answer { question, answer } => {
+                self.take_answer(client, question, answer, author).await
             }
         }
     }
@@ -249,10 +277,12 @@ impl Service {
     async fn answer_edit(
         &self,
         client: &mut Connection,
+        author: Author,
         edit: impl FnOnce(&str) -> Result<(String, Vec<String>), EditError> + Send + 'static,
     ) -> Result<(), Hangup> {
         let reloader = Arc::clone(&self.reloader);
-        let edited = tokio::task::spawn_blocking(move || reloader.edit_quick_rules(edit)).await;
+        let edited =
+            tokio::task::spawn_blocking(move || reloader.edit_quick_rules(author, edit)).await;
         match edited {
             Ok(Ok((generation, rules))) => {
                 client
@@ -279,9 +309,9 @@ impl Service {
             .collect()
     }
 
-    async fn answer_reload(&self, client: &mut Connection) -> Result<(), Hangup> {
+    async fn answer_reload(&self, client: &mut Connection, author: Author) -> Result<(), Hangup> {
         let reloader = Arc::clone(&self.reloader);
-        let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        let reloaded = tokio::task::spawn_blocking(move || reloader.reload_by(author)).await;
         match reloaded {
             Ok(Ok(generation)) => client.send(&Reply::Reloaded { generation }).await,
             Ok(Err(error)) => client.send_failure(error.to_string()).await,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_policy::{Destination, Port, Verdict};
 
 use crate::record::Timestamp;
+use crate::rule_text::{literal, quoted};
 
 /// Where programs are looked for that are called by their name: what login shells of all systems have in common.
 const PROGRAM_FOLDERS: [&str; 6] = [
@@ -160,24 +161,6 @@ impl QuickRule {
             names => format!("{{ name = [{}] }}", names.join(", ")),
         })
     }
-}
-
-/// As a basic string of TOML, which has all that JSON's strings have.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// The text as a pattern that means itself.
-fn literal(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if matches!(letter, '*' | '?' | '[' | '{') {
-            pattern.extend(['[', letter, ']']);
-        } else {
-            pattern.push(letter);
-        }
-    }
-    pattern
 }
 
 #[cfg(test)]

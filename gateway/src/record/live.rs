@@ -101,6 +101,11 @@ impl LiveFlow {
         known.egress = egress;
     }
 
+    /// The rule that decided, where one did.
+    pub fn rule(&self) -> Option<String> {
+        self.known().rule.as_deref().map(str::to_owned)
+    }
+
     /// How far the flow has come. What has ended stays ended. Followers are told once, when it is let through.
     pub fn set_state(&self, state: State) {
         let passes = matches!(state, State::Dialing | State::Open);

@@ -18,6 +18,12 @@ impl Timestamp {
         Self::from(SystemTime::now())
     }
 
+    /// So much later.
+    pub fn later_by(self, length: Duration) -> Self {
+        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

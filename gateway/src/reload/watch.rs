@@ -4,7 +4,9 @@
 //! missing is waited for in the nearest folder above it that exists. What lies behind a symbolic link is not watched:
 //! whoever manages files that way sends SIGHUP.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use tidegate_platform::file_watch::{FileChange, FileWatch};
 
 use super::Reloader;
+use crate::audit::Author;
 use crate::quick;
 
 /// How long nothing may change before a reload: an editor writes in several steps.
@@ -77,7 +80,7 @@ impl ConfigWatch {
                     // Armed before reading: a change in between is seen as the next one.
                     watched.arm(&mut watcher);
                     // What went wrong was logged and noted for `status`.
-                    let _ = reloader.reload();
+                    let _ = reloader.reload_by(author(&reloader));
                 }
             })?;
         Ok(Self {
@@ -94,6 +97,14 @@ impl Drop for ConfigWatch {
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the thread that watches the configuration panicked");
         }
+    }
+}
+
+/// Who may have changed the files: the owner of the main one.
+fn author(reloader: &Reloader) -> Author {
+    let found = fs::metadata(reloader.source().file());
+    Author::File {
+        uid: found.ok().map(|found| found.uid()),
     }
 }
 

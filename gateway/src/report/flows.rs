@@ -116,7 +116,7 @@ pub(super) fn verdict(verdict: Option<Verdict>) -> Cell {
         None => return "-".to_owned().into(),
         Some(Verdict::Allow) => Tint::Green,
         Some(Verdict::Block) => Tint::Red,
-        Some(Verdict::Drop) => Tint::Yellow,
+        Some(Verdict::Ask | Verdict::Drop) => Tint::Yellow,
     };
     Cell {
         text: verdict.map_or_else(String::new, |verdict| verdict.to_string()),

@@ -22,6 +22,8 @@ pub struct Counters {
     pub unattributed: Reasons,
     /// Upstream connections that failed, by kind.
     pub dial_failures: Reasons,
+    /// Flows about which nobody could be asked, by reason.
+    pub unasked: Reasons,
     /// Packets thrown away outside the stacks of the workers, by reason.
     pub packets_dropped: Reasons,
     /// Flows that went past the capture, by way.
@@ -71,7 +73,7 @@ impl Counters {
     /// A flow was judged.
     pub fn count_verdict(&self, verdict: Verdict) {
         match verdict {
-            Verdict::Allow => return,
+            Verdict::Allow | Verdict::Ask => return,
             Verdict::Block => &self.blocked,
             Verdict::Drop => &self.dropped,
         }
@@ -122,6 +124,7 @@ impl Counters {
             packets_dropped,
             unattributed: self.unattributed.snapshot(),
             dial_failures: self.dial_failures.snapshot(),
+            unasked: self.unasked.snapshot(),
             uncaptured: self.uncaptured.snapshot(),
             packets_unexamined: self.unexamined.load(Ordering::Relaxed),
             workers,
@@ -191,6 +194,9 @@ pub struct CountersSnapshot {
     pub unattributed: BTreeMap<String, u64>,
     /// Upstream connections that failed, by kind.
     pub dial_failures: BTreeMap<String, u64>,
+    /// Flows about which nobody could be asked, by reason.
+    #[serde(default)]
+    pub unasked: BTreeMap<String, u64>,
     /// Flows that went past the capture, by way.
     #[serde(default)]
     pub uncaptured: BTreeMap<String, u64>,

@@ -187,6 +187,7 @@ impl Worker {
         if !path.waiting.push(&mut self.room, WAITING, payload, request) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
+        self.hold(flow);
     }
 
     pub(super) fn open_echo(&mut self, flow: FlowId) {

@@ -12,6 +12,7 @@ use tidegate_policy::{App, Direction};
 use tidegate_routing::flow::{DialFailure, Flow};
 
 use super::Worker;
+use super::asking::Asking;
 use super::caller::Caller;
 use super::echo::EchoPath;
 use super::holders::{Held, HolderId};
@@ -50,6 +51,7 @@ pub(super) struct Entry {
     pub(super) dialing: Option<Caller>,
     /// Whose its upstream socket counts as, if it has one to itself that is not a UDP one.
     pub(super) holder: Option<HolderId>,
+    pub(super) asking: Asking,
 }
 
 /// How the flow's bytes travel.
@@ -209,6 +211,7 @@ impl Worker {
             load: Load::default(),
             dialing: None,
             holder: None,
+            asking: Asking::default(),
         }
     }
 
@@ -253,6 +256,7 @@ impl Worker {
         if let Some(holder) = entry.holder {
             self.holders.give_back(holder, Held::Other);
         }
+        self.ask_no_more(flow, &entry.asking);
         match entry.path {
             Path::Tcp(path) => self.release_tcp(path),
             Path::Udp(path) => self.release_udp(flow, path),

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey};
 use tidegate_platform::apps::{Owners, Unattributed};
-use tidegate_policy::{App, DecidedBy, Decision, Direction, FlowFacts, Peer, Verdict};
+use tidegate_policy::{App, DecidedBy, Decision, Direction, FlowFacts, Peer, Policy, Verdict};
 use tidegate_routing::flow::{Found, State};
 
 pub use self::forwarded::ForwardedFlows;
@@ -212,25 +212,36 @@ impl Worker {
         };
         let policy = &self.policy.policy;
         let facts = facts(entry);
-        let decision = match (entry.judged, entry.is_lost) {
-            (Judged::OneWay, false) => policy.decide(&facts),
-            (Judged::EitherWay, false) => policy.decide_either_way(&facts),
-            (Judged::OneWay, true) => policy.decide_for_lost(&facts),
-            (Judged::EitherWay, true) => policy.decide_for_lost_either_way(&facts),
-        };
+        let decision = decide(policy, entry, &facts);
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
             DecidedBy::Default => None,
         };
-        let egress = (decision.verdict == Verdict::Allow).then(|| Arc::from(DIRECT));
-        self.shared.counters.count_verdict(decision.verdict);
-        entry.record.set_decision(decision.verdict, rule, egress);
-        let Decision { verdict, .. } = decision;
+        let (verdict, rule) = match decision.verdict {
+            Verdict::Ask => self.answer_known(flow, rule),
+            verdict @ (Verdict::Allow | Verdict::Block | Verdict::Drop) => (verdict, rule),
+        };
+        self.note_judged(flow, verdict, rule);
+    }
+
+    pub(super) fn note_judged(&mut self, flow: FlowId, verdict: Verdict, rule: Option<Arc<str>>) {
+        let Some(entry) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let egress = (verdict == Verdict::Allow).then(|| Arc::from(DIRECT));
+        self.shared.counters.count_verdict(verdict);
+        entry.record.set_decision(verdict, rule, egress);
         entry.life.handle_judged(verdict);
+        // While the user is asked all that is known counts.
+        if entry.life.state() == State::Asking {
+            return;
+        }
         if let Some(short) = entry.short.take() {
             entry.apps = short;
             entry.is_lost = true;
         }
+        let asking = entry.asking.take_question();
+        self.ask_no_more(flow, &asking);
     }
 
     /// A new policy is in force: every flow that was judged is judged again. Who waits in line keeps its place.
@@ -284,7 +295,17 @@ fn unattributed(inner: Option<&Inner>, reason: Unattributed) -> Cow<'static, str
     }
 }
 
-fn facts(entry: &Entry) -> FlowFacts<'_> {
+/// By the rules that judge this flow.
+pub(super) fn decide(policy: &Policy, entry: &Entry, facts: &FlowFacts<'_>) -> Decision {
+    match (entry.judged, entry.is_lost) {
+        (Judged::OneWay, false) => policy.decide(facts),
+        (Judged::EitherWay, false) => policy.decide_either_way(facts),
+        (Judged::OneWay, true) => policy.decide_for_lost(facts),
+        (Judged::EitherWay, true) => policy.decide_for_lost_either_way(facts),
+    }
+}
+
+pub(super) fn facts(entry: &Entry) -> FlowFacts<'_> {
     FlowFacts {
         direction: entry.direction,
         protocol: policy_protocol(entry.key.protocol),

@@ -14,6 +14,7 @@ use tidegate_platform::sockets::TcpConnection;
 use tidegate_policy::App;
 
 use super::Worker;
+use crate::ask::Told;
 
 /// A word from another thread.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub enum Message {
     Owners(FlowId, Result<Owners, Unattributed>),
     /// What a new policy asks of this flow's programs.
     Identified(FlowId, Arc<[App]>),
+    /// The user has answered.
+    Answered(Told),
     /// The host no longer has these addresses.
     AddressesGone(Arc<[IpAddr]>),
     /// Connections that the host had before our rules led their packets here.
@@ -71,6 +74,7 @@ impl Worker {
             match message {
                 Message::Owners(flow, owners) => self.owners_found(now, flow, owners),
                 Message::Identified(flow, apps) => self.identified(now, flow, apps),
+                Message::Answered(told) => self.user_answered(now, told),
                 Message::AddressesGone(gone) => self.addresses_gone(now, &gone),
                 Message::Older(connections) => self.note_older(connections),
                 Message::Mtu(mtu) => self.follow_mtu(mtu),

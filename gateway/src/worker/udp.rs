@@ -104,6 +104,7 @@ impl Worker {
         if !path.waiting.push(&mut self.room, WAITING, payload, shape) {
             self.drop_packet(DropReason::TooManyHalfOpen);
         }
+        self.hold(flow);
     }
 
     pub(super) fn open_udp(&mut self, flow: FlowId) {

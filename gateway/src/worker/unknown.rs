@@ -195,8 +195,11 @@ impl Worker {
             entry.record.add_bytes_up(count(packet.len()));
             let inner = translated(entry.inner, &entry.key);
             self.emit(now, packet, offload, inner);
-        } else if !path.waiting.push(&mut self.room, WAITING, packet, offload) {
-            self.drop_packet(DropReason::TooManyHalfOpen);
+        } else {
+            if !path.waiting.push(&mut self.room, WAITING, packet, offload) {
+                self.drop_packet(DropReason::TooManyHalfOpen);
+            }
+            self.hold(flow);
         }
     }
 

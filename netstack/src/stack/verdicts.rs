@@ -76,6 +76,11 @@ impl Stack {
         }
     }
 
+    /// Keeps a quiet flow that waits for its verdict until then; its next packet sets the usual limit again.
+    pub fn hold(&mut self, flow: FlowId, until: Instant) {
+        self.table.set_deadline(flow, Some(until));
+    }
+
     /// Forgets a flow without a word (UDP, echo, pass, a SYN that waits). An accepted TCP flow is reset.
     pub fn forget(&mut self, flow: FlowId) {
         match self.tcp(flow) {

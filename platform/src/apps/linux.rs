@@ -11,6 +11,7 @@ use super::inet_table::TableRow;
 use super::{DiagError, NotedPath, SocketInfo, SocketState, canonical};
 use crate::inet_diag;
 
+mod birth;
 mod descriptors;
 mod diag;
 mod familiar;
@@ -27,6 +28,7 @@ mod processes;
 mod search;
 mod tables;
 
+pub use birth::born;
 use descriptors::ProcessDirectory;
 pub use diag::DiagSocket;
 use diag::Found;

@@ -9,11 +9,13 @@ use super::{DiagError, SocketInfo, SocketState, canonical};
 use crate::socket_list::{self, Entry, Fit, State, Table};
 use crate::sys::sysctl;
 
+mod birth;
 mod identities;
 mod processes;
 mod program;
 mod search;
 
+pub use birth::born;
 pub use identities::Identities;
 pub use processes::Processes;
 

@@ -61,6 +61,9 @@ fn piece(table: &Table, label: String, place: String, action: Verdict) -> Piece 
 fn fill(draft: &mut Draft, table: &Table) -> Result<(), String> {
     for (key, value) in table {
         match key.as_str() {
+            "action" if value.as_str() == Some("ask") => {
+                return Err("to ask cannot be said there".to_owned());
+            }
             "name" | "action" => {}
             "app" => (draft.app, draft.app_not) = app(value)?,
             "to" => (draft.to, draft.to_not) = selection(value)?,

@@ -16,7 +16,7 @@ use crate::verdict::Verdict;
 /// The key of "anywhere".
 pub(super) const ANYWHERE: u32 = 0;
 /// "Anywhere" and the scopes have the first keys, then come those of rules that may have to wait for a name.
-const FIXED: usize = 1 + Scope::ALL.len() + 3;
+const FIXED: usize = 1 + Scope::ALL.len() + Verdict::ALL.len();
 
 /// Hits that are handed over at once. Seldom are there more.
 const BATCH: usize = 64;
@@ -352,6 +352,7 @@ fn awaited_key(action: Verdict) -> u8 {
         Verdict::Allow => 6,
         Verdict::Block => 7,
         Verdict::Drop => 8,
+        Verdict::Ask => 9,
     }
 }
 

@@ -95,11 +95,16 @@ fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Directio
     };
     let before = &policy.rules()[..position(decision).min(policy.len())];
     match before.iter().position(could_refuse) {
-        Some(index) if decision.verdict == Verdict::Allow => Decision {
-            verdict: policy.rules()[index].info.action,
-            by: DecidedBy::Rule(index),
-            waits_for: decision.waits_for.filter(|waits| *waits < index),
-        },
+        Some(index)
+            if decision.verdict < policy.rules()[index].info.action
+                && decision.verdict < Verdict::Block =>
+        {
+            Decision {
+                verdict: policy.rules()[index].info.action,
+                by: DecidedBy::Rule(index),
+                waits_for: decision.waits_for.filter(|waits| *waits < index),
+            }
+        }
         _ => decision,
     }
 }
@@ -396,7 +401,7 @@ fn rule() -> impl Strategy<Value = String> {
         selection("to", destination.boxed()),
         selection("port", owned(&PORTS)),
         select(vec!["out", "out", "out", "in"]),
-        select(vec!["allow", "block", "drop"]),
+        select(vec!["allow", "ask", "block", "drop"]),
     )
         .prop_map(|(app, from, to, port, direction, action)| {
             format!("[[rule]]\n{app}{from}{to}{port}direction = \"{direction}\"\naction = \"{action}\"\n")
@@ -570,7 +575,7 @@ proptest! {
     fn compiled_rules_decide_and_explain_as_a_scan_in_order_does(
         sets in sets(),
         rules in proptest::collection::vec(rule(), 0..60),
-        default in select(vec!["allow", "block", "drop"]),
+        default in select(vec!["allow", "ask", "block", "drop"]),
         flows in proptest::collection::vec(flow(), 1..20),
     ) {
         let policy =

@@ -31,7 +31,7 @@ pub(super) fn read_rule(
     if section.item("action").is_none() {
         section.error(
             "the rule has no `action`",
-            Some("add action = \"allow\", \"block\" or \"drop\"".to_owned()),
+            Some("add action = \"allow\", \"ask\", \"block\" or \"drop\"".to_owned()),
         );
     }
     let action = section.choice("action", &VERDICTS)?;

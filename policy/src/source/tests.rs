@@ -164,9 +164,9 @@ tidegate.toml:10:104: error: expected a string, found an integer
 tidegate.toml:11:13: error: unknown value "inbound"
   hint: write one of "out", "in"
 tidegate.toml:12:10: error: unknown value "reject"
-  hint: write one of "allow", "block", "drop"
+  hint: write one of "allow", "ask", "block", "drop"
 tidegate.toml:14:1: error: the rule has no `action`
-  hint: add action = "allow", "block" or "drop"
+  hint: add action = "allow", "ask", "block" or "drop"
 tidegate.toml:15:7: error: an empty table names no app
   hint: leave `app` out for every app
 tidegate.toml:16:6: error: an empty list matches nothing
@@ -534,7 +534,7 @@ expect = "allow"
 tidegate.toml:2:1: error: the test has no `flow`
   hint: write flow = { to = "192.0.2.1", port = "tcp/443" } and expect = "block"
 tidegate.toml:3:10: error: unknown value "refuse"
-  hint: write one of "allow", "block", "drop"
+  hint: write one of "allow", "ask", "block", "drop"
 tidegate.toml:4:1: error: the test has no `expect`
   hint: write flow = { to = "192.0.2.1", port = "tcp/443" } and expect = "block"
 tidegate.toml:5:8: error: the flow has no `app`

@@ -15,6 +15,8 @@ use crate::wait::wait_until;
 
 /// How long the daemon may take to capture, or to show a flow.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where a gateway looks for its state folder.
+pub(crate) const STATE: &str = "STATE_DIRECTORY";
 const CONTROL: &str = "/run/tidegate/control.sock";
 
 /// A running daemon; stopped when dropped, like any [`Background`].
@@ -79,6 +81,7 @@ impl Lab {
         let program = program(self)?;
         let config = self.file("tidegate.toml", config)?;
         command
+            .env(STATE, self.state_of(User::ROOT)?)
             .args(["run", "--control", CONTROL, "--config"])
             .arg(&config)
             .args(options);
@@ -132,6 +135,13 @@ impl Daemon<'_> {
                 .arg("--control")
                 .arg(&self.control),
         )
+    }
+
+    /// One of Tidegate's commands against this daemon, as root's, for a test that needs its terminal.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.lab.host.command(&self.program);
+        command.args(words).arg("--control").arg(&self.control);
+        command
     }
 
     /// What `status --json` says.

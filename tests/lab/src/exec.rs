@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::daemon::program;
+use crate::daemon::{STATE, program};
 use crate::namespace::User;
 use crate::network::Lab;
 use crate::process::{Background, Finished};
@@ -52,6 +52,7 @@ impl Exec<'_> {
     pub fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = self.lab.host.command_as(self.user, program(self.lab)?);
         command
+            .env(STATE, self.lab.state_of(self.user)?)
             .arg("exec")
             .args(&self.options)
             .arg("--")

@@ -11,6 +11,7 @@
 //! `lan` and the other not. Behind the router some addresses lead nowhere, each in its own way: see [`address`].
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,7 +19,7 @@ use anyhow::{Context, Result};
 
 use crate::impaired_link::ImpairedLink;
 use crate::impairment::Impairment;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, User};
 use crate::stale;
 
 /// Who has which address. The hosts are written as text where tests put them into commands.
@@ -153,6 +154,15 @@ impl Lab {
     pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.folder().join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The folder in which this user's gateways keep what outlives them.
+    pub fn state_of(&self, user: User) -> Result<PathBuf> {
+        let path = self.folder().join(format!("state-{}", user.0));
+        fs::create_dir_all(&path)
+            .and_then(|()| chown(&path, Some(user.0), None))
+            .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)
     }
 

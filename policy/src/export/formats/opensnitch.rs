@@ -35,7 +35,7 @@ fn rule(at: usize, draft: &Draft) -> Result<Written, String> {
     let action = match draft.action {
         Some(Verdict::Allow) => "allow",
         Some(Verdict::Block) => "reject",
-        Some(Verdict::Drop) | None => "deny",
+        Some(Verdict::Ask | Verdict::Drop) | None => "deny",
     };
     // Names are the order; what allows must end the search as what refuses does.
     let plain = |letter: char| letter.is_ascii_alphanumeric();

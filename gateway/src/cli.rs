@@ -27,6 +27,8 @@ mod fmt;
 mod import;
 mod logging;
 #[cfg(capture)]
+mod profile;
+#[cfg(capture)]
 mod quick;
 #[cfg(capture)]
 mod recover;
@@ -107,6 +109,8 @@ fn dispatch(cli: Cli) -> ExitCode {
         Command::Export(args) => finish(export::main(&args), 1),
         #[cfg(capture)]
         Command::Flows(args) => finish(flows::main(args, control), 1),
+        #[cfg(capture)]
+        Command::Profile(args) => finish(profile::main(args, control), 1),
         #[cfg(capture)]
         Command::Status(args) => finish(status::main(args, control), 1),
         #[cfg(capture)]

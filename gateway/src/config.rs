@@ -11,6 +11,7 @@ mod texts;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tidegate_platform::local_time;
 use tidegate_policy::document::{Document, Problem};
 use tidegate_policy::{Allowed, Feed, Policy, PolicySource, Refusal};
 
@@ -305,6 +306,7 @@ impl Draft {
         let tests = std::mem::take(&mut self.policy.tests);
         let answers = Policy::compile(self.answers);
         let policy = Policy::compile(self.policy).answered_by(answers);
+        self.problems.extend(policy.expired(local_time::now().now));
         Ok(Config {
             capture: self.capture,
             failures: policy.failures(&tests),

@@ -38,7 +38,7 @@ use crate::report::summary;
 use crate::shared::{CaptureKind, CaptureStatus, Shared};
 use crate::state_folder::state_folder;
 use crate::worker::{self, HostFlows, Identify, PacketDump, Strangers, Worker, WorkerConfig};
-use crate::{network_watch, senders, stack, terminal};
+use crate::{context_watch, network_watch, senders, stack, terminal};
 
 use recording::Recording;
 
@@ -98,6 +98,7 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
             "the rules ask, and nobody can answer: start with --control PATH, then `tidegate ask --control PATH`"
         );
     }
+    context_watch::start(&shared).context("cannot watch the time")?;
     let ebpf = config.capture.ebpf;
     let reloader = Reloader::new(source, config.capture, Arc::clone(&shared));
     if let Some(folder) = state_folder() {

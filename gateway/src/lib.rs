@@ -10,6 +10,9 @@ pub mod ask;
 pub mod audit;
 pub mod cli;
 pub mod config;
+mod context;
+#[cfg(capture)]
+pub mod context_watch;
 pub mod control;
 #[cfg(capture)]
 pub mod exec;

@@ -37,13 +37,16 @@ use crate::shared::{
 };
 use crate::state_folder::state_folder;
 use crate::worker::Handle;
-use crate::{senders, signals, terminal};
+use crate::{context_watch, senders, signals, terminal};
 
 use leak_meter::LeakMeter;
 use plan_keeper::PlanKeeper;
 use workers::{Devices, Means, Workers};
 
 pub use plan_keeper::{JOURNAL, recover};
+
+/// Keeps the profile that the user chose, in the state folder.
+const PROFILE: &str = "profile";
 
 /// Largest MTU that a packet's length field allows.
 const LARGEST_MTU: u16 = u16::MAX;
@@ -73,6 +76,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let senders = senders.map(Arc::new);
     let status = status(&config.capture, &facts, keeper.options(), ebpf);
     let shared = Shared::new(config.policy, status, FlowLogLimits::default());
+    begin_with_profile(&shared);
+    context_watch::start(&shared).context("cannot watch the time")?;
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
     if let Some(folder) = state_folder() {
         shared.record_changes_in(Audit::in_folder(folder));
@@ -152,6 +157,16 @@ fn note_senders(
         MARK.value,
         answering,
     ))
+}
+
+/// The profile that was chosen before the last end, if any.
+fn begin_with_profile(shared: &Shared) {
+    let Some(folder) = state_folder() else {
+        return;
+    };
+    if let Err(error) = shared.keep_profile_in(folder.join(PROFILE)) {
+        tracing::warn!(%error, "the chosen profile cannot be read: profiles go by their own conditions");
+    }
 }
 
 /// What the configuration asks for and not every kernel has.

@@ -6,16 +6,20 @@
 mod capture;
 mod counters;
 mod lifecycle;
+mod profile;
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use tidegate_platform::apps::Identities;
-use tidegate_policy::Policy;
+use tidegate_policy::{Context, Policy, ProfileChoice};
 
 use crate::ask::Board;
 use crate::audit::{Audit, Change};
+use crate::context;
 use crate::leaks::Leaks;
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
@@ -24,6 +28,7 @@ pub use capture::{
 };
 pub use counters::{Counters, CountersSnapshot, Reasons, WorkerGauges, WorkerSnapshot};
 pub use lifecycle::{ConfirmError, Ending, Lifecycle};
+use profile::ChosenProfile;
 
 /// The state that the threads of a running gateway share.
 pub struct Shared {
@@ -46,6 +51,8 @@ pub struct Shared {
     /// When the gateway started.
     pub started: Timestamp,
     last_reload: Mutex<Option<ReloadFailure>>,
+    /// Held while policy or context are replaced, so that each is by what the other is.
+    profile: Mutex<ChosenProfile>,
     wakers: Mutex<Vec<Waker>>,
     audit: OnceLock<Audit>,
 }
@@ -53,12 +60,15 @@ pub struct Shared {
 /// Makes one worker look at [`Shared`] again; called from other threads.
 type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// The compiled rules, and which of the policies of this run they are.
+/// The compiled rules, when and where they are asked, and which of this run they are.
 #[derive(Debug)]
 pub struct ActivePolicy {
     /// The compiled rules.
-    pub policy: Policy,
-    /// 1 for the policy at the start, one more with every reload. A flow judged under an older one is judged again.
+    pub policy: Arc<Policy>,
+    /// When and where flows are judged: no later moment, until the next, is judged in another way.
+    pub context: Context,
+    /// 1 for the policy at the start, one more with every reload, and with every change of the context that some rule asks
+    /// for. A flow judged under an older one is judged again.
     pub generation: u64,
     /// When it came into force.
     pub since: Timestamp,
@@ -78,7 +88,8 @@ impl Shared {
     pub fn new(policy: Policy, capture: CaptureStatus, limits: FlowLogLimits) -> Arc<Self> {
         let started = Timestamp::now();
         let active = ActivePolicy {
-            policy,
+            context: context::look(&policy, ProfileChoice::default()),
+            policy: Arc::new(policy),
             generation: 1,
             since: started,
         };
@@ -92,6 +103,7 @@ impl Shared {
             lifecycle: Lifecycle::default(),
             started,
             last_reload: Mutex::default(),
+            profile: Mutex::default(),
             wakers: Mutex::default(),
             board: Board::default(),
             audit: OnceLock::new(),
@@ -106,15 +118,19 @@ impl Shared {
 
     /// Puts a policy in force and has the workers judge their flows again. Returns its generation.
     pub fn install_policy(&self, policy: Policy) -> u64 {
+        let profile = lock(&self.profile);
+        let context = context::look(&policy, profile.choice.clone());
         let mut last_reload = lock(&self.last_reload);
         let generation = self.policy.load().generation + 1;
         self.policy.store(Arc::new(ActivePolicy {
-            policy,
+            policy: Arc::new(policy),
+            context,
             generation,
             since: Timestamp::now(),
         }));
         *last_reload = None;
         drop(last_reload);
+        drop(profile);
         self.wake_workers();
         generation
     }
@@ -134,6 +150,54 @@ impl Shared {
     pub fn note_change(&self, change: Change) {
         if let Some(audit) = self.audit.get() {
             audit.note(change);
+        }
+    }
+
+    /// Looks at the clock and the network again, and has the workers judge their flows again if some rule asks for what has
+    /// changed.
+    pub fn look_around(&self) {
+        let profile = lock(&self.profile);
+        self.move_to(profile.choice.clone());
+    }
+
+    /// Begins with the choice that this file keeps, and keeps later ones there.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn keep_profile_in(&self, file: PathBuf) -> io::Result<()> {
+        let mut profile = lock(&self.profile);
+        *profile = ChosenProfile::load(file)?;
+        self.move_to(profile.choice.clone());
+        Ok(())
+    }
+
+    /// Makes one profile active, or leaves it to each profile's own conditions.
+    ///
+    /// # Errors
+    /// The choice cannot be kept; it has no effect then.
+    pub fn choose_profile(&self, choice: ProfileChoice) -> io::Result<()> {
+        let mut profile = lock(&self.profile);
+        profile.keep(&choice)?;
+        tracing::info!(profile = profile::name_of(&choice), "profile chosen");
+        profile.choice = choice.clone();
+        self.move_to(choice);
+        Ok(())
+    }
+
+    /// The caller holds the lock of the profile.
+    fn move_to(&self, profile: ProfileChoice) {
+        let active = self.policy.load_full();
+        let context = context::look(&active.policy, profile);
+        let is_new = active.policy.tells_apart(&active.context, &context);
+        self.policy.store(Arc::new(ActivePolicy {
+            policy: Arc::clone(&active.policy),
+            context,
+            generation: active.generation + u64::from(is_new),
+            since: active.since,
+        }));
+        if is_new {
+            tracing::debug!("other rules count now");
+            self.wake_workers();
         }
     }
 

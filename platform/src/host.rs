@@ -8,6 +8,7 @@
 //! routing table, no rules and none of those settings: there a plan consists of routes (`plan::split`), told by a flag.
 
 use thiserror::Error;
+use tidegate_policy::{Network, NetworkNeeds};
 use tidegate_routing::plan::{Change, Family, HostFacts};
 
 mod change;
@@ -94,6 +95,15 @@ impl HostNetwork {
     /// See [`FactsError`]; the facts are read whole or not at all.
     pub fn facts(&mut self) -> Result<HostFacts, FactsError> {
         self.0.facts()
+    }
+
+    /// The network that this host is in, as far as it is asked for and the system tells: macOS names the uplinks' interfaces
+    /// only.
+    ///
+    /// # Errors
+    /// See [`FactsError`].
+    pub fn whereabouts(&mut self, needs: NetworkNeeds) -> Result<Network, FactsError> {
+        self.0.whereabouts(needs)
     }
 
     /// The ports of UDP sockets that wait for datagrams of anybody now, each once, ascending: services, and programs that

@@ -33,6 +33,7 @@ pub mod host;
 mod inet_diag;
 pub mod limits;
 pub mod link;
+pub mod local_time;
 #[cfg(target_os = "linux")]
 pub mod memory_pressure;
 pub mod monitor;

@@ -1,4 +1,5 @@
-//! Tells when the host's network changed: links, addresses, routes or policy routing rules, by whomever.
+//! Tells when the host's network changed: links, addresses, routes or policy routing rules, by whomever; hardware addresses of
+//! neighbours too, where that is asked for.
 //!
 //! It says only *what kind* of thing changed: who is told reads the facts anew, and so it does not matter how many events
 //! there were or whether some were lost. Changes come in bursts, so whoever reads the facts waits for the end of one; how
@@ -33,6 +34,8 @@ pub struct Changes {
     pub routes: bool,
     /// Policy routing rules. macOS has none.
     pub rules: bool,
+    /// Hardware addresses of neighbours, if they are [listened to](NetworkMonitor::with_neighbours).
+    pub neighbours: bool,
 }
 
 impl Changes {
@@ -42,6 +45,7 @@ impl Changes {
         addresses: true,
         routes: true,
         rules: true,
+        neighbours: true,
     };
 
     /// Whether there is anything to look at.
@@ -55,6 +59,7 @@ impl Changes {
             addresses: self.addresses || other.addresses,
             routes: self.routes || other.routes,
             rules: self.rules || other.rules,
+            neighbours: self.neighbours || other.neighbours,
         }
     }
 }
@@ -73,6 +78,14 @@ impl NetworkMonitor {
     /// The system's.
     pub fn open() -> io::Result<Self> {
         imp::NetworkMonitor::open().map(Self)
+    }
+
+    /// The same, and told of neighbours too; macOS tells of none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn with_neighbours() -> io::Result<Self> {
+        imp::NetworkMonitor::with_neighbours().map(Self)
     }
 
     /// Takes the events that are there, without waiting.

@@ -4,6 +4,8 @@
 //! and reads until the kernel has said everything it has to say about it. Events are another socket's business
 //! (`monitor`), because the kernel gives a connection's own changes back as answers, not as events.
 
+pub(crate) mod attributes;
+
 use std::io;
 use std::time::Duration;
 
@@ -95,6 +97,11 @@ impl Connection {
     /// A connection to the connection tracking of the calling thread's network namespace.
     pub(crate) fn netfilter() -> Result<Self, NetlinkError> {
         Self::open(protocols::NETLINK_NETFILTER)
+    }
+
+    /// A connection to the families of generic netlink in the calling thread's network namespace.
+    pub(crate) fn generic() -> Result<Self, NetlinkError> {
+        Self::open(protocols::NETLINK_GENERIC)
     }
 
     fn open(protocol: isize) -> Result<Self, NetlinkError> {

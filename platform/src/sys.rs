@@ -14,6 +14,7 @@ pub(crate) mod interface;
 pub(crate) mod interface_addresses;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
+pub(crate) mod local_time;
 #[cfg(target_os = "linux")]
 pub(crate) mod memory;
 #[cfg(target_os = "linux")]

@@ -13,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tidegate_policy::{
-    App, Country, Direction, Document, Fact, FlowFacts, FlowName, Name, NameSource, Names, Peer,
-    Policy, PolicySource, Protocol,
+    App, Clock, Context, Country, Direction, Document, Fact, FlowFacts, FlowName, Name, NameSource,
+    Names, Peer, Policy, PolicySource, Protocol, WallTime,
 };
 
 fn main() {
@@ -48,7 +48,7 @@ fn main() {
 type Shape = (&'static str, fn(u32) -> String);
 
 /// Shapes in which most rules share a condition with the flow.
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 7] = [
     ("one app, many destinations", |n| {
         format!("app = \"/opt/*/bin/run\"\nto = \"{}\"", v4(n))
     }),
@@ -70,6 +70,13 @@ const SHAPES: [Shape; 6] = [
             "app = \"/opt/app{}/**\"\nto = \"{}.0.0.0/8\"\nport = \"1\"",
             n % 10_000,
             11 + n / 10_000
+        )
+    }),
+    ("10 rules an app, by the hour", |n| {
+        let (hour, minute) = (n % 10, n % 60);
+        format!(
+            "app = \"/opt/app{}/bin/run\"\nwhen = {{ time = \"0{hour}:{minute:02}-23:{minute:02}\" }}",
+            n / 10
         )
     }),
     ("any folder, many names", |n| format!("app = \"**/run{n}\"")),
@@ -251,6 +258,11 @@ fn report(label: &str, policy: &Policy, flows: &[Flow]) {
     let mut times: Vec<Duration> = Vec::new();
     let mut by_rule = 0;
     let country = Country::parse("DE").expect("a country");
+    let noon = WallTime::parse("2026-11-22T12:00:00Z").expect("a time");
+    let context = Context {
+        clock: Some(Clock::from(noon)),
+        ..Context::default()
+    };
     for _ in 0..5 {
         for (remote, apps, names) in flows {
             // Facts are gathered just before a decision: a copy is as warm as they are.
@@ -267,6 +279,7 @@ fn report(label: &str, policy: &Policy, flows: &[Flow]) {
                     system: Fact::Is(remote.port().into()),
                     ..Peer::default()
                 },
+                context: &context,
             };
             let started = Instant::now();
             let decision = black_box(policy.decide(black_box(&facts)));

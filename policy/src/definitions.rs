@@ -1,4 +1,4 @@
-//! What rules refer to by name: sets of destinations, and lists.
+//! What rules refer to by name: sets of destinations, lists, and profiles.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::destination::Destination;
 use crate::facts::ListId;
+use crate::profile::Profile;
 use crate::rule::{Origin, Rule};
 
 /// Sets that a configuration may hold.
@@ -22,7 +23,7 @@ pub struct Set {
     pub to: Vec<Destination>,
 }
 
-/// Sets and lists, found by their names.
+/// Sets, lists and profiles, found by their names.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
     sets: Vec<Set>,
@@ -31,6 +32,7 @@ pub(crate) struct Definitions {
     parts: Vec<Vec<usize>>,
     lists: Vec<Arc<str>>,
     list_ids: FxHashMap<Arc<str>, ListId>,
+    profiles: Vec<Profile>,
 }
 
 impl Definitions {
@@ -42,6 +44,7 @@ impl Definitions {
             sets,
             lists: Vec::new(),
             list_ids: FxHashMap::default(),
+            profiles: Vec::new(),
         };
         definitions.parts = (0..definitions.sets.len())
             .map(|set| definitions.parts_of(set))
@@ -58,6 +61,21 @@ impl Definitions {
             definitions.intern(list);
         }
         definitions
+    }
+
+    /// The same with these profiles.
+    pub(crate) fn with_profiles(self, profiles: Vec<Profile>) -> Self {
+        Self { profiles, ..self }
+    }
+
+    /// The profiles, in the order written.
+    pub(crate) fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    /// The profile of this name.
+    pub(crate) fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| *profile.name == *name)
     }
 
     fn intern(&mut self, list: Arc<str>) {

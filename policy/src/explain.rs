@@ -147,7 +147,9 @@ impl Policy {
 fn distance(rule: &Rule, mismatch: Option<Mismatch>) -> u8 {
     match mismatch {
         None => 0,
-        Some(Mismatch::Awaited | Mismatch::Port) => 1,
+        Some(Mismatch::Awaited | Mismatch::Port | Mismatch::When(_) | Mismatch::WhenUnknown(_)) => {
+            1
+        }
         Some(Mismatch::Destination | Mismatch::From) if rule.app.is_some() => 2,
         Some(
             Mismatch::App(_)

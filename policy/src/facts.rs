@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
 use crate::destination::{Continent, Country};
 use crate::identity::Identity;
 use crate::name::Name;
@@ -78,6 +79,8 @@ pub struct FlowFacts<'a> {
     pub apps: &'a [App],
     /// What is known of the other end beyond its address.
     pub peer: Peer<'a>,
+    /// When and where it is judged.
+    pub context: &'a Context,
 }
 
 /// What is known of the other end beyond its address: by default nothing.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::context::Context;
 use crate::destination::{Continent, Country};
 use crate::facts::{
     App, Direction, Fact, FlowFacts, FlowName, ListId, Lists, Names, Peer, Protocol,
@@ -31,6 +32,8 @@ pub struct KnownFlow {
     pub system: Fact<u32>,
     /// The names of the lists that it is on; absent: no list is loaded.
     pub lists: Option<Vec<String>>,
+    /// When and where it is judged.
+    pub context: Context,
 }
 
 impl KnownFlow {
@@ -56,6 +59,7 @@ impl KnownFlow {
             continent: Fact::Unknown,
             system: Fact::Unknown,
             lists: None,
+            context: Context::default(),
         }
     }
 
@@ -93,6 +97,7 @@ impl KnownFlow {
                     None => Lists::Unknown,
                 },
             },
+            context: &self.context,
         })
     }
 }

@@ -4,11 +4,14 @@
 //! function: the same [`FlowFacts`] always give the same [`Decision`]. Rules are tried in the order written, the first
 //! that matches decides; then the default.
 //!
+//! What holds for all flows of a host at one time, the hour, the network, the profile, is a fact like others: [`Context`].
+//!
 //! What this crate is *not*: it knows no packets, opens no file, reads no clock and asks the operating system nothing.
 //! Whoever calls it gathers the facts.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod context;
 pub mod document;
 pub mod explain;
 pub mod export;
@@ -21,6 +24,7 @@ pub mod glob;
 pub mod import;
 pub mod known_flow;
 pub mod list;
+pub mod moment;
 pub mod name;
 pub mod rule;
 pub mod source;
@@ -36,11 +40,14 @@ mod patience;
 mod pattern;
 mod policy;
 mod port;
+mod profile;
 mod scope;
 mod selection;
 mod truth;
+mod when;
 
 pub use app_condition::{AppCondition, AppField, ContainerPrefix};
+pub use context::{Clock, Context, Mac, Network, ProfileChoice, Uplink};
 pub use definitions::Set;
 pub use destination::{Continent, Country, Destination, NamePattern, NameRegex};
 pub use document::{Document, Item, Problem, Refusal, Section, Severity};
@@ -54,13 +61,16 @@ pub use glob::Glob;
 pub use identity::{Identity, Level, Levels};
 pub use identity_condition::IdentityCondition;
 pub use known_flow::KnownFlow;
+pub use moment::{Moment, WallTime};
 pub use name::Name;
 pub use patience::{Patience, span};
 pub use pattern::Pattern;
-pub use policy::Policy;
+pub use policy::{NetworkNeeds, Policy};
 pub use port::Port;
+pub use profile::Profile;
 pub use rule::{Origin, Rule, RuleInfo};
 pub use scope::Scope;
 pub use selection::Selection;
 pub use source::{Allowed, PolicySource};
 pub use verdict::{DecidedBy, Decision, Verdict};
+pub use when::{Hours, NetworkCondition, Weekday, When, WhenField};

@@ -2,6 +2,7 @@
 
 mod app_index;
 mod bucket;
+mod changes;
 mod destination_index;
 mod index;
 mod name_index;
@@ -21,6 +22,9 @@ use crate::source::PolicySource;
 use crate::truth::Truth;
 use crate::verdict::{DecidedBy, Decision, Verdict};
 
+pub use changes::NetworkNeeds;
+
+use changes::Changes;
 use index::Index;
 
 /// Compiled rules.
@@ -43,6 +47,8 @@ pub struct Policy {
     /// not known.
     refusing: Option<Refusing>,
     answers: Option<Box<Self>>,
+    /// What of the context it depends on.
+    changes: Changes,
 }
 
 /// Rules that refuse some programs what others may, filed by their other conditions.
@@ -71,9 +77,11 @@ impl Policy {
             patience,
             rules,
             sets,
+            profiles,
             ..
         } = source;
-        let definitions = Definitions::new(sets, &rules);
+        let definitions = Definitions::new(sets, &rules).with_profiles(profiles);
+        let changes = Changes::new(&rules, definitions.profiles());
         let outgoing = Index::new(&rules, Direction::Out, &definitions);
         let conditions = rules.iter().filter_map(|rule| rule.app.as_ref());
         let levels = conditions.fold(Levels::NONE, |all, app| all | app.levels());
@@ -95,6 +103,7 @@ impl Policy {
             incoming,
             refusing,
             answers: None,
+            changes,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::port::Port;
 use crate::selection::Selection;
 use crate::truth::Truth;
 use crate::verdict::Verdict;
+use crate::when::{When, WhenField};
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -79,6 +80,8 @@ pub struct Rule {
     pub port: Option<Selection<Port>>,
     /// Who spoke first.
     pub direction: Direction,
+    /// When and where it counts.
+    pub when: Option<When>,
 }
 
 /// The condition for which a rule does not match a flow.
@@ -100,6 +103,10 @@ pub enum Mismatch {
     Unknown(Feed),
     /// Protocol or port.
     Port,
+    /// When or where the flow is judged.
+    When(WhenField),
+    /// The same is not known.
+    WhenUnknown(WhenField),
     /// All else holds, but the other end's name is not known yet.
     Awaited,
 }
@@ -129,6 +136,20 @@ impl Mismatch {
             Self::Unknown(Feed::Places) => "to-place-unknown",
             Self::Unknown(Feed::Lists) => "to-list-unknown",
             Self::Port => "port",
+            Self::When(field) => match field {
+                WhenField::Expires => "expired",
+                WhenField::Profile => "profile",
+                WhenField::Time => "when-time",
+                WhenField::Weekday => "when-weekday",
+                WhenField::Network => "when-network",
+                WhenField::Except => "when-not",
+            },
+            Self::WhenUnknown(field) => match field {
+                WhenField::Expires | WhenField::Time | WhenField::Weekday => "when-time-unknown",
+                WhenField::Profile => "profile-unknown",
+                WhenField::Network => "when-network-unknown",
+                WhenField::Except => "when-not-unknown",
+            },
             Self::Awaited => "to-name-awaited",
         }
     }
@@ -150,20 +171,23 @@ impl Rule {
         match self.first_mismatch(facts, app, definitions) {
             None => Truth::Holds,
             Some(Mismatch::Awaited) => Truth::Awaited,
-            Some(Mismatch::Unknown(_) | Mismatch::FromUnknown) => Truth::Unknown,
+            Some(Mismatch::Unknown(_) | Mismatch::FromUnknown | Mismatch::WhenUnknown(_)) => {
+                Truth::Unknown
+            }
             Some(
                 Mismatch::Direction
                 | Mismatch::AppUnknown
                 | Mismatch::App(_)
                 | Mismatch::From
                 | Mismatch::Destination
-                | Mismatch::Port,
+                | Mismatch::Port
+                | Mismatch::When(_),
             ) => Truth::Fails,
         }
     }
 
-    /// The first condition that does not hold for this flow of `app`, in the order direction, app, from, to, port; last of all
-    /// a name that is awaited.
+    /// The first condition that does not hold for this flow of `app`, in the order direction, app, from, to, port, when; last
+    /// of all a name that is awaited.
     pub(crate) fn first_mismatch(
         &self,
         facts: &FlowFacts<'_>,
@@ -204,6 +228,12 @@ impl Rule {
         if port != Truth::Holds {
             return Some(Mismatch::Port);
         }
+        let when = self.when.as_ref();
+        match when.and_then(|when| when.first_mismatch(facts.context, definitions)) {
+            None => {}
+            Some((field, Truth::Fails)) => return Some(Mismatch::When(field)),
+            Some((field, _)) => return Some(Mismatch::WhenUnknown(field)),
+        }
         (to == Truth::Awaited).then_some(Mismatch::Awaited)
     }
 
@@ -222,6 +252,11 @@ impl Rule {
             .filter(unknown)
             .find_map(members)
             .unwrap_or(Feed::Names)
+    }
+
+    fn when_reason(&self, missed: (WhenField, Truth), facts: &FlowFacts<'_>) -> String {
+        let when = self.when.as_ref();
+        when.map_or_else(String::new, |when| when.reason(missed, facts.context))
     }
 
     /// Why `mismatch` holds for this flow of `app`, as a sentence.
@@ -261,6 +296,8 @@ impl Rule {
                 format!("waits for the destination's name: {}", shown(&self.to))
             }
             Mismatch::Port => format!("port {} {}", facts.service(), missed(&self.port, "")),
+            Mismatch::When(field) => self.when_reason((field, Truth::Fails), facts),
+            Mismatch::WhenUnknown(field) => self.when_reason((field, Truth::Unknown), facts),
         }
     }
 }

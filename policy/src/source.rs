@@ -9,6 +9,7 @@ mod rule;
 mod sets;
 mod test;
 mod values;
+mod when;
 
 use crate::definitions::Set;
 use crate::document::{Document, Problem};
@@ -16,6 +17,7 @@ use crate::facts::Direction;
 use crate::feed::Feed;
 use crate::flow_test::FlowTest;
 use crate::patience::Patience;
+use crate::profile::Profile;
 use crate::rule::Rule;
 use crate::verdict::Verdict;
 
@@ -26,6 +28,7 @@ use destinations::{Destinations, SetUse};
 pub use identity::parse_fact;
 use rule::read_rule;
 use test::read_test;
+use when::{ProfileUse, read_profile};
 
 const VERDICTS: [(&str, Verdict); 4] = [
     ("allow", Verdict::Allow),
@@ -59,10 +62,13 @@ pub struct PolicySource {
     pub rules: Vec<Rule>,
     /// Named sets of destinations.
     pub sets: Vec<Set>,
+    /// Named groups of rules.
+    pub profiles: Vec<Profile>,
     /// What the rules are expected to do.
     pub tests: Vec<FlowTest>,
     feeds: Vec<Feed>,
     uses: Vec<SetUse>,
+    profile_uses: Vec<ProfileUse>,
 }
 
 impl Default for PolicySource {
@@ -74,9 +80,11 @@ impl Default for PolicySource {
             patience: Patience::default(),
             rules: Vec::new(),
             sets: Vec::new(),
+            profiles: Vec::new(),
             tests: Vec::new(),
             feeds: Feed::ALL.to_vec(),
             uses: Vec::new(),
+            profile_uses: Vec::new(),
         }
     }
 }
@@ -90,7 +98,7 @@ impl PolicySource {
         }
     }
 
-    /// Reads `[policy]` and appends each `[[rule]]`, `[[set]]` and `[[test]]` of the main configuration file.
+    /// Reads `[policy]` and appends each `[[rule]]`, `[[set]]`, `[[profile]]` and `[[test]]` of the main configuration file.
     ///
     /// What is wrong is noted in `document`; its other tables are the caller's to read. With an error among the
     /// problems the rules must not be used: a condition that could not be read is missing from its rule.
@@ -105,10 +113,10 @@ impl PolicySource {
         self.append_rules(document);
     }
 
-    /// Appends each `[[rule]]` of a further rule file, which may hold `[[set]]` and `[[test]]` beside.
+    /// Appends each `[[rule]]` of a further rule file, which may hold `[[set]]`, `[[profile]]` and `[[test]]` beside.
     pub fn read_rules(&mut self, document: &Document) {
         let only_main = "only the main configuration file may hold this table";
-        let hint = "move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables";
+        let hint = "move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables";
         document.root().refuse("policy", only_main, hint);
         document.root().refuse("capture", only_main, hint);
         self.append_rules(document);
@@ -128,6 +136,7 @@ impl PolicySource {
     /// never decide, names used twice. To be asked when every file was read.
     pub fn review(&self) -> Vec<Problem> {
         let mut problems = sets::problems(&self.sets, &self.uses);
+        problems.extend(when::problems(&self.profiles, &self.profile_uses));
         // What sets hold cannot be told where something is wrong with them.
         if problems.is_empty() {
             problems.extend(review::problems(&self.rules, &self.sets));
@@ -144,11 +153,17 @@ impl PolicySource {
         for section in root.sections("set") {
             self.sets.extend(destinations.read_set(&section));
         }
+        for section in root.sections("profile") {
+            self.profiles.extend(read_profile(&section));
+        }
         for section in root.sections("test") {
-            self.tests.extend(read_test(&section));
+            self.tests
+                .extend(read_test(&section, &mut self.profile_uses));
         }
         for section in root.sections("rule") {
-            self.rules.extend(read_rule(&section, &mut destinations));
+            let uses = &mut self.profile_uses;
+            self.rules
+                .extend(read_rule(&section, &mut destinations, uses));
         }
     }
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use tidegate_policy::list::compiled::{Builder, Compiled, Context, ListInfo};
 use tidegate_policy::list::parse::{self, Settings};
 use tidegate_policy::{
-    App, Country, DecidedBy, Direction, Document, Fact, FlowFacts, FlowName, ListId, Lists, Name,
-    NameSource, Names, Peer, Policy, PolicySource, Protocol,
+    App, Clock, Country, DecidedBy, Direction, Document, Fact, FlowFacts, FlowName, ListId, Lists,
+    Name, NameSource, Names, Peer, Policy, PolicySource, Protocol, WallTime,
 };
 
 /// The system's allocator, counting what this thread asks of it.
@@ -96,7 +96,11 @@ fn policy() -> Policy {
          [[set]]\nname = \"outer\"\nto = [\"set:inner\", \"203.0.113.0/24\", \"continent:EU\"]\n",
     );
     for n in 0..5_000 {
-        let condition = match n % 6 {
+        let condition = match n % 7 {
+            6 => format!(
+                "port = \"{n}\"\nwhen = {{ time = \"00:00-1{}:00\", not = {{ weekday = \"sun\" }} }}",
+                n % 10
+            ),
             0 => format!("to = \".site{n}.example\""),
             1 => format!("to = \"ad*.site{n}.example\"\nport = \"{n}\""),
             2 => format!("app = \"/opt/app{n}/run\"\nto = \"set:outer\""),
@@ -145,6 +149,11 @@ fn deciding_allocates_nothing() {
         identity: tidegate_policy::Identity::default(),
     });
     let names = names.iter().map(|name| Names::Known(name));
+    let noon = WallTime::parse("2026-11-22T12:00:00Z").unwrap();
+    let here = tidegate_policy::Context {
+        clock: Some(Clock::from(noon)),
+        ..Default::default()
+    };
     let (mut by_rule, mut waiting) = (0, 0);
     for names in names.chain([Names::Awaited, Names::Known(&[])]) {
         for (port, apps) in [(25, &apps[..1]), (443, &apps[..]), (99, &[])] {
@@ -161,6 +170,7 @@ fn deciding_allocates_nothing() {
                     lists: Lists::On(&[ListId(3)]),
                     ..Peer::default()
                 },
+                context: &here,
             };
             let count = allocations(|| {
                 let decision = policy.decide(&facts);

@@ -1,8 +1,8 @@
 //! The example configuration of the manual is valid, means what its comments say, and tolerates no unknown key.
 
 use tidegate_policy::{
-    App, DecidedBy, Decision, Direction, Document, FlowFacts, Peer, Policy, PolicySource, Problem,
-    Protocol, Section,
+    App, Context, DecidedBy, Decision, Direction, Document, FlowFacts, Peer, Policy, PolicySource,
+    Problem, Protocol, Section,
 };
 
 const EXAMPLE: &str = include_str!("../../gateway/docs/examples/tidegate.toml");
@@ -37,9 +37,9 @@ fn the_example_has_nothing_wrong_with_it() {
     let (source, problems) = read(EXAMPLE);
     assert_eq!(problems, []);
     assert_eq!(source.review(), []);
-    assert_eq!(source.rules.len(), 19);
+    assert_eq!(source.rules.len(), 21);
     let tests = source.tests.clone();
-    assert_eq!(tests.len(), 2);
+    assert_eq!(tests.len(), 4);
     assert_eq!(Policy::compile(source).failures(&tests), []);
 }
 
@@ -73,8 +73,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 19 + 1 + 2 + 14,
-        "the top, two tables, the rules, the set, the tests, and fourteen inline tables"
+        1 + 2 + 21 + 1 + 1 + 4 + 18,
+        "the top, two tables, rules, a profile, a set, tests, and eighteen inline tables"
     );
 }
 
@@ -150,6 +150,7 @@ fn decide(policy: &Policy, flow: &str) -> Decision {
         remote: remote.parse().expect("an address"),
         apps: &[app],
         peer: Peer::default(),
+        context: Context::unknown(),
     })
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_netstack::{FlowId, FlowKey, LocalAddr, RemoteAddr, Stack, StackConfig};
 use tidegate_policy::{
-    App, DecidedBy, Direction, Document, FlowFacts, FlowName, Identity, Name, NameSource, Names,
-    Peer, Policy, PolicySource, Protocol, Verdict,
+    App, Context, DecidedBy, Direction, Document, FlowFacts, FlowName, Identity, Name, NameSource,
+    Names, Peer, Policy, PolicySource, Protocol, Verdict,
 };
 
 use super::memory::Remembered;
@@ -117,6 +117,7 @@ fn facts<'a>(
             names: Names::Known(names),
             ..Peer::default()
         },
+        context: Context::unknown(),
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn give(
         | Reply::Missed(_)
         | Reply::Reloaded { .. }
         | Reply::RulesChanged { .. }
+        | Reply::Profiles(_)
         | Reply::Question(_)
         | Reply::Closed(_)
         | Reply::Done

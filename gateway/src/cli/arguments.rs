@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_policy::source::parse_fact;
-use tidegate_policy::{Continent, Country, Direction, Fact, Level, Name, Port, Protocol, Refusal};
+use tidegate_policy::{
+    Continent, Country, Direction, Fact, Level, Mac, Name, Port, Protocol, Refusal, WallTime,
+};
 
 use super::answering::AuditArgs;
 #[cfg(capture)]
@@ -15,6 +17,8 @@ use super::capture::{ExecArgs, RunArgs};
 #[cfg(capture)]
 use super::daemon::{FlowsArgs, StatusArgs};
 use super::files::{ExportArgs, FmtArgs, ImportArgs, SimulateArgs};
+#[cfg(capture)]
+use super::profile::ProfileArgs;
 #[cfg(capture)]
 use super::quick::{QuickArgs, UndoArgs};
 
@@ -81,6 +85,9 @@ pub(super) enum Command {
     Answer(AnswerArgs),
     /// Show or verify the record of changes
     Audit(AuditArgs),
+    /// Show the profiles, or choose one
+    #[cfg(capture)]
+    Profile(ProfileArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
     #[cfg(capture)]
     Recover,
@@ -137,6 +144,24 @@ pub(super) struct ExplainArgs {
     /// A list that the other end is on, or none; may be given several times [default: no list is loaded]
     #[arg(long, value_name = "NAME")]
     pub(super) list: Vec<String>,
+    /// When the flow is judged, e.g. 2026-12-01T22:00:00+01:00 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) at: Option<WallTime>,
+    /// Interface of the uplink [default, as of the next three: not known]
+    #[arg(long, value_name = "NAME")]
+    pub(super) interface: Option<String>,
+    /// Hardware address of the uplink's router
+    #[arg(long, value_name = "MAC", value_parser = mac)]
+    pub(super) gateway_mac: Option<Mac>,
+    /// Name of the wireless network
+    #[arg(long, value_name = "NAME")]
+    pub(super) ssid: Option<String>,
+    /// Whether a VPN carries what leaves
+    #[arg(long, value_name = "BOOL")]
+    pub(super) vpn: Option<bool>,
+    /// The profile that was chosen [default: auto, each by its own conditions]
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
     /// Who speaks first: this host (out) or the other end (in)
     #[arg(long, value_name = "WAY", value_enum, default_value_t)]
     pub(super) direction: DirectionArg,
@@ -216,6 +241,14 @@ fn system(text: &str) -> Result<Fact<u32>, String> {
         |text| text.parse().ok(),
         "the number of an autonomous system",
     )
+}
+
+fn time(text: &str) -> Result<WallTime, String> {
+    WallTime::parse(text).map_err(in_one_line)
+}
+
+fn mac(text: &str) -> Result<Mac, String> {
+    Mac::parse(text).map_err(in_one_line)
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

@@ -95,6 +95,7 @@ fn next(client: &mut Client) -> Result<Option<Event>, ClientError> {
             | Reply::Missed(_)
             | Reply::Reloaded { .. }
             | Reply::RulesChanged { .. }
+            | Reply::Profiles(_)
             | Reply::Answered(_)
             | Reply::Refused(_)),
         ) => Err(ClientError::Strange(format!("{other:?}"))),

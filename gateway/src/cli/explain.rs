@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use serde::Serialize;
+use tidegate_platform::local_time;
 use tidegate_platform::users::Users;
 use tidegate_policy::{
-    App, Direction, Explanation, Feed, FlowName, Identity, KnownFlow, Name, NameSource, Verdict,
+    App, Clock, Context, Direction, Explanation, Fact, Feed, FlowName, Identity, KnownFlow, Name,
+    NameSource, Network, Profile, ProfileChoice, Uplink, Verdict,
 };
 
 use super::arguments::ExplainArgs;
@@ -50,6 +52,7 @@ impl fmt::Display for Explained {
 }
 
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
+    let context = context(&args);
     // What is known of the flow is said on the command line, so rules may ask for any of it.
     let config = Config::load_for(&ConfigSource::new(args.config), &Feed::ALL)?;
     let uid = args
@@ -68,6 +71,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
         country: args.country.unwrap_or_default(),
         continent: args.continent.unwrap_or_default(),
         system: args.system.unwrap_or_default(),
+        context,
         lists: (!args.list.is_empty()).then_some(args.list),
         ..KnownFlow::new(Direction::from(args.direction), args.to, service)
     };
@@ -87,6 +91,30 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
         explanation,
         answer: answer.filter(|answer| answer.rule.is_some()),
     })
+}
+
+/// The time that is said, or the present; of the network what is said.
+fn context(args: &ExplainArgs) -> Context {
+    let said = |text: &Option<String>| {
+        let text = text.as_deref();
+        text.map_or(Fact::Unknown, |text| Fact::Is(text.into()))
+    };
+    let uplink = Uplink {
+        interface: said(&args.interface),
+        gateway: args.gateway_mac.map_or(Fact::Unknown, Fact::Is),
+        ssid: said(&args.ssid),
+    };
+    Context {
+        clock: Some(args.at.map_or_else(local_time::now, Clock::from)),
+        network: Some(Network {
+            uplinks: vec![uplink],
+            vpn: args.vpn.map_or(Fact::Unknown, Fact::Is),
+        }),
+        profile: match args.profile.as_deref() {
+            None | Some(Profile::BY_CONTEXT) => ProfileChoice::ByContext,
+            Some(name) => ProfileChoice::Named(name.into()),
+        },
+    }
 }
 
 fn learned(name: Name) -> FlowName {

@@ -76,6 +76,7 @@ fn next(client: &mut Client) -> anyhow::Result<Told> {
                 | Reply::Question(_)
                 | Reply::Closed(_)
                 | Reply::Answered(_)
+                | Reply::Profiles(_)
                 | Reply::Refused(_)),
             ) => {
                 return Err(ClientError::Strange(format!("{other:?}")).into());

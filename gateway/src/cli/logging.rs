@@ -25,6 +25,7 @@ pub(super) fn init(command: &Command) {
         | Command::Confirm
         | Command::Exec(_)
         | Command::Flows(_)
+        | Command::Profile(_)
         | Command::Recover
         | Command::Status(_) => QUIET,
         Command::Audit(_)

@@ -129,6 +129,7 @@ fn change(request: Request, control: Option<PathBuf>) -> anyhow::Result<Vec<Stri
         | Reply::Closed(_)
         | Reply::Answered(_)
         | Reply::Done
+        | Reply::Profiles(_)
         | Reply::Refused(_)) => Err(ClientError::Strange(format!("{other:?}")).into()),
     }
 }

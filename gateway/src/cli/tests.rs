@@ -75,6 +75,7 @@ fn the_help_names_every_command() {
           export    Write the rules of a file for another program, where it can mean the same
           flows     Show live and recent flows
           status    Show capture, workers, counters, coverage and health
+          profile   Show the profiles, or choose one
           ask       Answer the questions of rules that ask, at a terminal; or list them
           answer    Answer one question
           audit     Show or verify the record of changes
@@ -90,7 +91,7 @@ fn the_help_names_every_command() {
 #[cfg(capture)]
 #[test]
 fn every_command_takes_the_control_socket() {
-    let commands = "exec -- true;confirm;check;flows;status;recover;run;\
+    let commands = "exec -- true;confirm;check;flows;status;recover;run;profile list;profile use x;\
                     explain --to 192.0.2.1 --port icmp";
     for command in commands.split(';') {
         let before = parse(&format!("tidegate --control /x {command}")).unwrap();

@@ -168,7 +168,7 @@ fn every_problem_of_every_file_is_reported_at_once() {
         DIR/rules.d/10-first.toml:2:6: error: "nowhere" is no destination
           hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
         DIR/rules.d/20-second.toml:1:2: error: only the main configuration file may hold this table
-          hint: move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables
+          hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
         DIR/rules.d/30-third.toml:1:8: error: unclosed array table, expected `]`
         DIR/rules.d/40-fourth.toml:1:1: error: the file is not UTF-8 text (at byte 0)
           hint: save it as UTF-8

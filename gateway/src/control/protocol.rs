@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use tidegate_policy::Verdict;
 
-use super::status::Status;
+use super::status::{Profiles, Status};
 use crate::ask::{Answer, Given, QuestionId, QuestionRecord};
 use crate::quick::request::QuickRule;
 use crate::record::FlowRecord;
@@ -68,6 +68,13 @@ pub enum Request {
         /// How.
         answer: Answer,
     },
+    /// The profiles: [`Reply::Profiles`].
+    Profiles,
+    /// Make one profile active: [`Reply::Profiles`], as they are then.
+    UseProfile {
+        /// Its name, or `auto`: each by its own conditions.
+        name: String,
+    },
 }
 
 /// Which flows are wanted.
@@ -116,6 +123,8 @@ pub enum Reply {
     Closed(QuestionId),
     /// An answer is in force.
     Answered(Given),
+    /// The profiles, and which are active.
+    Profiles(Profiles),
     /// That was all.
     Done,
     /// It was not done.

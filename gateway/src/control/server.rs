@@ -4,6 +4,7 @@
 //! Nothing that a client does reaches the data plane except through [`Shared`].
 
 mod connection;
+mod profiles;
 mod questions;
 
 use std::io;
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::access::{Access, Membership, Peer};
 use super::protocol::{FlowsRequest, Message, Refused, RefusedWhy, Reply, Request};
 use super::socket::{BoundSocket, SocketError};
-use super::status::Status;
+use super::status::{Profiles, Status};
 use crate::ask::{Desk, RulesFile};
 use crate::audit::Author;
 use crate::quick::file::{self, EditError};
@@ -271,6 +272,14 @@ impl Service {
             Request::Answer { question, answer } => {
                 self.take_answer(client, question, answer, author).await
             }
+            Request::Profiles => {
+                let profiles = Profiles::of(&self.shared);
+                client.send(&Reply::Profiles(profiles)).await
+            }
+            Request::UseProfile { name } => match profiles::choose(&self.shared, &name) {
+                Ok(profiles) => client.send(&Reply::Profiles(profiles)).await,
+                Err(message) => client.send_failure(message).await,
+            },
         }
     }
 

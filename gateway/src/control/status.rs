@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_policy::Verdict;
+use tidegate_policy::{ProfileChoice, Verdict};
 
 use crate::leaks::LeakRecord;
 use crate::record::{AtTheEnd, Timestamp};
@@ -69,6 +69,47 @@ pub struct PolicyStatus {
     pub file: PathBuf,
     /// Why a newer configuration is not in force.
     pub reload_failure: Option<ReloadFailure>,
+    /// The named groups of rules.
+    #[serde(default)]
+    pub profiles: Profiles,
+}
+
+/// Named groups of rules, and which of them count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profiles {
+    /// The one that the user chose; none: each is active by its own conditions.
+    pub chosen: Option<String>,
+    /// In the order written.
+    pub all: Vec<ProfileStatus>,
+}
+
+/// A named group of rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether its rules count now.
+    pub active: bool,
+}
+
+impl Profiles {
+    /// As they are now.
+    pub fn of(shared: &Shared) -> Self {
+        let active = shared.policy.load();
+        let (policy, context) = (&active.policy, &active.context);
+        let count: Vec<_> = policy.active_profiles(context).collect();
+        let all = policy.profiles().iter().map(|profile| ProfileStatus {
+            name: profile.name.to_string(),
+            active: count.contains(&profile),
+        });
+        Self {
+            chosen: match &context.profile {
+                ProfileChoice::ByContext => None,
+                ProfileChoice::Named(name) => Some(name.to_string()),
+            },
+            all: all.collect(),
+        }
+    }
 }
 
 impl Status {
@@ -94,6 +135,7 @@ impl Status {
                 default: active.policy.default_verdict(),
                 file,
                 reload_failure,
+                profiles: Profiles::of(shared),
             },
             trial_seconds_left: shared
                 .lifecycle

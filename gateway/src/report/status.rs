@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_routing::plan::Family;
 
 use super::amount::{bytes, counted, duration, grouped};
-use crate::control::status::{Health, PolicyStatus, Status};
+use crate::control::status::{Health, PolicyStatus, Profiles, Status};
 use crate::record::{AtTheEnd, Timestamp};
 use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, WorkerSnapshot};
 use crate::terminal::printable_lines;
@@ -136,7 +136,7 @@ fn capture(capture: &CaptureStatus) -> Vec<String> {
         .collect()
 }
 
-fn policy(policy: &PolicyStatus) -> [String; 2] {
+fn policy(policy: &PolicyStatus) -> impl Iterator<Item = String> {
     let PolicyStatus {
         generation,
         since,
@@ -145,14 +145,30 @@ fn policy(policy: &PolicyStatus) -> [String; 2] {
         file,
         ..
     } = policy;
-    [
+    let lines = [
         format!(
             "{}, default {default}, from {}",
             counted(*rules, "rule"),
             file.display()
         ),
         format!("generation {generation}, in force since {since}"),
-    ]
+    ];
+    lines.into_iter().chain(active_profiles(&policy.profiles))
+}
+
+fn active_profiles(profiles: &Profiles) -> Option<String> {
+    let active = profiles.all.iter().filter(|profile| profile.active);
+    let active: Vec<&str> = active.map(|profile| profile.name.as_str()).collect();
+    let names = if active.is_empty() {
+        "none".to_owned()
+    } else {
+        active.join(", ")
+    };
+    let by = match &profiles.chosen {
+        Some(name) => format!(", chosen: {name}"),
+        None => String::new(),
+    };
+    (!profiles.all.is_empty()).then(|| format!("active profiles: {names}{by}"))
 }
 
 fn flows(status: &Status) -> Vec<String> {

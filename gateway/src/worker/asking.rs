@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_netstack::FlowId;
 use tidegate_platform::apps::born;
-use tidegate_policy::{App, DecidedBy, FlowFacts, Policy, Verdict};
+use tidegate_policy::{App, Context, DecidedBy, FlowFacts, Policy, Verdict};
 use tidegate_routing::flow::State;
 
 use super::Worker;
@@ -81,16 +81,16 @@ impl Entry {
         known.map(|(index, app)| (index, Some(app))).chain(unknown)
     }
 
-    fn facts_of<'e>(&'e self, app: Option<&'e App>) -> FlowFacts<'e> {
+    fn facts_of<'e>(&'e self, app: Option<&'e App>, context: &'e Context) -> FlowFacts<'e> {
         FlowFacts {
             apps: app.map_or(&[], std::slice::from_ref),
-            ..facts(self)
+            ..facts(self, context)
         }
     }
 
-    fn topic(&self, app: Option<&App>) -> Topic {
+    fn topic(&self, app: Option<&App>, context: &Context) -> Topic {
         let source = self.inner.map(|inner| inner.source.ip());
-        Topic::of(&self.facts_of(app), app, source)
+        Topic::of(&self.facts_of(app, context), app, source)
     }
 
     /// Its time may be over: the record is to say so.
@@ -126,7 +126,7 @@ impl Worker {
     /// What is known for one owner.
     fn known(&self, entry: &Entry, index: usize, app: Option<&App>) -> Known {
         let policy = &self.policy.policy;
-        let facts = entry.facts_of(app);
+        let facts = entry.facts_of(app, &self.policy.context);
         let decision = decide(policy, entry, &facts);
         if decision.verdict != Verdict::Ask {
             let DecidedBy::Rule(rule) = decision.by else {
@@ -136,7 +136,7 @@ impl Worker {
             return Known::Answered(decision.verdict, label);
         }
         let board = &self.shared.board;
-        let remembered = board.remembered(&entry.topic(app), || process(app));
+        let remembered = board.remembered(&entry.topic(app, &self.policy.context), || process(app));
         if let Some(verdict) = remembered {
             return Known::Answered(verdict, Some(Arc::from(ANSWER)));
         }
@@ -183,10 +183,12 @@ impl Worker {
             until,
         };
         let rule = entry.record.rule();
-        let joined = self
-            .shared
-            .board
-            .join(&entry.topic(app), waiter, || About::of(app, rule));
+        let joined =
+            self.shared
+                .board
+                .join(&entry.topic(app, &self.policy.context), waiter, || {
+                    About::of(app, rule)
+                });
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey};
 use tidegate_platform::apps::{Owners, Unattributed};
-use tidegate_policy::{App, DecidedBy, Decision, Direction, FlowFacts, Peer, Policy, Verdict};
+use tidegate_policy::{
+    App, Context, DecidedBy, Decision, Direction, FlowFacts, Peer, Policy, Verdict,
+};
 use tidegate_routing::flow::{Found, State};
 
 pub use self::forwarded::ForwardedFlows;
@@ -211,7 +213,7 @@ impl Worker {
             return;
         };
         let policy = &self.policy.policy;
-        let facts = facts(entry);
+        let facts = facts(entry, &self.policy.context);
         let decision = decide(policy, entry, &facts);
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
@@ -305,7 +307,7 @@ pub(super) fn decide(policy: &Policy, entry: &Entry, facts: &FlowFacts<'_>) -> D
     }
 }
 
-pub(super) fn facts(entry: &Entry) -> FlowFacts<'_> {
+pub(super) fn facts<'a>(entry: &'a Entry, context: &'a Context) -> FlowFacts<'a> {
     FlowFacts {
         direction: entry.direction,
         protocol: policy_protocol(entry.key.protocol),
@@ -314,5 +316,6 @@ pub(super) fn facts(entry: &Entry) -> FlowFacts<'_> {
         // What is kept of them in short is no ground to judge on.
         apps: if entry.is_lost { &[] } else { &entry.apps },
         peer: Peer::default(),
+        context,
     }
 }

@@ -19,6 +19,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod uplinks;
+mod whereabouts;
+mod wireless;
 
 use self::links::Links;
 use self::routes::{MissingDevice, Purpose};

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 use thiserror::Error;
+use tidegate_policy::{Fact, NetworkNeeds};
 use tidegate_routing::plan::{
     Family, HostFacts, Listener, PortRange, Route, RouteKind, Rule, Uplink,
 };
@@ -75,6 +76,28 @@ impl Network {
             ephemeral_ports: ephemeral_ports(),
             listeners: listeners().map_err(in_table("listening sockets"))?,
             ..HostFacts::default()
+        })
+    }
+
+    /// The interfaces of the uplinks.
+    pub(super) fn whereabouts(
+        &mut self,
+        _needs: NetworkNeeds,
+    ) -> Result<tidegate_policy::Network, FactsError> {
+        let facts = self.facts()?;
+        let mut names: Vec<String> = [facts.uplink_v4, facts.uplink_v6]
+            .into_iter()
+            .flatten()
+            .map(|uplink| uplink.device)
+            .collect();
+        names.dedup();
+        let uplink = |name: String| tidegate_policy::Uplink {
+            interface: Fact::Is(name.into()),
+            ..tidegate_policy::Uplink::default()
+        };
+        Ok(tidegate_policy::Network {
+            uplinks: names.into_iter().map(uplink).collect(),
+            vpn: Fact::Unknown,
         })
     }
 

@@ -19,6 +19,8 @@ pub(super) struct NetworkMonitor {
 
 /// `RTNLGRP_*` of linux/rtnetlink.h: link, then IPv4 address, route, rule, then IPv6 address, route, rule.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// `RTNLGRP_NEIGH`.
+const NEIGHBOURS: u32 = 3;
 /// Events come in messages of a few hundred bytes; what is longer counts as lost.
 const LONGEST_EVENT: usize = 32 * 1024;
 
@@ -34,6 +36,12 @@ impl NetworkMonitor {
             socket,
             buffer: vec![0; LONGEST_EVENT],
         })
+    }
+
+    pub(super) fn with_neighbours() -> io::Result<Self> {
+        let monitor = Self::open()?;
+        monitor.socket.add_membership(NEIGHBOURS)?;
+        Ok(monitor)
     }
 
     /// What the next datagram is about.
@@ -75,6 +83,10 @@ fn kind(message_type: u16) -> Changes {
         },
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Changes {
             rules: true,
+            ..nothing
+        },
+        libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => Changes {
+            neighbours: true,
             ..nothing
         },
         netlink_packet_core::NLMSG_OVERRUN => Changes::EVERYTHING,

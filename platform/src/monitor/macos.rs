@@ -26,6 +26,11 @@ impl NetworkMonitor {
         })
     }
 
+    /// Nothing tells of neighbours alone.
+    pub(super) fn with_neighbours() -> io::Result<Self> {
+        Self::open()
+    }
+
     /// What the next message is about.
     pub(super) fn receive(&mut self) -> io::Result<Changes> {
         let length = (&self.socket).read(&mut self.buffer)?;

@@ -4,6 +4,7 @@ use super::problem::{Refusal, Severity};
 use super::suggest;
 use super::tree::{Node, Value};
 use super::{Document, Section};
+use crate::moment::{WHOLE_TIME, WallTime};
 use crate::rule::Origin;
 
 /// One value of a document, with its place.
@@ -51,6 +52,17 @@ impl<'d> Item<'d> {
             self.error("the number is out of range", None);
         }
         fitting
+    }
+
+    /// A date with its time of day and offset.
+    pub fn time(&self) -> Option<WallTime> {
+        let Value::Date(time) = &self.node.value else {
+            return self.wrong_kind("a date with a time and an offset");
+        };
+        if time.is_none() {
+            self.error("the time is not whole", Some(WHOLE_TIME.to_owned()));
+        }
+        *time
     }
 
     /// A table, inline or under a header.

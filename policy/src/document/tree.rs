@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use toml::de::{DeTable, DeValue};
 
+use crate::moment::WallTime;
+
 /// A value and the byte offset it begins at.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -19,7 +21,8 @@ pub(super) enum Value {
     Integer(Option<i64>),
     Boolean(bool),
     Float,
-    Date,
+    /// Absent: without a date, a time of day or an offset.
+    Date(Option<WallTime>),
     Array(Vec<Node>),
     Table(Table),
 }
@@ -32,7 +35,7 @@ impl Value {
             Self::Integer(_) => "an integer",
             Self::Boolean(_) => "a boolean",
             Self::Float => "a fraction",
-            Self::Date => "a date",
+            Self::Date(_) => "a date",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
         }
@@ -95,7 +98,7 @@ impl Node {
             | Value::Integer(_)
             | Value::Boolean(_)
             | Value::Float
-            | Value::Date => {}
+            | Value::Date(_) => {}
         }
     }
 
@@ -107,7 +110,7 @@ impl Node {
             | Value::Integer(_)
             | Value::Boolean(_)
             | Value::Float
-            | Value::Date => {}
+            | Value::Date(_) => {}
         }
     }
 }
@@ -142,7 +145,7 @@ impl From<DeValue<'_>> for Value {
             }
             DeValue::Boolean(flag) => Self::Boolean(flag),
             DeValue::Float(_) => Self::Float,
-            DeValue::Datetime(_) => Self::Date,
+            DeValue::Datetime(time) => Self::Date(WallTime::from_toml(time)),
             DeValue::Array(items) => Self::Array(
                 items
                     .into_iter()

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::context::Context;
 use crate::destination::Country;
 use crate::document::Document;
 use crate::facts::{Direction, Fact, FlowName, Lists, NameSource, Names, Peer, Protocol};
@@ -40,6 +41,7 @@ fn facts<'a>(remote: &str, apps: &'a [App]) -> FlowFacts<'a> {
         remote: remote.parse().unwrap(),
         apps,
         peer: Peer::default(),
+        context: Context::unknown(),
     }
 }
 

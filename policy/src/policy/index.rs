@@ -5,8 +5,8 @@
 //! around it, in what its names meet, in one country, in the sets that hold any of these; its app is found under "any app"
 //! and wherever one of its properties is named. The first rule in order that matches is then the least in the buckets of
 //! all pairs, within which protocol, port and near end are looked up; what may be left to check is the rest of its app
-//! condition, and what its ends must not be. How many pairs there are depends on the flow and on how deeply rules nest, not
-//! on how many rules there are.
+//! condition, what its ends must not be, and when it counts. How many pairs there are depends on the flow and on how
+//! deeply rules nest, not on how many rules there are.
 //!
 //! Rules that may have to wait for a name are filed a second time, under their action: where a name is awaited, those that
 //! would change the verdict are found there.
@@ -24,6 +24,7 @@ use crate::facts::{App, Direction, FlowFacts};
 use crate::rule::Rule;
 use crate::truth::Truth;
 use crate::verdict::Verdict;
+use crate::when::When;
 
 /// The rules of one direction, found by app and destination.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ struct Rest {
     except: Box<[Destination]>,
     /// What the near end must not be.
     except_from: Box<[Destination]>,
+    /// When and where the rule counts.
+    when: Option<When>,
 }
 
 impl Rest {
@@ -59,7 +62,9 @@ impl Rest {
             .is_none_or(|condition| app.is_some_and(|app| condition.first_mismatch(app).is_none()));
         let excepted = || self.except.iter().map(|to| to.truth(facts, definitions));
         let near_end = |from: &Destination| from.truth_of_near_end(facts, definitions);
-        app_holds
+        let when = self.when.as_ref();
+        when.is_none_or(|when| when.truth(facts.context, definitions) == Truth::Holds)
+            && app_holds
             && (self.except.is_empty() || Truth::any(excepted()) == Truth::Fails)
             && Truth::any(self.except_from.iter().map(near_end)) == Truth::Fails
     }
@@ -212,11 +217,12 @@ struct Files<'r> {
     buckets: FxHashMap<(u32, u32), Vec<Candidate>>,
 }
 
-/// The app condition, the excepted destinations and the excepted near ends of a rule.
+/// The app condition, the excepted destinations, the excepted near ends and the context of a rule.
 type RestOf<'r> = (
     Option<&'r AppCondition>,
     &'r [Destination],
     &'r [Destination],
+    Option<&'r When>,
 );
 
 impl<'r> Files<'r> {
@@ -252,7 +258,7 @@ impl<'r> Files<'r> {
         destinations.dedup();
         for filing in self.app_keys.assign(app) {
             let unsettled = app.filter(|_| !filing.settled);
-            let rest = self.rest_id((unsettled, except, except_from));
+            let rest = self.rest_id((unsettled, except, except_from, rule.when.as_ref()));
             let candidates = Candidate::of_rule(number, rest, rule.port.as_ref(), near_end);
             for destination in &destinations {
                 self.buckets
@@ -264,8 +270,8 @@ impl<'r> Files<'r> {
     }
 
     fn rest_id(&mut self, rest: RestOf<'r>) -> Option<RestId> {
-        let (app, except, except_from) = rest;
-        if app.is_none() && except.is_empty() && except_from.is_empty() {
+        let (app, except, except_from, when) = rest;
+        if app.is_none() && except.is_empty() && except_from.is_empty() && when.is_none() {
             return None;
         }
         if let Some(id) = self.rest_ids.get(&rest) {
@@ -275,6 +281,7 @@ impl<'r> Files<'r> {
             app: app.cloned(),
             except: except.into(),
             except_from: except_from.into(),
+            when: when.cloned(),
         });
         let id = RestId::new(u32::try_from(self.rests.len()).ok()?)?;
         self.rest_ids.insert(rest, id);

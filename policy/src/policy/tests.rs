@@ -5,12 +5,15 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::context::Context;
 use crate::destination::{Continent, Country};
 use crate::document::Document;
 use crate::facts::{Fact, FlowName, NameSource, Peer, Protocol};
 use crate::identity::{Identity, Level};
 use crate::known_flow::KnownFlow;
 use crate::name::Name;
+
+mod contexts;
 
 fn policy(text: &str) -> Policy {
     let document = Document::parse("t.toml", text).unwrap();
@@ -402,9 +405,10 @@ fn rule() -> impl Strategy<Value = String> {
         selection("port", owned(&PORTS)),
         select(vec!["out", "out", "out", "in"]),
         select(vec!["allow", "ask", "block", "drop"]),
+        contexts::when(),
     )
-        .prop_map(|(app, from, to, port, direction, action)| {
-            format!("[[rule]]\n{app}{from}{to}{port}direction = \"{direction}\"\naction = \"{action}\"\n")
+        .prop_map(|(app, from, to, port, direction, action, when)| {
+            format!("[[rule]]\n{app}{from}{to}{port}{when}direction = \"{direction}\"\naction = \"{action}\"\n")
         })
 }
 
@@ -456,6 +460,7 @@ fn flow() -> impl Strategy<Value = KnownFlow> {
         names,
         (country, continent, fact(vec![64500, 64501, 64502])),
         proptest::option::weighted(0.8, lists),
+        contexts::context(),
     )
         .prop_map(
             |(
@@ -464,6 +469,7 @@ fn flow() -> impl Strategy<Value = KnownFlow> {
                 names,
                 (country, continent, system),
                 lists,
+                context,
             )| KnownFlow {
                 direction,
                 protocol,
@@ -475,6 +481,7 @@ fn flow() -> impl Strategy<Value = KnownFlow> {
                 continent,
                 system,
                 lists,
+                context,
             },
         )
 }
@@ -488,6 +495,7 @@ fn either_way(text: &str, apps: &[App]) -> (Verdict, DecidedBy) {
         remote: "8.8.8.8:53".parse().unwrap(),
         apps,
         peer: Peer::default(),
+        context: Context::unknown(),
     };
     let decision = policy(text).decide_either_way(&facts);
     (decision.verdict, decision.by)
@@ -573,7 +581,7 @@ proptest! {
 
     #[test]
     fn compiled_rules_decide_and_explain_as_a_scan_in_order_does(
-        sets in sets(),
+        sets in (sets(), contexts::profiles()).prop_map(|(sets, profiles)| sets + &profiles),
         rules in proptest::collection::vec(rule(), 0..60),
         default in select(vec!["allow", "ask", "block", "drop"]),
         flows in proptest::collection::vec(flow(), 1..20),
@@ -602,6 +610,7 @@ fn what_nobody_is_known_to_have_sent_has_a_default_of_its_own() {
         remote: "203.0.113.9:53".parse().unwrap(),
         apps: &[],
         peer: Peer::default(),
+        context: Context::unknown(),
     };
     assert_eq!(policy.decide(&facts).verdict, Verdict::Drop);
     assert_eq!(policy.explain(&facts).verdict, Verdict::Drop);
@@ -633,6 +642,7 @@ fn what_has_lost_its_program_passes_only_what_no_rule_about_programs_could_have_
         remote: "203.0.113.9:53".parse().unwrap(),
         apps: &[],
         peer: Peer::default(),
+        context: Context::unknown(),
     };
     let by_rule = |index, verdict| (verdict, DecidedBy::Rule(index));
     let by_default = |verdict| (verdict, DecidedBy::Default);

@@ -69,6 +69,7 @@ impl Allowed {
             to: self.to.map(|to| Selection::of(vec![to])),
             port: self.port.map(|port| Selection::of(vec![port])),
             direction: Direction::Out,
+            when: None,
         }
     }
 }

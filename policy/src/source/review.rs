@@ -91,7 +91,7 @@ fn is_catch_all(rule: &Rule) -> bool {
         let within = end.within.as_ref();
         end.except.is_empty() && within.is_none_or(|within| within.contains(&Destination::Anywhere))
     });
-    rule.app.is_none() && rule.port.is_none() && anywhere
+    rule.app.is_none() && rule.port.is_none() && rule.when.is_none() && anywhere
 }
 
 fn used_twice(rule: &Rule, name: &str, first: &Rule) -> Problem {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::identity::read_facts;
 use super::values::read_list;
+use super::when::{ProfileUse, read_context};
 use super::{DIRECTIONS, VERDICTS};
 use crate::destination::{Continent, Country, label};
 use crate::document::{Item, Refusal, Section};
@@ -15,11 +16,13 @@ use crate::name::Name;
 use crate::port::Port;
 
 /// Absent when the test cannot be run; the reason was noted.
-pub(super) fn read_test(section: &Section<'_>) -> Option<FlowTest> {
+pub(super) fn read_test(section: &Section<'_>, profiles: &mut Vec<ProfileUse>) -> Option<FlowTest> {
     let name = section.string("name");
     let expect = section.choice("expect", &VERDICTS);
     let by = section.string("by");
-    let flow = section.section("flow").map(|flow| read_flow(&flow));
+    let flow = section
+        .section("flow")
+        .map(|flow| read_flow(&flow, profiles));
     for (key, is_there) in [("expect", expect.is_some()), ("flow", flow.is_some())] {
         if !is_there && section.item(key).is_none() {
             let hint =
@@ -36,7 +39,8 @@ pub(super) fn read_test(section: &Section<'_>) -> Option<FlowTest> {
     })
 }
 
-fn read_flow(section: &Section<'_>) -> Option<KnownFlow> {
+fn read_flow(section: &Section<'_>, profiles: &mut Vec<ProfileUse>) -> Option<KnownFlow> {
+    let context = read_context(section, profiles);
     let app = read_app(section);
     let direction = section.choice("direction", &DIRECTIONS);
     let to = section.item("to").map(|item| item.parse(address));
@@ -73,6 +77,7 @@ fn read_flow(section: &Section<'_>) -> Option<KnownFlow> {
         continent: continent.unwrap_or_default(),
         system,
         lists,
+        context,
         ..KnownFlow::new(direction.unwrap_or(Direction::Out), to??, service??)
     };
     let Some(from) = from else {

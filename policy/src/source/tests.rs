@@ -287,11 +287,11 @@ fn further_files_append_rules_and_hold_nothing_else() {
         .collect();
     assert_snapshot!(problems, @r#"
 rules.d/20.toml:1:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
 rules.d/20.toml:3:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]], [[set]] and [[test]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
 rules.d/20.toml:5:2: error: unknown key `other`
-  hint: known here: rule, set, test
+  hint: known here: profile, rule, set, test
 "#);
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_policy::{
-    App, DecidedBy, Direction, Document, FlowFacts, Peer, Policy, PolicySource, Problem, Protocol,
+    App, Context, DecidedBy, Direction, Document, FlowFacts, Peer, Policy, PolicySource, Problem, Protocol,
 };
 
 fuzz_target!(|text: &str| {
@@ -42,6 +42,7 @@ fuzz_target!(|text: &str| {
                 remote,
                 apps,
                 peer: Peer::default(),
+ context: Context::unknown(),
             };
             let decision = policy.decide(&facts);
             let explanation = policy.explain(&facts);

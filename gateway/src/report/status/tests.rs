@@ -43,6 +43,7 @@ fn status(kind: CaptureKind) -> Status {
         leaks: Vec::new(),
         unmeasured: Vec::new(),
         policy: PolicyStatus {
+            profiles: Profiles::default(),
             generation: 2,
             since: at(2_000),
             rules: 12,

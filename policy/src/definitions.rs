@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::destination::Destination;
 use crate::facts::ListId;
+use crate::list::ListDefinition;
 use crate::profile::Profile;
 use crate::rule::{Origin, Rule};
 
@@ -36,13 +37,17 @@ pub(crate) struct Definitions {
 }
 
 impl Definitions {
-    /// Of two sets with one name the first counts; `rules` name the lists.
-    pub(crate) fn new(sets: Vec<Set>, rules: &[Rule]) -> Self {
+    /// Of two sets with one name the first counts. Lists that are configured come first, in their order; then what
+    /// `rules` name, which may be several lists: a category.
+    pub(crate) fn new(sets: Vec<Set>, rules: &[Rule], configured: &[ListDefinition]) -> Self {
         let mut definitions = Self {
             by_name: by_name(&sets),
             parts: Vec::new(),
             sets,
-            lists: Vec::new(),
+            lists: configured
+                .iter()
+                .map(|list| Arc::clone(&list.name))
+                .collect(),
             list_ids: FxHashMap::default(),
             profiles: Vec::new(),
         };
@@ -129,7 +134,7 @@ impl Definitions {
         Some(parts.iter().flat_map(|part| self.own_members(*part)))
     }
 
-    /// The lists that rules name, by their ids.
+    /// Lists by their ids.
     pub(crate) fn lists(&self) -> &[Arc<str>] {
         &self.lists
     }

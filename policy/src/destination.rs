@@ -125,6 +125,7 @@ impl Destination {
             Self::List(list) => match (facts.peer.lists, definitions.list(list)) {
                 (Lists::On(lists), Some(id)) if lists.contains(&id) => Truth::Holds,
                 (Lists::Unknown, _) | (_, None) => Truth::Unknown,
+                (_, Some(id)) if facts.peer.unloaded.contains(&id) => Truth::Unknown,
                 (Lists::On(_), Some(_)) if matches!(facts.peer.names, Names::Awaited) => {
                     Truth::Awaited
                 }

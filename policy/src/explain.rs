@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::facts::{App, FlowFacts};
 use crate::policy::{Policy, stricter};
+use crate::protection::TriedProtection;
 use crate::rule::{Mismatch, Origin, Rule};
 use crate::truth::Truth;
 use crate::verdict::{DecidedBy, Decision, Verdict};
@@ -19,8 +20,10 @@ const MOST: usize = 100;
 pub struct Explanation {
     /// What happens to the flow: what [`Policy::decide`] answers.
     pub verdict: Verdict,
-    /// The rule that gave it, or none: the default did.
+    /// The rule that gave it, or none: a protection did, or the default.
     pub rule: Option<RuleRef>,
+    /// What programs call the protection that gave it, or none.
+    pub protection: Option<&'static str>,
     /// An earlier rule that would give another verdict, and waits for a name of the other end.
     pub waits_for: Option<RuleRef>,
     /// The owner of the flow's socket for whom it was given; of several, one with the strictest verdict.
@@ -31,6 +34,8 @@ pub struct Explanation {
     pub tried: Vec<Tried>,
     /// Rules tried that are left out of `tried` to keep it short: the ones furthest from matching.
     pub omitted: usize,
+    /// Protections asked, where no rule matched; the last is the one that refuses the flow, where one does.
+    pub protections: Vec<TriedProtection>,
 }
 
 /// A rule, as people know it.
@@ -68,7 +73,7 @@ impl Policy {
             .unwrap_or_else(|| (None, self.first_in_order(facts, None)));
         let end = match decision.by {
             DecidedBy::Rule(index) => index + 1,
-            DecidedBy::Default => self.len(),
+            DecidedBy::Protection(_) | DecidedBy::Default => self.len(),
         };
         let (tried, omitted) = self.trace(facts, app, end);
         let reference = |index: usize| {
@@ -79,13 +84,23 @@ impl Policy {
             verdict: decision.verdict,
             rule: match decision.by {
                 DecidedBy::Rule(index) => reference(index),
-                DecidedBy::Default => None,
+                DecidedBy::Protection(_) | DecidedBy::Default => None,
+            },
+            protection: match decision.by {
+                DecidedBy::Protection(protection) => Some(protection.id()),
+                DecidedBy::Rule(_) | DecidedBy::Default => None,
             },
             waits_for: decision.waits_for.and_then(reference),
             app: app.map(|app| app.path.clone()),
             owners: facts.apps.len(),
             tried,
             omitted,
+            protections: match decision.by {
+                DecidedBy::Rule(_) => Vec::new(),
+                DecidedBy::Protection(_) | DecidedBy::Default => {
+                    self.protections().trace(facts, app)
+                }
+            },
         }
     }
 
@@ -96,9 +111,10 @@ impl Policy {
         };
         let first = truths().find(|(_, truth)| *truth == Truth::Holds);
         let first = first.map(|(index, _)| index);
-        let decision = first.map_or(self.by_default(facts.direction, app), |index| {
-            self.by_rule(index)
-        });
+        let decision = match first {
+            Some(index) => self.by_rule(index),
+            None => self.beyond_rules(facts, None, app),
+        };
         let other = |index| self.by_rule(index).verdict != decision.verdict;
         let waits_for = truths()
             .take_while(|(index, _)| Some(*index) != first)
@@ -205,15 +221,31 @@ impl fmt::Display for Explanation {
         if self.omitted > 0 {
             writeln!(f, "({} more rules tried that do not match)", self.omitted)?;
         }
+        for tried in &self.protections {
+            writeln!(f, "{tried}")?;
+        }
         f.write_str(&self.outcome())
     }
 }
 
 impl Explanation {
+    /// What the protection that gave the verdict is called.
+    pub(crate) fn refused_by(&self) -> Option<&str> {
+        self.protection?;
+        self.protections.last().map(|tried| tried.label.as_str())
+    }
+
     /// The verdict and what gave it, as a sentence.
     pub(crate) fn outcome(&self) -> String {
         let mut outcome = match &self.rule {
             Some(rule) => format!("{} by {rule}", self.verdict),
+            None if self.protection.is_some() => {
+                format!(
+                    "{} by {}",
+                    self.verdict,
+                    self.refused_by().unwrap_or_default()
+                )
+            }
             None => format!("{} by default: no rule matches", self.verdict),
         };
         if let Some(rule) = &self.waits_for {

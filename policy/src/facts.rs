@@ -96,6 +96,8 @@ pub struct Peer<'a> {
     pub system: Fact<u32>,
     /// The lists that its names or its address are on.
     pub lists: Lists<'a>,
+    /// Lists that are not loaded, so that nobody can say whether they have it.
+    pub unloaded: &'a [ListId],
 }
 
 /// Something that may be known, or known not to be.
@@ -157,7 +159,7 @@ pub enum NameSource {
     Http,
 }
 
-/// A list that rules name: its position in [`Policy::lists`](crate::Policy::lists).
+/// A list that is configured, or that rules name: its position in [`Policy::lists`](crate::Policy::lists).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListId(pub u32);
 
@@ -167,7 +169,7 @@ pub enum Lists<'a> {
     /// No list is there to be asked.
     #[default]
     Unknown,
-    /// These and no others of those that rules name.
+    /// These and no others, but for those that are not loaded.
     On(&'a [ListId]),
 }
 

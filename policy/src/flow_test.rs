@@ -18,7 +18,7 @@ pub struct FlowTest {
     pub flow: KnownFlow,
     /// What is to happen to it.
     pub expect: Verdict,
-    /// The name of the rule that is to decide, or `default`; absent: whichever.
+    /// The name of the rule that is to decide, a protection such as `list:trackers`, or `default`; absent: whichever.
     pub by: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl FlowTest {
         let explanation = self.flow.ask(policy, |facts| policy.explain(facts));
         let decided_by = match &explanation.rule {
             Some(rule) => rule.name.as_deref(),
-            None => Some(DEFAULT),
+            None => explanation.refused_by().or(Some(DEFAULT)),
         };
         let by_holds = self.by.is_none() || decided_by == self.by.as_deref();
         if explanation.verdict == self.expect && by_holds {

@@ -96,6 +96,7 @@ impl KnownFlow {
                     Some(_) => Lists::On(&lists),
                     None => Lists::Unknown,
                 },
+                unloaded: &[],
             },
             context: &self.context,
         })

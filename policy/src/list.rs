@@ -23,17 +23,22 @@
 //! assert_eq!(ask("example"), None);
 //! ```
 
+pub mod catalogue;
 pub mod compiled;
 pub mod parse;
 pub mod suffixes;
 
+mod binding;
 mod client;
+mod definition;
 mod entry_pattern;
 mod range;
 mod record_types;
 mod write;
 
+pub use binding::Binding;
 pub use client::Client;
+pub use definition::{ListDefinition, ListSource};
 pub use entry_pattern::EntryPattern;
 pub use range::AddressRange;
 pub use record_types::{RecordType, RecordTypes};

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use crate::definitions::Definitions;
 use crate::facts::{App, Direction, FlowFacts, Names};
 use crate::identity::Levels;
+use crate::list::ListDefinition;
 use crate::patience::Patience;
 use crate::port::Port;
+use crate::protection::{ListGuards, Protection, Protections};
 use crate::rule::{Rule, RuleInfo};
 use crate::source::PolicySource;
 use crate::truth::Truth;
@@ -39,8 +41,10 @@ pub struct Policy {
     rules: Vec<Rule>,
     /// What each rule does, apart from the rules: small enough to stay in the cache.
     actions: Box<[Verdict]>,
+    lists: Vec<ListDefinition>,
     definitions: Definitions,
     levels: Levels,
+    protections: Protections,
     outgoing: Index,
     incoming: Index,
     /// Rules that refuse some programs what others may; none where the user has said what holds for flows whose program is
@@ -78,12 +82,17 @@ impl Policy {
             rules,
             sets,
             profiles,
+            lists,
             ..
         } = source;
-        let definitions = Definitions::new(sets, &rules).with_profiles(profiles);
+        let definitions = Definitions::new(sets, &rules, &lists).with_profiles(profiles);
         let changes = Changes::new(&rules, definitions.profiles());
+        let protections = Protections {
+            lists: ListGuards::new(&lists),
+        };
         let outgoing = Index::new(&rules, Direction::Out, &definitions);
         let conditions = rules.iter().filter_map(|rule| rule.app.as_ref());
+        let conditions = conditions.chain(lists.iter().filter_map(|list| list.app.as_ref()));
         let levels = conditions.fold(Levels::NONE, |all, app| all | app.levels());
         let actions = rules.iter().map(|rule| rule.info.action).collect();
         let incoming = Index::new(&rules, Direction::In, &definitions);
@@ -97,8 +106,10 @@ impl Policy {
             patience,
             rules,
             actions,
+            lists,
             definitions,
             levels,
+            protections,
             outgoing,
             incoming,
             refusing,
@@ -179,6 +190,12 @@ impl Policy {
                 waits_for: decision.waits_for.filter(|earlier| *earlier < rule),
                 ..self.by_rule(rule)
             },
+            None if decision.by == DecidedBy::Default && decision.verdict < Verdict::Block => self
+                .lost_to_protections(facts, directions)
+                .map_or(decision, |refused| Decision {
+                    waits_for: decision.waits_for,
+                    ..refused
+                }),
             _ => decision,
         }
     }
@@ -186,6 +203,20 @@ impl Policy {
     /// Whether the rule refuses what this verdict lets pass, or holds.
     fn refuses_more(&self, rule: usize, verdict: Verdict) -> bool {
         matches!(verdict, Verdict::Allow | Verdict::Ask) && self.by_rule(rule).verdict > verdict
+    }
+
+    /// The first protection that refuses this flow to the programs that it is about.
+    fn lost_to_protections(
+        &self,
+        facts: &FlowFacts<'_>,
+        directions: &[Direction],
+    ) -> Option<Decision> {
+        self.refusing.as_ref()?;
+        let direction = directions.first().copied().unwrap_or(facts.direction);
+        self.protections.decide_for_some_app(&FlowFacts {
+            direction,
+            ..*facts
+        })
     }
 
     /// The first rule that refuses this flow to the programs that it is about.
@@ -232,7 +263,8 @@ impl Policy {
             .collect()
     }
 
-    /// The lists that rules name: the position of each is its [`ListId`](crate::ListId).
+    /// The lists that are configured, then those, or categories of them, that rules name: the position of each is its
+    /// [`ListId`](crate::ListId).
     pub fn lists(&self) -> &[Arc<str>] {
         self.definitions.lists()
     }
@@ -240,6 +272,11 @@ impl Policy {
     /// The levels of identity without which a flow's program cannot be judged: an owner's must have been looked at.
     pub fn levels(&self) -> Levels {
         self.levels
+    }
+
+    /// The lists that are configured: the position of each is its [`ListId`](crate::ListId).
+    pub fn list_definitions(&self) -> &[ListDefinition] {
+        &self.lists
     }
 
     pub(crate) fn definitions(&self) -> &Definitions {
@@ -299,7 +336,7 @@ impl Policy {
             .min();
         let decision = match first.and_then(|number| usize::try_from(number).ok()) {
             Some(index) => self.by_rule(index),
-            None => self.by_default(directions.first().copied().unwrap_or(facts.direction), app),
+            None => self.beyond_rules(facts, directions.first().copied(), app),
         };
         if !matches!(facts.peer.names, Names::Awaited) {
             return decision;
@@ -353,6 +390,31 @@ impl Policy {
         }
     }
 
+    /// What happens to a flow that no rule decides.
+    pub(crate) fn beyond_rules(
+        &self,
+        facts: &FlowFacts<'_>,
+        direction: Option<Direction>,
+        app: Option<&App>,
+    ) -> Decision {
+        let direction = direction.unwrap_or(facts.direction);
+        let facts = FlowFacts {
+            direction,
+            ..*facts
+        };
+        let refused = self.protections.decide(&facts, app);
+        refused.unwrap_or_else(|| self.by_default(direction, app))
+    }
+
+    /// What flow records call a protection, and `by` of a test.
+    pub fn protection_label(&self, protection: Protection) -> Option<&Arc<str>> {
+        self.protections.label(protection)
+    }
+
+    pub(crate) fn protections(&self) -> &Protections {
+        &self.protections
+    }
+
     /// The default holds for what programs open; services keep their clients unless a rule says otherwise.
     pub(crate) fn by_default(&self, direction: Direction, app: Option<&App>) -> Decision {
         Decision {
@@ -367,10 +429,11 @@ impl Policy {
     }
 }
 
-/// Where the deciding rule stands; the default stands behind all.
+/// Where the deciding rule stands; behind all stand the protections, then the default.
 fn position(decision: Decision) -> usize {
     match decision.by {
         DecidedBy::Rule(index) => index,
+        DecidedBy::Protection(_) => usize::MAX - 1,
         DecidedBy::Default => usize::MAX,
     }
 }

@@ -4,6 +4,7 @@ mod allowed;
 mod app;
 mod destinations;
 mod identity;
+mod lists;
 mod review;
 mod rule;
 mod sets;
@@ -16,15 +17,17 @@ use crate::document::{Document, Problem};
 use crate::facts::Direction;
 use crate::feed::Feed;
 use crate::flow_test::FlowTest;
+use crate::list::ListDefinition;
 use crate::patience::Patience;
 use crate::profile::Profile;
-use crate::rule::Rule;
+use crate::rule::{Origin, Rule};
 use crate::verdict::Verdict;
 
 pub use allowed::Allowed;
+pub use destinations::Database;
 
 pub use app::{AUTO, Unresolved, unresolved};
-use destinations::{Destinations, SetUse};
+use destinations::{Destinations, ListUse, SetUse};
 pub use identity::parse_fact;
 use rule::read_rule;
 use test::read_test;
@@ -64,10 +67,14 @@ pub struct PolicySource {
     pub sets: Vec<Set>,
     /// Named groups of rules.
     pub profiles: Vec<Profile>,
+    /// Lists, in the order written.
+    pub lists: Vec<ListDefinition>,
     /// What the rules are expected to do.
     pub tests: Vec<FlowTest>,
     feeds: Vec<Feed>,
-    uses: Vec<SetUse>,
+    set_uses: Vec<SetUse>,
+    list_uses: Vec<ListUse>,
+    databases: Vec<(Database, Origin)>,
     profile_uses: Vec<ProfileUse>,
 }
 
@@ -81,9 +88,12 @@ impl Default for PolicySource {
             rules: Vec::new(),
             sets: Vec::new(),
             profiles: Vec::new(),
+            lists: Vec::new(),
             tests: Vec::new(),
             feeds: Feed::ALL.to_vec(),
-            uses: Vec::new(),
+            set_uses: Vec::new(),
+            list_uses: Vec::new(),
+            databases: Vec::new(),
             profile_uses: Vec::new(),
         }
     }
@@ -98,7 +108,8 @@ impl PolicySource {
         }
     }
 
-    /// Reads `[policy]` and appends each `[[rule]]`, `[[set]]`, `[[profile]]` and `[[test]]` of the main configuration file.
+    /// Reads `[policy]` and appends each `[[rule]]`, `[[set]]`, `[[list]]`, `[[profile]]` and `[[test]]` of the main
+    /// configuration file.
     ///
     /// What is wrong is noted in `document`; its other tables are the caller's to read. With an error among the
     /// problems the rules must not be used: a condition that could not be read is missing from its rule.
@@ -113,12 +124,14 @@ impl PolicySource {
         self.append_rules(document);
     }
 
-    /// Appends each `[[rule]]` of a further rule file, which may hold `[[set]]`, `[[profile]]` and `[[test]]` beside.
+    /// Appends each `[[rule]]` of a further rule file, which may hold `[[set]]`, `[[list]]`, `[[profile]]` and `[[test]]`
+    /// beside.
     pub fn read_rules(&mut self, document: &Document) {
         let only_main = "only the main configuration file may hold this table";
-        let hint = "move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables";
+        let hint = "move it there; files in rules.d hold [[rule]], [[set]], [[list]], [[profile]] and [[test]] tables";
         document.root().refuse("policy", only_main, hint);
         document.root().refuse("capture", only_main, hint);
+        document.root().refuse("geo", only_main, hint);
         self.append_rules(document);
     }
 
@@ -135,21 +148,32 @@ impl PolicySource {
     /// What is wrong or odd about all files taken together: sets that are not there or hold themselves, rules that can
     /// never decide, names used twice. To be asked when every file was read.
     pub fn review(&self) -> Vec<Problem> {
-        let mut problems = sets::problems(&self.sets, &self.uses);
+        let mut problems = sets::problems(&self.sets, &self.set_uses);
         problems.extend(when::problems(&self.profiles, &self.profile_uses));
         // What sets hold cannot be told where something is wrong with them.
         if problems.is_empty() {
             problems.extend(review::problems(&self.rules, &self.sets));
         }
+        problems.extend(lists::problems(&self.lists, &self.list_uses, &self.feeds));
         problems
+    }
+
+    /// The databases of addresses that rules ask, and the first place where each is asked.
+    pub fn databases(&self) -> &[(Database, Origin)] {
+        &self.databases
     }
 
     fn append_rules(&mut self, document: &Document) {
         let root = document.root();
         let mut destinations = Destinations {
             feeds: &self.feeds,
-            uses: &mut self.uses,
+            sets: &mut self.set_uses,
+            lists: &mut self.list_uses,
+            databases: &mut self.databases,
         };
+        for section in root.sections("list") {
+            self.lists.extend(lists::read_definition(&section));
+        }
         for section in root.sections("set") {
             self.sets.extend(destinations.read_set(&section));
         }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protection::Protection;
+
 /// What happens to a flow.
 ///
 /// Ordered by strictness: of several owners of one socket the greatest verdict holds.
@@ -42,7 +44,9 @@ pub enum DecidedBy {
     /// The rule at this position, counted from 0 in the order written. It matched; of a flow whose program was lost
     /// ([`Policy::decide_for_lost`](crate::Policy::decide_for_lost)) all of it but its app condition did.
     Rule(usize),
-    /// No rule matched.
+    /// No rule matched, and this refuses the flow.
+    Protection(Protection),
+    /// No rule matched, and no protection refuses the flow.
     Default,
 }
 
@@ -51,7 +55,7 @@ pub enum DecidedBy {
 pub struct Decision {
     /// What happens to the flow.
     pub verdict: Verdict,
-    /// The rule, or the default.
+    /// The rule, the protection, or the default.
     pub by: DecidedBy,
     /// Undecided until a name is known: an earlier rule, at this position, would give another verdict if it matched, and
     /// waits for nothing but a name of the other end ([`Names::Awaited`](crate::Names::Awaited)). `verdict` is what holds

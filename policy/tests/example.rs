@@ -111,6 +111,7 @@ fn the_example_means_what_it_says() {
         let decision = decide(&policy, flow);
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).expect("the rule exists").label(),
+            DecidedBy::Protection(protection) => protection.id().to_owned(),
             DecidedBy::Default => "default".to_owned(),
         };
         assert_eq!(format!("{} {rule}", decision.verdict), wanted, "{flow}");

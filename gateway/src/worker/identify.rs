@@ -217,6 +217,7 @@ impl Worker {
         let decision = decide(policy, entry, &facts);
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
+            DecidedBy::Protection(protection) => policy.protection_label(protection).cloned(),
             DecidedBy::Default => None,
         };
         let (verdict, rule) = match decision.verdict {

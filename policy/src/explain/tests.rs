@@ -153,6 +153,7 @@ fn programs_read_the_same_as_people() {
       "column": 1
     }
   },
+  "protection": null,
   "waits_for": null,
   "app": null,
   "owners": 0,
@@ -171,7 +172,8 @@ fn programs_read_the_same_as_people() {
       "missed": null
     }
   ],
-  "omitted": 0
+  "omitted": 0,
+  "protections": []
 }
 "#);
 }
@@ -271,6 +273,7 @@ fn names_and_places_are_shown_where_they_miss() {
         continent: Fact::Absent,
         system: Fact::Is(64501),
         lists: Lists::On(&[]),
+        unloaded: &[],
     };
     assert_snapshot!(explained(peer), @r#"
 rule 1 "names" (tidegate.toml:5): destination 198.51.100.7 (www.example.com) is not in ads.example or *.ads.example

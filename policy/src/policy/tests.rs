@@ -8,7 +8,7 @@ use super::*;
 use crate::context::Context;
 use crate::destination::{Continent, Country};
 use crate::document::Document;
-use crate::facts::{Fact, FlowName, NameSource, Peer, Protocol};
+use crate::facts::{Fact, FlowName, ListId, Lists, NameSource, Peer, Protocol};
 use crate::identity::{Identity, Level};
 use crate::known_flow::KnownFlow;
 use crate::name::Name;
@@ -43,6 +43,7 @@ fn naive(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Direction]) -> De
         .filter(|decision| decision.verdict == strictest)
         .min_by_key(|decision| match decision.by {
             DecidedBy::Rule(index) => index,
+            DecidedBy::Protection(_) => usize::MAX - 1,
             DecidedBy::Default => usize::MAX,
         })
         .unwrap();
@@ -67,7 +68,12 @@ fn naive_for(
     let first = rules.iter().position(|rule| truth(rule) == Truth::Holds);
     let (verdict, by) = match (first, directions[0]) {
         (Some(index), _) => (rules[index].info.action, DecidedBy::Rule(index)),
-        (None, Direction::Out) => (policy.default_verdict(), DecidedBy::Default),
+        (None, Direction::Out) => naive_protection(policy, facts, &|list| {
+            list.app.as_ref().is_none_or(|condition| {
+                owner.is_some_and(|app| condition.first_mismatch(app).is_none())
+            })
+        })
+        .unwrap_or((policy.default_verdict(), DecidedBy::Default)),
         (None, Direction::In) => (Verdict::Allow, DecidedBy::Default),
     };
     let before = first.unwrap_or(rules.len());
@@ -77,6 +83,27 @@ fn naive_for(
         by,
         waits_for: rules[..before].iter().position(waits),
     }
+}
+
+/// The first list with an action that counts, unless one of those allows.
+fn naive_protection(
+    policy: &Policy,
+    facts: &FlowFacts<'_>,
+    counts: &dyn Fn(&ListDefinition) -> bool,
+) -> Option<(Verdict, DecidedBy)> {
+    let Lists::On(on) = facts.peer.lists else {
+        return None;
+    };
+    let configured = (0..).map(ListId).zip(policy.list_definitions());
+    let acting: Vec<(ListId, Verdict)> = configured
+        .filter(|(id, list)| on.contains(id) && counts(list))
+        .filter_map(|(id, list)| Some((id, list.action?)))
+        .collect();
+    if acting.iter().any(|(_, action)| *action == Verdict::Allow) {
+        return None;
+    }
+    let (id, action) = *acting.first()?;
+    Some((action, DecidedBy::Protection(Protection::List(id))))
 }
 
 /// The same of a flow whose program was lost: rules that refuse programs count as though they were about any.
@@ -107,6 +134,19 @@ fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Directio
                 by: DecidedBy::Rule(index),
                 waits_for: decision.waits_for.filter(|waits| *waits < index),
             }
+        }
+        None if decision.by == DecidedBy::Default
+            && decision.verdict < Verdict::Block
+            && directions[0] == Direction::Out =>
+        {
+            let refused = naive_protection(policy, facts, &|list| {
+                list.app.is_none() || list.action != Some(Verdict::Allow)
+            });
+            refused.map_or(decision, |(verdict, by)| Decision {
+                verdict,
+                by,
+                ..decision
+            })
         }
         _ => decision,
     }
@@ -324,6 +364,21 @@ fn selection(
     ]
 }
 
+/// Lists that do something by themselves, for everyone or for some.
+fn lists() -> impl Strategy<Value = String> {
+    let list = |name: &'static str| {
+        let action = select(vec!["", "action = \"block\"\n", "action = \"drop\"\n"]);
+        (app_condition(), action).prop_map(move |(app, action)| {
+            format!("[[list]]\nname = \"{name}\"\nsource = \"/l\"\n{app}{action}")
+        })
+    };
+    let mine = app_condition().prop_map(|app| {
+        format!("[[list]]\nname = \"mine\"\nsource = \"/l\"\n{app}action = \"allow\"\n")
+    });
+    (list("ads"), list("trackers"), proptest::option::of(mine))
+        .prop_map(|(ads, trackers, mine)| [ads, trackers, mine.unwrap_or_default()].concat())
+}
+
 const SETS: usize = 4;
 
 /// Sets that hold any destinations, and sets before them.
@@ -447,8 +502,8 @@ fn flow() -> impl Strategy<Value = KnownFlow> {
             .map(|code| Continent::parse(code).unwrap())
             .to_vec(),
     );
-    let lists = ["ads", "trackers"].map(str::to_owned).to_vec();
-    let lists = proptest::sample::subsequence(lists, 0..=2);
+    let lists = ["ads", "trackers", "mine"].map(str::to_owned).to_vec();
+    let lists = proptest::sample::subsequence(lists, 0..=3);
     (
         (
             direction,
@@ -563,7 +618,7 @@ fn agrees_with_a_scan(policy: &Policy, facts: &FlowFacts<'_>) -> Result<(), Test
     prop_assert_eq!(explanation.verdict, decision.verdict);
     let number = match decision.by {
         DecidedBy::Rule(index) => Some(index + 1),
-        DecidedBy::Default => None,
+        DecidedBy::Protection(_) | DecidedBy::Default => None,
     };
     prop_assert_eq!(explanation.rule.map(|rule| rule.number), number);
     let waits_for = decision.waits_for.map(|index| index + 1);
@@ -582,12 +637,13 @@ proptest! {
     #[test]
     fn compiled_rules_decide_and_explain_as_a_scan_in_order_does(
         sets in (sets(), contexts::profiles()).prop_map(|(sets, profiles)| sets + &profiles),
+        lists in lists(),
         rules in proptest::collection::vec(rule(), 0..60),
         default in select(vec!["allow", "ask", "block", "drop"]),
         flows in proptest::collection::vec(flow(), 1..20),
     ) {
         let policy =
-            policy(&format!("[policy]\ndefault = \"{default}\"\n{sets}{}", rules.concat()));
+            policy(&format!("[policy]\ndefault = \"{default}\"\n{sets}{lists}{}", rules.concat()));
         for flow in &flows {
             flow.ask(&policy, |facts| agrees_with_a_scan(&policy, facts))?;
         }

@@ -18,6 +18,13 @@ pub(crate) struct SetUse {
     pub(crate) meant: Meant,
 }
 
+/// A place where a list is referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListUse {
+    pub(crate) name: Arc<str>,
+    pub(crate) origin: Origin,
+}
+
 /// What a destination is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
@@ -27,11 +34,38 @@ pub(crate) enum Meant {
     NearEnd,
 }
 
-/// Reads destinations, and notes which sets they refer to.
+/// Reads destinations, and notes what they refer to.
 pub(super) struct Destinations<'s> {
     /// Facts that are given.
     pub(super) feeds: &'s [Feed],
-    pub(super) uses: &'s mut Vec<SetUse>,
+    pub(super) sets: &'s mut Vec<SetUse>,
+    pub(super) lists: &'s mut Vec<ListUse>,
+    pub(super) databases: &'s mut Vec<(Database, Origin)>,
+}
+
+/// What rules look up in databases of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// Countries, and the continents that they are on.
+    Country,
+    /// Autonomous systems.
+    System,
+}
+
+impl Database {
+    fn of(destination: &Destination) -> Option<Self> {
+        match destination {
+            Destination::Country(_) | Destination::Continent(_) => Some(Self::Country),
+            Destination::System(_) => Some(Self::System),
+            Destination::Anywhere
+            | Destination::Net(_)
+            | Destination::Range(..)
+            | Destination::Scope(_)
+            | Destination::Name(_)
+            | Destination::List(_)
+            | Destination::Set(_) => None,
+        }
+    }
 }
 
 impl Destinations<'_> {
@@ -44,6 +78,17 @@ impl Destinations<'_> {
             item.error(message, Some(hint.to_owned()));
         }
         self.note_set(&destination, item, Meant::OtherEnd);
+        if let Some(name) = destination.list() {
+            self.lists.push(ListUse {
+                name: Arc::clone(name),
+                origin: item.origin(),
+            });
+        }
+        if let Some(database) = Database::of(&destination)
+            && self.databases.iter().all(|(other, _)| *other != database)
+        {
+            self.databases.push((database, item.origin()));
+        }
         Some(destination)
     }
 
@@ -56,7 +101,7 @@ impl Destinations<'_> {
 
     fn note_set(&mut self, destination: &Destination, item: &Item<'_>, meant: Meant) {
         if let Some(name) = destination.set() {
-            self.uses.push(SetUse {
+            self.sets.push(SetUse {
                 name: Arc::clone(name),
                 origin: item.origin(),
                 meant,

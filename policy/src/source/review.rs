@@ -64,7 +64,7 @@ fn too_many_loose(rules: &[Rule], sets: &[Set]) -> Option<Problem> {
 
 /// Rules with more under `not` than a decision can try in its time.
 fn too_much_excepted(rules: &[Rule], sets: &[Set]) -> Vec<Problem> {
-    let definitions = Definitions::new(sets.to_vec(), &[]);
+    let definitions = Definitions::new(sets.to_vec(), &[], &[]);
     let values = |to: &Destination| match to.set() {
         Some(set) => definitions.members(set).map_or(0, Iterator::count),
         None => 1,

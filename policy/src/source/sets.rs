@@ -41,7 +41,7 @@ pub(super) fn problems(sets: &[Set], uses: &[SetUse]) -> Vec<Problem> {
         let hint = "put several into one";
         found.push(problem(&set.origin, Severity::Error, message, hint));
     } else {
-        let definitions = Definitions::new(sets.to_vec(), &[]);
+        let definitions = Definitions::new(sets.to_vec(), &[], &[]);
         found.extend(circles(sets, &definitions));
         found.extend(beyond_addresses(uses, &definitions));
     }

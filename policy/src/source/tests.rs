@@ -285,14 +285,14 @@ fn further_files_append_rules_and_hold_nothing_else() {
         .iter()
         .map(|problem| format!("{problem}\n"))
         .collect();
-    assert_snapshot!(problems, @r#"
+    assert_snapshot!(problems, @r"
 rules.d/20.toml:1:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]], [[list]], [[profile]] and [[test]] tables
 rules.d/20.toml:3:2: error: only the main configuration file may hold this table
-  hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
+  hint: move it there; files in rules.d hold [[rule]], [[set]], [[list]], [[profile]] and [[test]] tables
 rules.d/20.toml:5:2: error: unknown key `other`
-  hint: known here: profile, rule, set, test
-"#);
+  hint: known here: list, profile, rule, set, test
+");
 }
 
 #[test]
@@ -317,6 +317,11 @@ to = ["set:one", "198.51.100.1"]
 [[set]]
 name = "one"
 to = "192.0.2.1"
+
+[[list]]
+name = "a"
+source = "/a"
+category = "trackers"
 "#,
     );
     assert_eq!(problems, "");
@@ -498,8 +503,9 @@ flow = { to = "192.0.2.1", port = "icmp" }
 expect = "block"
 by = "web"
 "#;
+    const LIST: &str = "[[list]]\nname = \"ok\"\nsource = \"/ok\"\n";
     let run = |tests: &str| {
-        let text = format!("[policy]\ndefault = \"block\"{TESTED}{tests}");
+        let text = format!("[policy]\ndefault = \"block\"{TESTED}{tests}{LIST}");
         let (source, problems) = read(&text);
         assert_eq!(problems, "");
         let tests = source.tests.clone();

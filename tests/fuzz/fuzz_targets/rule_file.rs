@@ -49,7 +49,7 @@ fuzz_target!(|text: &str| {
             assert_eq!(explanation.verdict, decision.verdict);
             let number = match decision.by {
                 DecidedBy::Rule(index) => Some(index + 1),
-                DecidedBy::Default => None,
+                DecidedBy::Protection(_) | DecidedBy::Default => None,
             };
             assert_eq!(explanation.rule.map(|rule| rule.number), number);
         }

@@ -34,6 +34,7 @@ mod inet_diag;
 pub mod limits;
 pub mod link;
 pub mod local_time;
+pub mod mapped_file;
 #[cfg(target_os = "linux")]
 pub mod memory_pressure;
 pub mod monitor;

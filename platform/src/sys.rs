@@ -15,6 +15,7 @@ pub(crate) mod interface_addresses;
 #[cfg(target_os = "macos")]
 pub(crate) mod interface_ioctl;
 pub(crate) mod local_time;
+pub(crate) mod mapping;
 #[cfg(target_os = "linux")]
 pub(crate) mod memory;
 #[cfg(target_os = "linux")]

@@ -80,6 +80,7 @@ impl Lab {
     ) -> Result<Daemon<'_>> {
         let program = program(self)?;
         let config = self.file("tidegate.toml", config)?;
+        self.set_surroundings(&mut command, User::ROOT)?;
         command
             .env(STATE, self.state_of(User::ROOT)?)
             .args(["run", "--control", CONTROL, "--config"])

@@ -51,6 +51,7 @@ impl Exec<'_> {
     /// The whole command line, for tests that need its terminal or its signals.
     pub fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = self.lab.host.command_as(self.user, program(self.lab)?);
+        self.lab.set_surroundings(&mut command, self.user)?;
         command
             .env(STATE, self.lab.state_of(self.user)?)
             .arg("exec")

@@ -64,7 +64,7 @@ pub use impairment::{Counts, Direction, Impairment, Rate, Share};
 pub use killed::Step;
 pub use long_way::LongWay;
 pub use namespace::{Namespace, User};
-pub use network::{Lab, address};
+pub use network::{AUTHORITIES, Lab, address};
 pub use network_state::NetworkState;
 pub use outcome::Outcome;
 pub use process::{Background, Finished};

@@ -13,6 +13,7 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -65,6 +66,9 @@ pub mod address {
     /// The router answers "administratively prohibited": EACCES.
     pub const PROHIBITED_V6: &str = "2001:db8:113::68";
 }
+
+/// Authorities that Tidegate trusts instead of the system's, where a test puts this file into the lab's folder.
+pub const AUTHORITIES: &str = "authorities.pem";
 
 const AVAILABLE_CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 
@@ -148,6 +152,22 @@ impl Lab {
     /// Not below `/tmp` or `/run`, which `tidegate exec` hides from what it runs.
     pub fn folder(&self) -> &Path {
         &self.folder.0
+    }
+
+    /// Has Tidegate keep its state in the lab's folder, and trust the authorities in [`AUTHORITIES`] where it is there.
+    pub(crate) fn set_surroundings(&self, command: &mut Command, user: User) -> Result<()> {
+        let state = self.folder().join(format!("state-{}", user.0));
+        if !state.is_dir() {
+            fs::create_dir(&state).with_context(|| format!("cannot create {}", state.display()))?;
+            chown(&state, Some(user.0), Some(user.0))
+                .with_context(|| format!("cannot give {} away", state.display()))?;
+        }
+        command.env("STATE_DIRECTORY", state);
+        let authorities = self.folder().join(AUTHORITIES);
+        if authorities.is_file() {
+            command.env("SSL_CERT_FILE", authorities);
+        }
+        Ok(())
     }
 
     /// Writes a file into [`folder`](Self::folder).

@@ -25,6 +25,7 @@ mod files;
 mod flows;
 mod fmt;
 mod import;
+mod lists;
 mod logging;
 #[cfg(capture)]
 mod profile;
@@ -118,6 +119,10 @@ fn dispatch(cli: Cli) -> ExitCode {
         #[cfg(capture)]
         Command::Answer(args) => finish(answer::main(args, control), 1),
         Command::Audit(args) => finish(audit::main(args), 1),
+        #[cfg(capture)]
+        Command::Lists(args) => finish(lists::main(args, control), 1),
+        #[cfg(not(capture))]
+        Command::Lists(args) => finish(lists::main(args, None), 1),
         #[cfg(capture)]
         Command::Recover => finish(recover::main(), 1),
     }

@@ -1,11 +1,12 @@
 //! The configuration: one main file and a folder of rule files beside it.
 //!
-//! `tidegate.toml` holds `[capture]`, `[policy]` and rules; every `rules.d/*.toml` beside it adds rules, in the order of
+//! `tidegate.toml` holds `[capture]`, `[geo]`, `[policy]` and rules; every `rules.d/*.toml` beside it adds rules, in the order of
 //! the file names. Ahead of all stand those of `quick.toml`, which commands write. Everything that is wrong is reported at once, each problem with its file, line and column. A
 //! configuration with an error is never used in part.
 
 mod capture;
 mod files;
+mod geo;
 mod texts;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::ask::ANSWERS_FILE;
 use crate::quick;
 use files::Text;
 
+pub use geo::Geo;
 pub use texts::Texts;
 
 pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
@@ -27,7 +29,7 @@ pub use capture::{Capture, Ebpf, Existing, ForeignMarks, Inbound};
 pub const DEFAULT_FILE: &str = "/etc/tidegate/tidegate.toml";
 
 /// The facts about flows that the data plane gathers beyond addresses, ports and programs.
-const FEEDS: [Feed; 0] = [];
+const FEEDS: [Feed; 2] = [Feed::Places, Feed::Lists];
 
 /// What stands before what `tidegate exec --deny-all` lets pass, and so in its rules' names.
 const ALLOW_OPTION: &str = "--allow";
@@ -37,7 +39,8 @@ const ALLOW_OPTION: &str = "--allow";
 /// # Errors
 /// As [`Allowed::parse`].
 pub fn allowed(text: &str) -> Result<Allowed, Refusal> {
-    Allowed::parse(text, &FEEDS)
+    // A command line names no database to look places up in.
+    Allowed::parse(text, &[])
 }
 
 /// The folder of rule files, beside the main file.
@@ -66,6 +69,8 @@ enum IfMissing {
 pub struct Config {
     /// How traffic is captured.
     pub capture: Capture,
+    /// Databases of places.
+    pub geo: Geo,
     /// The compiled rules.
     pub policy: Policy,
     /// Every file that was read, in order.
@@ -236,6 +241,7 @@ impl Config {
 #[derive(Debug, Default)]
 struct Draft {
     capture: Capture,
+    geo: Geo,
     policy: PolicySource,
     answers: PolicySource,
     texts: Texts,
@@ -259,6 +265,9 @@ impl Draft {
     fn main_document(&mut self, document: &Document) {
         if let Some(section) = document.root().section("capture") {
             self.capture = Capture::read(section);
+        }
+        if let Some(section) = document.root().section("geo") {
+            self.geo = Geo::read(section);
         }
         self.policy.read_main(document);
     }
@@ -297,6 +306,9 @@ impl Draft {
             });
         }
         self.problems.extend(self.policy.review());
+        self.problems.extend(self.geo.problems(&self.policy));
+        self.problems
+            .extend(files::missing_lists(&self.policy.lists));
         self.problems.extend(self.answers.review());
         if self.problems.iter().any(Problem::is_error) {
             return Err(ConfigError {
@@ -309,6 +321,7 @@ impl Draft {
         self.problems.extend(policy.expired(local_time::now().now));
         Ok(Config {
             capture: self.capture,
+            geo: self.geo,
             failures: policy.failures(&tests),
             policy,
             texts: self.texts,

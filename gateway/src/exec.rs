@@ -32,6 +32,7 @@ use crate::cli::{EXEC_FAILED, EXEC_REFUSED, ExecArgs};
 use crate::config::{Config, ConfigSource, Ebpf};
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
+use crate::library::{self, Library};
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
 use crate::report::summary;
@@ -69,7 +70,9 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&source)?;
     let packet_dump = args.pcap.as_deref().map(packet_dump).transpose()?;
     let capture = CaptureStatus::new(CaptureKind::Exec, DEVICE);
-    let shared = Shared::new(config.policy, capture, flow_limits(&args));
+    let library = Library::new(state_folder());
+    library.refresh(config.policy.list_definitions(), &config.geo);
+    let shared = Shared::knowing(library, config.policy, capture, flow_limits(&args));
     let mut recording = args
         .record
         .as_deref()
@@ -111,6 +114,7 @@ pub fn main(args: ExecArgs) -> anyhow::Result<ExitCode> {
         .then(|| ConfigWatch::start(Arc::clone(&reloader)))
         .transpose()
         .map_err(|error| tracing::warn!("{error}"));
+    library::keep_up_to_date(&shared, &reloader, Bypass::none())?;
     let _control = control
         .map(|socket| ControlServer::start(socket, Arc::clone(&shared), reloader, HostGroup))
         .transpose()?;

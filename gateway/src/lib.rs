@@ -16,7 +16,9 @@ pub mod context_watch;
 pub mod control;
 #[cfg(capture)]
 pub mod exec;
+pub mod knowledge;
 pub mod leaks;
+pub mod library;
 #[cfg(capture)]
 pub mod network_watch;
 #[cfg(capture)]

@@ -171,6 +171,9 @@ impl Reloader {
             tracing::warn!("[capture] was changed: that takes effect at the next start");
         }
         let rules = config.policy.len();
+        self.shared
+            .library
+            .refresh(config.policy.list_definitions(), &config.geo);
         let generation = self.shared.install_policy(config.policy);
         self.shared.board.settle(written);
         let before = in_force.replace(config.texts.clone()).unwrap_or_default();
@@ -188,6 +191,15 @@ impl Reloader {
                 before,
                 after,
             });
+        }
+    }
+
+    /// Reads lists and databases again, and puts what is new in force.
+    pub fn refresh_library(&self) {
+        let _turn = self.turn();
+        if self.shared.library.refresh_again() {
+            let generation = self.shared.install_knowledge();
+            tracing::info!(generation, "lists and databases are up to date");
         }
     }
 }

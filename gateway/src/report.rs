@@ -13,6 +13,7 @@ mod table;
 pub use amount::counted;
 pub use flows::{FlowLines, flow_table};
 pub use questions::question_text;
+pub(crate) use status::list_line;
 pub use status::status_text;
 pub use summary::summary;
 

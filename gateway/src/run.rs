@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tidegate_platform::apps::{DiagSocket, Senders, SendersError};
+use tidegate_platform::bypass::Bypass;
 use tidegate_platform::host::UndoError;
 use tidegate_platform::memory_pressure;
 use tidegate_platform::privileges;
@@ -29,6 +30,7 @@ use crate::config::{Capture, Config, ConfigSource, ForeignMarks};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::access::HostGroup;
 use crate::control::server::{ControlServer, ControlSocket};
+use crate::library::{self, Library};
 use crate::probe::Probe;
 use crate::record::FlowLogLimits;
 use crate::reload::{ConfigWatch, Reloader};
@@ -62,6 +64,8 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     check_means(&config.capture)?;
+    let library = Library::new(state_folder());
+    library.refresh(config.policy.list_definitions(), &config.geo);
     let mut keeper = PlanKeeper::open(options(&config), JOURNAL)?;
     let control = args.control.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
     let control = ControlSocket::bind(control, &HostGroup)?;
@@ -75,7 +79,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (senders, ebpf) = senders::usable(senders);
     let senders = senders.map(Arc::new);
     let status = status(&config.capture, &facts, keeper.options(), ebpf);
-    let shared = Shared::new(config.policy, status, FlowLogLimits::default());
+    let shared = Shared::knowing(library, config.policy, status, FlowLogLimits::default());
     begin_with_profile(&shared);
     context_watch::start(&shared).context("cannot watch the time")?;
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
@@ -117,7 +121,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
         Arc::clone(&reloader),
         HostGroup,
     )?;
-    let _watch = ConfigWatch::start(reloader).map_err(|error| tracing::warn!("{error}"));
+    let _watch =
+        ConfigWatch::start(Arc::clone(&reloader)).map_err(|error| tracing::warn!("{error}"));
+    library::keep_up_to_date(&shared, &reloader, Bypass::marked(MARK))?;
     let keeper = keeper.watch(Arc::clone(&shared), workers.handles().to_vec())?;
     if let Some(length) = args.trial {
         shared.lifecycle.begin_trial(length);

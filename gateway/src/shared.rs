@@ -20,7 +20,9 @@ use tidegate_policy::{Context, Policy, ProfileChoice};
 use crate::ask::Board;
 use crate::audit::{Audit, Change};
 use crate::context;
+use crate::knowledge::Knowledge;
 use crate::leaks::Leaks;
+use crate::library::Library;
 use crate::record::{FlowLog, FlowLogLimits, Timestamp};
 
 pub use capture::{
@@ -34,6 +36,8 @@ use profile::ChosenProfile;
 pub struct Shared {
     /// What decides about flows now.
     pub policy: ArcSwap<ActivePolicy>,
+    /// Lists and databases.
+    pub library: Library,
     /// Live and recent flows.
     pub flows: FlowLog,
     /// Figures.
@@ -65,6 +69,8 @@ type Waker = Box<dyn Fn() + Send + Sync>;
 pub struct ActivePolicy {
     /// The compiled rules.
     pub policy: Arc<Policy>,
+    /// What is known of other ends, in the terms of these rules.
+    pub knowledge: Knowledge,
     /// When and where flows are judged: no later moment, until the next, is judged in another way.
     pub context: Context,
     /// 1 for the policy at the start, one more with every reload, and with every change of the context that some rule asks
@@ -86,15 +92,27 @@ pub struct ReloadFailure {
 impl Shared {
     /// The state of a gateway that starts now under `policy`.
     pub fn new(policy: Policy, capture: CaptureStatus, limits: FlowLogLimits) -> Arc<Self> {
+        Self::knowing(Library::default(), policy, capture, limits)
+    }
+
+    /// The same, with what `library` knows already.
+    pub fn knowing(
+        library: Library,
+        policy: Policy,
+        capture: CaptureStatus,
+        limits: FlowLogLimits,
+    ) -> Arc<Self> {
         let started = Timestamp::now();
         let active = ActivePolicy {
             context: context::look(&policy, ProfileChoice::default()),
+            knowledge: Knowledge::new(&policy, &library),
             policy: Arc::new(policy),
             generation: 1,
             since: started,
         };
         Arc::new(Self {
             policy: ArcSwap::from_pointee(active),
+            library,
             flows: FlowLog::new(limits),
             counters: Counters::default(),
             identities: Arc::default(),
@@ -119,19 +137,35 @@ impl Shared {
     /// Puts a policy in force and has the workers judge their flows again. Returns its generation.
     pub fn install_policy(&self, policy: Policy) -> u64 {
         let profile = lock(&self.profile);
-        let context = context::look(&policy, profile.choice.clone());
         let mut last_reload = lock(&self.last_reload);
-        let generation = self.policy.load().generation + 1;
-        self.policy.store(Arc::new(ActivePolicy {
-            policy: Arc::new(policy),
-            context,
-            generation,
-            since: Timestamp::now(),
-        }));
+        let generation = self.put_in_force(Arc::new(policy), &profile);
         *last_reload = None;
         drop(last_reload);
         drop(profile);
         self.wake_workers();
+        generation
+    }
+
+    /// Has the workers judge their flows again by what the library knows now. Returns the generation.
+    pub fn install_knowledge(&self) -> u64 {
+        let profile = lock(&self.profile);
+        let policy = Arc::clone(&self.policy.load().policy);
+        let generation = self.put_in_force(policy, &profile);
+        drop(profile);
+        self.wake_workers();
+        generation
+    }
+
+    /// The caller holds the lock of the profile.
+    fn put_in_force(&self, policy: Arc<Policy>, profile: &ChosenProfile) -> u64 {
+        let generation = self.policy.load().generation + 1;
+        self.policy.store(Arc::new(ActivePolicy {
+            knowledge: Knowledge::new(&policy, &self.library),
+            context: context::look(&policy, profile.choice.clone()),
+            policy,
+            generation,
+            since: Timestamp::now(),
+        }));
         generation
     }
 
@@ -191,6 +225,7 @@ impl Shared {
         let is_new = active.policy.tells_apart(&active.context, &context);
         self.policy.store(Arc::new(ActivePolicy {
             policy: Arc::clone(&active.policy),
+            knowledge: Knowledge::new(&active.policy, &self.library),
             context,
             generation: active.generation + u64::from(is_new),
             since: active.since,

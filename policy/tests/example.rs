@@ -15,7 +15,15 @@ fn read(text: &str) -> (PolicySource, Vec<Problem>) {
     if let Some(capture) = document.root().section("capture") {
         ask_for_capture(&capture);
     }
+    if let Some(geo) = document.root().section("geo") {
+        ask_for_geo(&geo);
+    }
     (source, document.finish())
+}
+
+fn ask_for_geo(geo: &Section<'_>) {
+    geo.string("country");
+    geo.string("asn");
 }
 
 fn ask_for_capture(capture: &Section<'_>) {
@@ -37,7 +45,7 @@ fn the_example_has_nothing_wrong_with_it() {
     let (source, problems) = read(EXAMPLE);
     assert_eq!(problems, []);
     assert_eq!(source.review(), []);
-    assert_eq!(source.rules.len(), 21);
+    assert_eq!(source.rules.len(), 22);
     let tests = source.tests.clone();
     assert_eq!(tests.len(), 4);
     assert_eq!(Policy::compile(source).failures(&tests), []);
@@ -73,8 +81,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 2 + 21 + 1 + 1 + 4 + 18,
-        "the top, two tables, rules, a profile, a set, tests, and eighteen inline tables"
+        1 + 3 + 22 + 1 + 1 + 2 + 4 + 18,
+        "the top, three tables, rules, a profile, a set, lists, tests, and eighteen inline tables"
     );
 }
 

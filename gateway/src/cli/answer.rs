@@ -27,19 +27,11 @@ pub(super) fn give(
     question: QuestionId,
     answer: Answer,
 ) -> Result<Given, ClientError> {
-    match client.ask(Request::Answer { question, answer })? {
-        Reply::Answered(given) => Ok(given),
-        other @ (Reply::Status(_)
-        | Reply::Flow(_)
-        | Reply::Missed(_)
-        | Reply::Reloaded { .. }
-        | Reply::RulesChanged { .. }
-        | Reply::Profiles(_)
-        | Reply::Question(_)
-        | Reply::Closed(_)
-        | Reply::Done
-        | Reply::Refused(_)) => Err(ClientError::Strange(format!("{other:?}"))),
-    }
+    let reply = client.ask(Request::Answer { question, answer })?;
+    let Reply::Answered(given) = reply else {
+        return Err(ClientError::Strange(format!("{reply:?}")));
+    };
+    Ok(given)
 }
 
 /// What became of an answer, in a sentence.

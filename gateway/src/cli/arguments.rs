@@ -88,6 +88,8 @@ pub(super) enum Command {
     /// Show the profiles, or choose one
     #[cfg(capture)]
     Profile(ProfileArgs),
+    /// Show lists, fetch them now, or show those that others publish
+    Lists(ListsArgs),
     /// Undo whatever a dead instance left behind on the host (needs root)
     #[cfg(capture)]
     Recover,
@@ -132,16 +134,16 @@ pub(super) struct ExplainArgs {
     /// No name is known yet, but one may still come
     #[arg(long, conflicts_with = "name")]
     pub(super) name_later: bool,
-    /// Country of the other end: DE; or none, where the database has none for it [default: not known]
+    /// Country of the other end: DE; or none, where the database has none for it [default: as the database says]
     #[arg(long, value_name = "CODE", value_parser = country)]
     pub(super) country: Option<Fact<Country>>,
-    /// Continent of the other end: EU; or none [default: not known]
+    /// Continent of the other end: EU; or none [default: as the database says]
     #[arg(long, value_name = "CODE", value_parser = continent)]
     pub(super) continent: Option<Fact<Continent>>,
-    /// Autonomous system of the other end: 13335; or none [default: not known]
+    /// Autonomous system of the other end: 13335; or none [default: as the database says]
     #[arg(long = "as", value_name = "NUMBER", value_parser = system)]
     pub(super) system: Option<Fact<u32>>,
-    /// A list that the other end is on, or none; may be given several times [default: no list is loaded]
+    /// A list that the other end is on, or none; may be given several times [default: as the lists say]
     #[arg(long, value_name = "NAME")]
     pub(super) list: Vec<String>,
     /// When the flow is judged, e.g. 2026-12-01T22:00:00+01:00 [default: now]
@@ -168,6 +170,29 @@ pub(super) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListsArgs {
+    /// Configuration file, where no gateway runs [default: /etc/tidegate/tidegate.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) action: Option<ListsAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ListsAction {
+    /// Fetch a list, or all, now
+    Update {
+        /// The list [default: all that come from a server]
+        name: Option<String>,
+    },
+    /// Show the lists that `use = "NAME"` knows: what they are about, where they are, under which licence
+    Catalogue,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -96,6 +96,7 @@ fn next(client: &mut Client) -> Result<Option<Event>, ClientError> {
             | Reply::Reloaded { .. }
             | Reply::RulesChanged { .. }
             | Reply::Profiles(_)
+            | Reply::Library(_)
             | Reply::Answered(_)
             | Reply::Refused(_)),
         ) => Err(ClientError::Strange(format!("{other:?}"))),

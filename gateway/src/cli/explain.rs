@@ -9,17 +9,20 @@ use serde::Serialize;
 use tidegate_platform::local_time;
 use tidegate_platform::users::Users;
 use tidegate_policy::{
-    App, Clock, Context, Direction, Explanation, Fact, Feed, FlowName, Identity, KnownFlow, Name,
-    NameSource, Network, Profile, ProfileChoice, Uplink, Verdict,
+    App, Clock, Context, Direction, Explanation, Fact, Feed, FlowFacts, FlowName, Identity,
+    KnownFlow, Lists, Name, NameSource, Network, Peer, Profile, ProfileChoice, Uplink, Verdict,
 };
 
 use super::arguments::ExplainArgs;
 use crate::config::{Config, ConfigSource};
+use crate::knowledge::{Knowledge, ListBuffer};
+use crate::library::Library;
+use crate::state_folder::state_folder;
 use crate::terminal::{self, printable_lines};
 
 pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    let explanation = explain(args)?;
+    let explanation = explain(args, &Library::new(state_folder()))?;
     if json {
         terminal::print_line(&serde_json::to_string_pretty(&explanation)?)?;
     } else {
@@ -51,7 +54,8 @@ impl fmt::Display for Explained {
     }
 }
 
-pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
+/// What is not said of the flow is looked up in the lists and databases that the configuration names.
+pub(super) fn explain(args: ExplainArgs, library: &Library) -> anyhow::Result<Explained> {
     let context = context(&args);
     // What is known of the flow is said on the command line, so rules may ask for any of it.
     let config = Config::load_for(&ConfigSource::new(args.config), &Feed::ALL)?;
@@ -82,15 +86,44 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<Explained> {
         None => flow,
     };
     let policy = &config.policy;
-    let explanation = flow.ask(policy, |facts| policy.explain(facts));
+    library.refresh(policy.list_definitions(), &config.geo);
+    let knowledge = Knowledge::new(policy, library);
+    let mut buffer = ListBuffer::default();
+    let looked_up = knowledge.about(
+        args.to,
+        flow.names.as_deref().unwrap_or_default(),
+        &mut buffer,
+    );
+    let explanation = flow.ask(policy, |said| {
+        policy.explain(&with_looked_up(said, looked_up))
+    });
     let answers = policy
         .answers()
         .filter(|_| explanation.verdict == Verdict::Ask);
-    let answer = answers.map(|answers| flow.ask(answers, |facts| answers.explain(facts)));
+    let answer = answers.map(|answers| {
+        flow.ask(answers, |said| {
+            answers.explain(&with_looked_up(said, looked_up))
+        })
+    });
     Ok(Explained {
         explanation,
         answer: answer.filter(|answer| answer.rule.is_some()),
     })
+}
+
+/// What is said of the other end, and of the rest what was looked up.
+fn with_looked_up<'a>(said: &FlowFacts<'a>, looked_up: Peer<'a>) -> FlowFacts<'a> {
+    let peer = Peer {
+        country: known(said.peer.country, looked_up.country),
+        continent: known(said.peer.continent, looked_up.continent),
+        system: known(said.peer.system, looked_up.system),
+        names: said.peer.names,
+        ..match said.peer.lists {
+            Lists::On(_) => said.peer,
+            Lists::Unknown => looked_up,
+        }
+    };
+    FlowFacts { peer, ..*said }
 }
 
 /// The time that is said, or the present; of the network what is said.
@@ -142,5 +175,13 @@ fn app(path: PathBuf, uid: u32) -> App {
         unit: None,
         container: None,
         identity: Identity::default(),
+    }
+}
+
+/// What was said, or else what was looked up.
+fn known<T>(said: Fact<T>, looked_up: Fact<T>) -> Fact<T> {
+    match said {
+        Fact::Unknown => looked_up,
+        Fact::Absent | Fact::Is(_) => said,
     }
 }

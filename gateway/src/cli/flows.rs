@@ -71,6 +71,7 @@ fn next(client: &mut Client) -> anyhow::Result<Told> {
             Some(Reply::Done) => return Ok(Told::End),
             Some(
                 other @ (Reply::Status(_)
+                | Reply::Library(_)
                 | Reply::Reloaded { .. }
                 | Reply::RulesChanged { .. }
                 | Reply::Question(_)

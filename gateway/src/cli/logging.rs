@@ -31,6 +31,7 @@ pub(super) fn init(command: &Command) {
         Command::Audit(_)
         | Command::Check(_)
         | Command::Explain(_)
+        | Command::Lists(_)
         | Command::Export(_)
         | Command::Fmt(_)
         | Command::Import(_)

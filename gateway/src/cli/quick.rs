@@ -119,19 +119,11 @@ pub(super) fn undo(args: &UndoArgs, control: Option<PathBuf>) -> anyhow::Result<
 
 /// The names of the rules that were changed.
 fn change(request: Request, control: Option<PathBuf>) -> anyhow::Result<Vec<String>> {
-    match Client::connect(&socket(control))?.ask(request)? {
-        Reply::RulesChanged { rules, .. } => Ok(rules),
-        other @ (Reply::Status(_)
-        | Reply::Flow(_)
-        | Reply::Missed(_)
-        | Reply::Reloaded { .. }
-        | Reply::Question(_)
-        | Reply::Closed(_)
-        | Reply::Answered(_)
-        | Reply::Done
-        | Reply::Profiles(_)
-        | Reply::Refused(_)) => Err(ClientError::Strange(format!("{other:?}")).into()),
-    }
+    let reply = Client::connect(&socket(control))?.ask(request)?;
+    let Reply::RulesChanged { rules, .. } = reply else {
+        return Err(ClientError::Strange(format!("{reply:?}")).into());
+    };
+    Ok(rules)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use super::arguments::CheckArgs;
 use super::*;
 use crate::config::{Config, ConfigSource};
+use crate::library::Library;
 use crate::test_folder::TestFolder;
 
 const RULES: &str = r#"
@@ -38,7 +39,11 @@ fn explain_by(rules: &str, line: &str) -> String {
     let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
         panic!()
     };
-    folder.anonymous(&explain::explain(args).unwrap().to_string())
+    folder.anonymous(
+        &explain::explain(args, &Library::default())
+            .unwrap()
+            .to_string(),
+    )
 }
 
 fn check(text: &str) -> String {
@@ -55,10 +60,10 @@ fn clap_finds_no_fault() {
 #[cfg(capture)]
 #[test]
 fn the_help_names_every_command() {
-    insta::assert_snapshot!(Cli::command().render_help(), @"
-        See and control every connection of every program
+    insta::assert_snapshot!(Cli::command().render_help(), @r"
+See and control every connection of every program
 
-        Usage: tidegate [OPTIONS] [COMMAND]
+Usage: tidegate [OPTIONS] [COMMAND]
 
         Commands:
           run       Capture the whole host's traffic, in the foreground (needs root)
@@ -75,17 +80,18 @@ fn the_help_names_every_command() {
           export    Write the rules of a file for another program, where it can mean the same
           flows     Show live and recent flows
           status    Show capture, workers, counters, coverage and health
+          lists     Show lists, fetch them now, or show those that others publish
           profile   Show the profiles, or choose one
           ask       Answer the questions of rules that ask, at a terminal; or list them
           answer    Answer one question
           audit     Show or verify the record of changes
           recover   Undo whatever a dead instance left behind on the host (needs root)
 
-        Options:
-              --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]
-          -h, --help            Print help
-          -V, --version         Print version
-        ");
+Options:
+      --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]
+  -h, --help            Print help
+  -V, --version         Print version
+");
 }
 
 #[cfg(capture)]
@@ -226,6 +232,9 @@ fn errors_name_each_cause_once() {
 }
 
 const KNOWN: &str = r#"
+[[list]]
+name = "trackers"
+source = "/nonexistent/trackers.txt"
 [[rule]]
 name = "ads"
 to = [".ads.example", "list:trackers"]
@@ -245,7 +254,8 @@ fn explain_known(flags: &str) -> String {
     let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
         panic!()
     };
-    let explained = explain::explain(args).unwrap().to_string();
+    let library = Library::new(Some(folder.path().join("state")));
+    let explained = explain::explain(args, &library).unwrap().to_string();
     explained
         .lines()
         .last()
@@ -283,15 +293,11 @@ fn explain_takes_what_is_known_of_the_other_end() {
 
 #[test]
 fn check_refuses_what_is_not_known_of_live_flows() {
-    insta::assert_snapshot!(check(KNOWN), @r#"
-    DIR/tidegate.toml:4:7: error: the names of destinations are not learned yet, so the rule would never match
-      hint: name an address or a network
-    DIR/tidegate.toml:4:23: error: lists are not loaded yet, so the rule would never match
-      hint: name addresses or networks
-    DIR/tidegate.toml:8:14: error: where an address is in use is not looked up yet, so the rule would never match
-      hint: name an address or a network
-    3 errors: the configuration cannot be used
-    "#);
+    insta::assert_snapshot!(check(KNOWN), @r"
+DIR/tidegate.toml:7:7: error: the names of destinations are not learned yet, so the rule would never match
+  hint: name an address or a network
+1 error: the configuration cannot be used
+");
 }
 
 #[test]
@@ -324,7 +330,8 @@ fn explain_says_what_was_answered_before_where_the_rules_ask() {
         let Some(Command::Explain(args)) = Cli::try_parse_from(line).unwrap().command else {
             panic!()
         };
-        folder.anonymous(&explain::explain(args).unwrap().to_string())
+        let explained = explain::explain(args, &Library::default()).unwrap();
+        folder.anonymous(&explained.to_string())
     };
     insta::assert_snapshot!(said(), @"
     ask by default: no rule matches

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tidegate_policy::document::{Problem, Severity};
+use tidegate_policy::list::{ListDefinition, ListSource};
 
 /// Largest file that is read, in bytes.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -92,4 +93,29 @@ fn problem(path: &Path, message: &str, hint: Option<String>) -> Problem {
         message: message.to_owned(),
         hint,
     }
+}
+
+/// Lists whose files are not there: they may still come.
+pub(super) fn missing_lists(lists: &[ListDefinition]) -> Vec<Problem> {
+    let missing = lists.iter().filter_map(|list| {
+        let ListSource::File(path) = &list.source else {
+            return None;
+        };
+        (!path.exists()).then(|| Problem {
+            file: list.origin.file.to_string(),
+            line: list.origin.line,
+            column: list.origin.column,
+            severity: Severity::Warning,
+            message: format!(
+                "the list \"{}\" cannot be read: {} is not there",
+                list.name,
+                path.display()
+            ),
+            hint: Some(
+                "until it is there nothing is known of this list, and rules on it match nothing"
+                    .to_owned(),
+            ),
+        })
+    });
+    missing.collect()
 }

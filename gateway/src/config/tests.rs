@@ -19,9 +19,17 @@ bound_sockets = "destroy"
 strict_marks = true
 ebpf = "off"
 
+[geo]
+country = "/srv/country.mmdb"
+asn = "/srv/asn.mmdb"
+
 [policy]
 default = "block"
 unattributed = "drop"
+
+[[list]]
+name = "ads"
+source = "https://lists.example/ads.txt"
 
 [[rule]]
 name = "no updates from the editor"
@@ -95,8 +103,17 @@ fn every_key_is_read() {
             ebpf: Ebpf::Off,
         }
     );
+    let geo: Vec<_> = config
+        .geo
+        .files()
+        .map(|file| file.display().to_string())
+        .collect();
+    assert_eq!(geo, ["/srv/country.mmdb", "/srv/asn.mmdb"]);
     assert_eq!(config.policy.default_verdict(), Verdict::Block);
-    assert_eq!(config.policy.len(), 1);
+    assert_eq!(
+        (config.policy.len(), config.policy.list_definitions().len()),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -107,13 +124,27 @@ fn the_example_has_no_fault() {
         include_str!("../../docs/examples/tidegate.toml"),
     );
     let config = load(&folder).unwrap();
-    assert_eq!(config.warnings, []);
+    let [missing] = &config.warnings[..] else {
+        panic!("one file is not there: {:?}", config.warnings)
+    };
+    assert!(
+        missing.message.contains("attackers.txt is not there"),
+        "{missing}"
+    );
     assert_eq!(config.capture, Capture::default());
 }
 
 #[test]
 fn an_unknown_key_is_refused_wherever_it_stands() {
-    let tables = ["[capture]\n", "[policy]\n", "[[rule]]\n", "app = { ", ""];
+    let tables = [
+        "[capture]\n",
+        "[geo]\n",
+        "[policy]\n",
+        "[[list]]\n",
+        "[[rule]]\n",
+        "app = { ",
+        "",
+    ];
     for table in tables {
         let folder = TestFolder::new();
         let planted = if table.starts_with("app") {
@@ -168,7 +199,7 @@ fn every_problem_of_every_file_is_reported_at_once() {
         DIR/rules.d/10-first.toml:2:6: error: "nowhere" is no destination
           hint: write an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a name (example.com; `printer.` if it has one label), `*`, one of loopback, link-local, lan, multicast, internet, or country:, continent:, as:, list:, set: with a value
         DIR/rules.d/20-second.toml:1:2: error: only the main configuration file may hold this table
-          hint: move it there; files in rules.d hold [[rule]], [[set]], [[profile]] and [[test]] tables
+          hint: move it there; files in rules.d hold [[rule]], [[set]], [[list]], [[profile]] and [[test]] tables
         DIR/rules.d/30-third.toml:1:8: error: unclosed array table, expected `]`
         DIR/rules.d/40-fourth.toml:1:1: error: the file is not UTF-8 text (at byte 0)
           hint: save it as UTF-8

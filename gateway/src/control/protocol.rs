@@ -12,6 +12,7 @@ use tidegate_policy::Verdict;
 
 use super::status::{Profiles, Status};
 use crate::ask::{Answer, Given, QuestionId, QuestionRecord};
+use crate::library::LibraryState;
 use crate::quick::request::QuickRule;
 use crate::record::FlowRecord;
 
@@ -75,6 +76,8 @@ pub enum Request {
         /// Its name, or `auto`: each by its own conditions.
         name: String,
     },
+    /// Fetch this list, or all, now: [`Reply::Library`] when that is done.
+    UpdateLists(Option<String>),
 }
 
 /// Which flows are wanted.
@@ -125,6 +128,8 @@ pub enum Reply {
     Answered(Given),
     /// The profiles, and which are active.
     Profiles(Profiles),
+    /// Lists and databases, as they are now.
+    Library(Box<LibraryState>),
     /// That was all.
     Done,
     /// It was not done.

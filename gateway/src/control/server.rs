@@ -280,6 +280,7 @@ impl Service {
                 Ok(profiles) => client.send(&Reply::Profiles(profiles)).await,
                 Err(message) => client.send_failure(message).await,
             },
+            Request::UpdateLists(name) => self.answer_update(client, name).await,
         }
     }
 
@@ -327,6 +328,24 @@ impl Service {
             Err(_) => {
                 client
                     .send_failure("the reload was cut short: see the log".to_owned())
+                    .await
+            }
+        }
+    }
+
+    async fn answer_update(
+        &self,
+        client: &mut Connection,
+        name: Option<String>,
+    ) -> Result<(), Hangup> {
+        let shared = Arc::clone(&self.shared);
+        let updated = tokio::task::spawn_blocking(move || shared.library.update(name)).await;
+        match updated {
+            Ok(Ok(state)) => client.send(&Reply::Library(Box::new(state))).await,
+            Ok(Err(error)) => client.send_failure(error.to_string()).await,
+            Err(_) => {
+                client
+                    .send_failure("the update was cut short: see the log".to_owned())
                     .await
             }
         }

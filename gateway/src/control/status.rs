@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_policy::{ProfileChoice, Verdict};
 
 use crate::leaks::LeakRecord;
+use crate::library::LibraryState;
 use crate::record::{AtTheEnd, Timestamp};
 use crate::shared::{CaptureStatus, CountersSnapshot, ReloadFailure, Shared};
 
@@ -33,6 +34,9 @@ pub struct Status {
     pub unmeasured: Vec<String>,
     /// The policy in force.
     pub policy: PolicyStatus,
+    /// Lists and databases.
+    #[serde(default)]
+    pub library: LibraryState,
     /// Seconds until a trial undoes everything, unless it is confirmed.
     pub trial_seconds_left: Option<u64>,
     /// Flows that have not ended.
@@ -50,7 +54,7 @@ pub struct Status {
 pub enum Health {
     /// It is.
     Good,
-    /// The gateway runs, but not all is as wanted: see the capture's problems and the policy's failed reload.
+    /// The gateway runs, but not all is as wanted: see the capture's problems, the policy's failed reload, and what is wrong with lists.
     Degraded,
 }
 
@@ -118,7 +122,10 @@ impl Status {
         let capture = CaptureStatus::clone(&shared.capture.load());
         let active = shared.policy.load();
         let reload_failure = shared.reload_failure();
-        let good = capture.problems.is_empty() && reload_failure.is_none();
+        let library = shared.library.state();
+        let good = capture.problems.is_empty()
+            && reload_failure.is_none()
+            && library.problems().next().is_none();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -137,6 +144,7 @@ impl Status {
                 reload_failure,
                 profiles: Profiles::of(shared),
             },
+            library,
             trial_seconds_left: shared
                 .lifecycle
                 .trial_left()

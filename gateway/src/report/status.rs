@@ -12,6 +12,9 @@ use crate::shared::{CaptureKind, CaptureStatus, CountersSnapshot, WorkerSnapshot
 use crate::terminal::printable_lines;
 
 mod leaks;
+mod library;
+
+pub(crate) use library::list_line;
 
 /// Columns before the text of each line.
 const INDENT: usize = 11;
@@ -29,6 +32,7 @@ fn text_at(status: &Status, now: Timestamp) -> String {
     page.section("ahead", overtaken(&status.capture));
     page.section("leaks", leaks::lines(status, now));
     page.section("policy", policy(&status.policy));
+    page.section("lists", library::lines(&status.library, now));
     page.section("flows", flows(status));
     page.section("packets", packets(&status.counters));
     page.section(
@@ -74,6 +78,7 @@ fn health(status: &Status) -> Vec<String> {
             failure.at, failure.message
         )
     });
+    let library = status.library.problems();
     let trial = status.trial_seconds_left.map(|left| {
         let left = duration(Duration::from_secs(left));
         format!("on trial: undone in {left} unless `tidegate confirm` comes")
@@ -82,6 +87,7 @@ fn health(status: &Status) -> Vec<String> {
         .into_iter()
         .chain(problems)
         .chain(reload)
+        .chain(library)
         .chain(trial)
         .collect()
 }

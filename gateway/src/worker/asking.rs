@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_netstack::FlowId;
 use tidegate_platform::apps::born;
-use tidegate_policy::{App, Context, DecidedBy, FlowFacts, Policy, Verdict};
+use tidegate_policy::{App, DecidedBy, FlowFacts, Policy, Verdict};
 use tidegate_routing::flow::State;
 
 use super::Worker;
@@ -18,6 +18,8 @@ use super::entry::Entry;
 use super::identify::{decide, facts};
 use super::inbox::{Handle, Message};
 use crate::ask::{About, Board, Joined, ProcessKey, QuestionId, Told, Topic, Waiter, WorkerId};
+use crate::knowledge::ListBuffer;
+use crate::shared::ActivePolicy;
 
 /// What a record names instead of a rule.
 const ANSWER: &str = "answer";
@@ -81,16 +83,22 @@ impl Entry {
         known.map(|(index, app)| (index, Some(app))).chain(unknown)
     }
 
-    fn facts_of<'e>(&'e self, app: Option<&'e App>, context: &'e Context) -> FlowFacts<'e> {
+    fn facts_of<'e>(
+        &'e self,
+        app: Option<&'e App>,
+        active: &'e ActivePolicy,
+        lists: &'e mut ListBuffer,
+    ) -> FlowFacts<'e> {
         FlowFacts {
             apps: app.map_or(&[], std::slice::from_ref),
-            ..facts(self, context)
+            ..facts(self, active, lists)
         }
     }
 
-    fn topic(&self, app: Option<&App>, context: &Context) -> Topic {
+    fn topic(&self, app: Option<&App>, active: &ActivePolicy) -> Topic {
         let source = self.inner.map(|inner| inner.source.ip());
-        Topic::of(&self.facts_of(app, context), app, source)
+        let mut lists = ListBuffer::default();
+        Topic::of(&self.facts_of(app, active, &mut lists), app, source)
     }
 
     /// Its time may be over: the record is to say so.
@@ -126,7 +134,8 @@ impl Worker {
     /// What is known for one owner.
     fn known(&self, entry: &Entry, index: usize, app: Option<&App>) -> Known {
         let policy = &self.policy.policy;
-        let facts = entry.facts_of(app, &self.policy.context);
+        let mut lists = ListBuffer::default();
+        let facts = entry.facts_of(app, &self.policy, &mut lists);
         let decision = decide(policy, entry, &facts);
         if decision.verdict != Verdict::Ask {
             let DecidedBy::Rule(rule) = decision.by else {
@@ -136,7 +145,7 @@ impl Worker {
             return Known::Answered(decision.verdict, label);
         }
         let board = &self.shared.board;
-        let remembered = board.remembered(&entry.topic(app, &self.policy.context), || process(app));
+        let remembered = board.remembered(&entry.topic(app, &self.policy), || process(app));
         if let Some(verdict) = remembered {
             return Known::Answered(verdict, Some(Arc::from(ANSWER)));
         }
@@ -183,12 +192,12 @@ impl Worker {
             until,
         };
         let rule = entry.record.rule();
-        let joined =
-            self.shared
-                .board
-                .join(&entry.topic(app, &self.policy.context), waiter, || {
-                    About::of(app, rule)
-                });
+        let joined = self
+            .shared
+            .board
+            .join(&entry.topic(app, &self.policy), waiter, || {
+                About::of(app, rule)
+            });
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };

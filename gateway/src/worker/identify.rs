@@ -15,9 +15,7 @@ use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey};
 use tidegate_platform::apps::{Owners, Unattributed};
-use tidegate_policy::{
-    App, Context, DecidedBy, Decision, Direction, FlowFacts, Peer, Policy, Verdict,
-};
+use tidegate_policy::{App, DecidedBy, Decision, Direction, FlowFacts, Policy, Verdict};
 use tidegate_routing::flow::{Found, State};
 
 pub use self::forwarded::ForwardedFlows;
@@ -32,7 +30,9 @@ use super::entry::{Judged, policy_protocol};
 use super::newcomers::{Line, Member};
 use super::speaker::Speaker;
 use super::{Entry, Worker};
+use crate::knowledge::ListBuffer;
 use crate::record::Carriage;
+use crate::shared::ActivePolicy;
 
 /// The way out of every flow that may pass.
 const DIRECT: &str = "direct";
@@ -213,7 +213,8 @@ impl Worker {
             return;
         };
         let policy = &self.policy.policy;
-        let facts = facts(entry, &self.policy.context);
+        let mut lists = ListBuffer::default();
+        let facts = facts(entry, &self.policy, &mut lists);
         let decision = decide(policy, entry, &facts);
         let rule = match decision.by {
             DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
@@ -308,7 +309,13 @@ pub(super) fn decide(policy: &Policy, entry: &Entry, facts: &FlowFacts<'_>) -> D
     }
 }
 
-pub(super) fn facts<'a>(entry: &'a Entry, context: &'a Context) -> FlowFacts<'a> {
+/// What is known of this flow; `lists` is filled with those that its other end is on.
+pub(super) fn facts<'a>(
+    entry: &'a Entry,
+    active: &'a ActivePolicy,
+    lists: &'a mut ListBuffer,
+) -> FlowFacts<'a> {
+    let other_end = entry.key.remote.0.ip();
     FlowFacts {
         direction: entry.direction,
         protocol: policy_protocol(entry.key.protocol),
@@ -316,7 +323,7 @@ pub(super) fn facts<'a>(entry: &'a Entry, context: &'a Context) -> FlowFacts<'a>
         remote: entry.key.remote.0,
         // What is kept of them in short is no ground to judge on.
         apps: if entry.is_lost { &[] } else { &entry.apps },
-        peer: Peer::default(),
-        context,
+        peer: active.knowledge.about(other_end, &[], lists),
+        context: &active.context,
     }
 }

@@ -169,6 +169,11 @@ impl<B: AsRef<[u8]>> Compiled<B> {
         }
     }
 
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
     /// Its lists.
     pub fn all(&self) -> ListSet {
         self.lists().map(|(list, _)| list).collect()

@@ -4,6 +4,7 @@ use tidegate_policy::{Protocol, Verdict};
 
 use super::*;
 use crate::leaks::{LeakRecord, Way};
+use crate::library::{LibraryState, ListState, PlacesState};
 use crate::record::{AppRecord, AtTheEnd};
 use crate::shared::EbpfStatus;
 use crate::shared::{ReloadFailure, UplinkStatus};
@@ -51,6 +52,7 @@ fn status(kind: CaptureKind) -> Status {
             file: "/etc/tidegate/tidegate.toml".into(),
             reload_failure: None,
         },
+        library: LibraryState::default(),
         trial_seconds_left: None,
         flows_live: 7,
         at_the_end: match kind {
@@ -183,4 +185,58 @@ fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
                    1,234 packets were not looked at
                    not measured on wlan0: no such device
         ");
+}
+
+#[test]
+fn lists_and_databases_are_shown_with_what_is_wrong_with_them() {
+    let list = |name: &str, fetched| ListState {
+        name: name.to_owned(),
+        source: format!("https://lists.example/{name}"),
+        action: Some(Verdict::Block),
+        loaded: fetched != None,
+        entries: 412_332,
+        ignored: 17,
+        report: None,
+        fetched,
+        doing: None,
+        problem: None,
+    };
+    let places = |kind: Option<&str>| PlacesState {
+        file: "/srv/places.mmdb".to_owned(),
+        kind: kind.map(str::to_owned),
+        problem: kind.is_none().then(|| "no such file".to_owned()),
+    };
+    let status = Status {
+        library: LibraryState {
+            lists: vec![
+                list("trackers", Some(at(2_000))),
+                ListState {
+                    entries: 0,
+                    action: None,
+                    doing: Some("being fetched".to_owned()),
+                    problem: Some("the server says 404".to_owned()),
+                    ..list("late", None)
+                },
+            ],
+            places: vec![places(Some("GeoLite2-Country")), places(None)],
+            bytes: 5_000_000,
+        },
+        ..status(CaptureKind::Exec)
+    };
+    let text = text_at(&status, at(9_200));
+    let of_lists = |line: &&str| {
+        ["list", "database", "trackers", "late"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let lines: Vec<&str> = text.lines().filter(of_lists).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+           list late: the server says 404; nothing is known of it
+           database /srv/places.mmdb: no such file; rules on what it would know match nothing
+lists      412,332 entries of 2 lists, 5.00 MB when compiled
+           trackers: 412,332 entries (17 ignored), 2 h 0 min old; blocks what is on it
+           late: not there yet; for rules; being fetched
+           database /srv/places.mmdb (GeoLite2-Country)
+           database /srv/places.mmdb is not loaded
+");
 }

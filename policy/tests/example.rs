@@ -81,8 +81,8 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
     }
     assert_eq!(
         tried,
-        1 + 3 + 22 + 1 + 1 + 2 + 4 + 18,
-        "the top, three tables, rules, a profile, a set, lists, tests, and eighteen inline tables"
+        1 + 3 + 22 + 1 + 1 + 2 + 4 + 20,
+        "the top, three tables, rules, a profile, a set, lists, tests, and twenty inline tables"
     );
 }
 

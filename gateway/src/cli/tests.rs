@@ -60,10 +60,10 @@ fn clap_finds_no_fault() {
 #[cfg(capture)]
 #[test]
 fn the_help_names_every_command() {
-    insta::assert_snapshot!(Cli::command().render_help(), @r"
-See and control every connection of every program
+    insta::assert_snapshot!(Cli::command().render_help(), @"
+        See and control every connection of every program
 
-Usage: tidegate [OPTIONS] [COMMAND]
+        Usage: tidegate [OPTIONS] [COMMAND]
 
         Commands:
           run       Capture the whole host's traffic, in the foreground (needs root)
@@ -80,18 +80,18 @@ Usage: tidegate [OPTIONS] [COMMAND]
           export    Write the rules of a file for another program, where it can mean the same
           flows     Show live and recent flows
           status    Show capture, workers, counters, coverage and health
-          lists     Show lists, fetch them now, or show those that others publish
-          profile   Show the profiles, or choose one
           ask       Answer the questions of rules that ask, at a terminal; or list them
           answer    Answer one question
           audit     Show or verify the record of changes
+          profile   Show the profiles, or choose one
+          lists     Show lists, fetch them now, or show those that others publish
           recover   Undo whatever a dead instance left behind on the host (needs root)
 
-Options:
-      --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]
-  -h, --help            Print help
-  -V, --version         Print version
-");
+        Options:
+              --control <PATH>  Control socket [default: /run/tidegate/control.sock; none for exec]
+          -h, --help            Print help
+          -V, --version         Print version
+        ");
 }
 
 #[cfg(capture)]

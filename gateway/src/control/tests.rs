@@ -284,7 +284,7 @@ fn what_is_no_request_is_refused_and_the_client_is_let_go() {
     insta::assert_snapshot!(refusals.concat(), @r#"
         {"refused":{"why":"malformed","message":"not a request: expected value at line 1 column 1"}}
         {"refused":{"why":"malformed","message":"not a request: missing field `version` at line 1 column 2"}}
-        {"refused":{"why":"malformed","message":"not a request: unknown variant `reboot`, expected one of `status`, `flows`, `confirm`, `reload`, `quick`, `undo`, `update-lists`, `profiles`, `use-profile`, `questions`, `answer` at line 1 column 31"}}
+        {"refused":{"why":"malformed","message":"not a request: unknown variant `reboot`, expected one of `status`, `flows`, `confirm`, `reload`, `quick`, `undo`, `questions`, `answer`, `profiles`, `use-profile`, `update-lists` at line 1 column 31"}}
         {"refused":{"why":"malformed","message":"not a request: unknown field `more`, expected `version` or `request` at line 1 column 38"}}
         {"refused":{"why":"malformed","message":"not a request: unknown field `folow`, expected one of `follow`, `app`, `verdict`, `identity` at line 1 column 40"}}
         {"refused":{"why":"malformed","message":"the daemon speaks version 1 of the control protocol, not 9: use the `tidegate` that the daemon was started from"}}

@@ -43,6 +43,12 @@ pub fn allowed(text: &str) -> Result<Allowed, Refusal> {
     Allowed::parse(text, &[])
 }
 
+/// Answers are about what questions name; lists are the other files', and known by their order there.
+fn without_lists(feeds: &[Feed]) -> Vec<Feed> {
+    let others = feeds.iter().filter(|feed| **feed != Feed::Lists);
+    others.copied().collect()
+}
+
 /// The folder of rule files, beside the main file.
 const RULES_FOLDER: &str = "rules.d";
 
@@ -198,7 +204,7 @@ impl Config {
         }
         let mut draft = Draft {
             policy: PolicySource::fed_by(feeds),
-            answers: PolicySource::fed_by(feeds),
+            answers: PolicySource::fed_by(&without_lists(feeds)),
             ..Draft::default()
         };
         if let Some(quick) = source.quick_file() {

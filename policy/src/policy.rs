@@ -55,20 +55,58 @@ pub struct Policy {
     changes: Changes,
 }
 
-/// Rules that refuse some programs what others may, filed by their other conditions.
+/// Rules that do not let some programs pass where others may, filed by their other conditions.
 #[derive(Debug)]
 struct Refusing {
+    /// Those that refuse.
+    refuses: BothWays,
+    /// Those that ask.
+    asks: BothWays,
+}
+
+#[derive(Debug)]
+struct BothWays {
     outgoing: Index,
     incoming: Index,
 }
 
 impl Refusing {
     fn new(rules: &[Rule], definitions: &Definitions) -> Self {
-        let index = |direction| Index::of_some_program(rules, direction, definitions);
+        let of = |meant: fn(Verdict) -> bool| {
+            let index = |direction| Index::of_some_program(rules, direction, meant, definitions);
+            BothWays {
+                outgoing: index(Direction::Out),
+                incoming: index(Direction::In),
+            }
+        };
         Self {
-            outgoing: index(Direction::Out),
-            incoming: index(Direction::In),
+            refuses: of(|action| matches!(action, Verdict::Block | Verdict::Drop)),
+            asks: of(|action| action == Verdict::Ask),
         }
+    }
+}
+
+impl BothWays {
+    /// The first that is about this flow, in one of these directions, whatever program it is.
+    fn first(
+        &self,
+        facts: &FlowFacts<'_>,
+        directions: &[Direction],
+        definitions: &Definitions,
+    ) -> Option<usize> {
+        let first = |direction: &Direction| {
+            let index = match direction {
+                Direction::Out => &self.outgoing,
+                Direction::In => &self.incoming,
+            };
+            let facts = FlowFacts {
+                direction: *direction,
+                ..*facts
+            };
+            index.first_match(&facts, None, definitions)
+        };
+        let first = directions.iter().filter_map(first).min()?;
+        usize::try_from(first).ok()
     }
 }
 
@@ -184,25 +222,35 @@ impl Policy {
 
     fn decide_for_lost_towards(&self, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
         let decision = self.decide_towards(facts, directions);
-        let refusing = self.first_refusing(facts, directions);
-        match refusing.filter(|rule| *rule < position(decision)) {
-            Some(rule) if self.refuses_more(rule, decision.verdict) => Decision {
-                waits_for: decision.waits_for.filter(|earlier| *earlier < rule),
-                ..self.by_rule(rule)
-            },
-            None if decision.by == DecidedBy::Default && decision.verdict < Verdict::Block => self
-                .lost_to_protections(facts, directions)
-                .map_or(decision, |refused| Decision {
-                    waits_for: decision.waits_for,
-                    ..refused
-                }),
-            _ => decision,
+        let Some(refusing) = &self.refusing else {
+            return decision;
+        };
+        if matches!(decision.verdict, Verdict::Block | Verdict::Drop) {
+            return decision;
         }
-    }
-
-    /// Whether the rule refuses what this verdict lets pass, or holds.
-    fn refuses_more(&self, rule: usize, verdict: Verdict) -> bool {
-        matches!(verdict, Verdict::Allow | Verdict::Ask) && self.by_rule(rule).verdict > verdict
+        let earlier = |rules: &BothWays| {
+            let first = rules.first(facts, directions, &self.definitions);
+            first.filter(|rule| *rule < position(decision))
+        };
+        let by_rule = |rule| Decision {
+            waits_for: decision.waits_for.filter(|waits| *waits < rule),
+            ..self.by_rule(rule)
+        };
+        if let Some(rule) = earlier(&refusing.refuses) {
+            return by_rule(rule);
+        }
+        if decision.by == DecidedBy::Default
+            && let Some(refused) = self.lost_to_protections(facts, directions)
+        {
+            return Decision {
+                waits_for: decision.waits_for,
+                ..refused
+            };
+        }
+        match earlier(&refusing.asks) {
+            Some(rule) if decision.verdict == Verdict::Allow => by_rule(rule),
+            Some(_) | None => decision,
+        }
     }
 
     /// The first protection that refuses this flow to the programs that it is about.
@@ -211,30 +259,11 @@ impl Policy {
         facts: &FlowFacts<'_>,
         directions: &[Direction],
     ) -> Option<Decision> {
-        self.refusing.as_ref()?;
         let direction = directions.first().copied().unwrap_or(facts.direction);
         self.protections.decide_for_some_app(&FlowFacts {
             direction,
             ..*facts
         })
-    }
-
-    /// The first rule that refuses this flow to the programs that it is about.
-    fn first_refusing(&self, facts: &FlowFacts<'_>, directions: &[Direction]) -> Option<usize> {
-        let Refusing { outgoing, incoming } = self.refusing.as_ref()?;
-        let first = |direction: &Direction| {
-            let index = match direction {
-                Direction::Out => outgoing,
-                Direction::In => incoming,
-            };
-            let facts = FlowFacts {
-                direction: *direction,
-                ..*facts
-            };
-            index.first_match(&facts, None, &self.definitions)
-        };
-        let first = directions.iter().filter_map(first).min()?;
-        usize::try_from(first).ok()
     }
 
     /// Name, place and action of the rule at this position, counted from 0, as [`DecidedBy::Rule`] gives it.

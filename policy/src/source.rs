@@ -139,7 +139,7 @@ impl PolicySource {
     pub fn read_answers(&mut self, document: &Document) {
         let only_rules = "the file of answers holds [[rule]] tables only";
         let hint = "put this into another file of rules.d: rules here are tried where those say \"ask\", and nowhere else";
-        for key in ["policy", "capture", "set", "test"] {
+        for key in ["policy", "capture", "geo", "list", "profile", "set", "test"] {
             document.root().refuse(key, only_rules, hint);
         }
         self.append_rules(document);

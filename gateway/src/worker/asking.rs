@@ -15,7 +15,8 @@ use tidegate_routing::flow::State;
 
 use super::Worker;
 use super::entry::Entry;
-use super::identify::{decide, facts};
+use super::identify::levels::{About as Levels, lack};
+use super::identify::{decide, facts, label};
 use super::inbox::{Handle, Message};
 use crate::ask::{About, Board, Joined, ProcessKey, QuestionId, Told, Topic, Waiter, WorkerId};
 use crate::knowledge::ListBuffer;
@@ -76,10 +77,11 @@ pub(super) fn register(board: &Board, handle: &Handle) -> WorkerId {
 }
 
 impl Entry {
-    /// Each owner of the socket; one that is not known, where there is none.
+    /// Each owner of the socket; one that is not known, where there is none, or where what is kept is no ground to judge on.
     fn owners(&self) -> impl Iterator<Item = (usize, Option<&App>)> {
-        let unknown = self.apps.is_empty().then_some((0, None));
-        let known = self.apps.iter().enumerate();
+        let apps: &[App] = if self.is_lost { &[] } else { &self.apps };
+        let unknown = apps.is_empty().then_some((0, None));
+        let known = apps.iter().enumerate();
         known.map(|(index, app)| (index, Some(app))).chain(unknown)
     }
 
@@ -138,11 +140,7 @@ impl Worker {
         let facts = entry.facts_of(app, &self.policy, &mut lists);
         let decision = decide(policy, entry, &facts);
         if decision.verdict != Verdict::Ask {
-            let DecidedBy::Rule(rule) = decision.by else {
-                return Known::Answered(decision.verdict, None);
-            };
-            let label = policy.rule(rule).map(|rule| Arc::from(rule.label()));
-            return Known::Answered(decision.verdict, label);
+            return Known::Answered(decision.verdict, label(policy, decision.by));
         }
         let board = &self.shared.board;
         let remembered = board.remembered(&entry.topic(app, &self.policy), || process(app));
@@ -247,7 +245,12 @@ impl Worker {
         if let Some(verdict) = told.once {
             asking.once.push((question.owner, verdict));
         }
-        if entry.life.handle_policy_changed() {
+        let wanted = self.policy.policy.levels();
+        if !entry.is_lost && lack(&entry.apps, wanted) {
+            // A policy has come since that asks for more than was looked at.
+            let apps = Arc::clone(&entry.apps);
+            self.levels.ask(told.flow, Levels::Judged(apps), wanted);
+        } else if entry.life.handle_policy_changed() {
             self.drive(now, told.flow);
         }
     }

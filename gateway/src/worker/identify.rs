@@ -5,7 +5,7 @@
 
 mod forwarded;
 mod host;
-mod levels;
+pub(super) mod levels;
 mod own_translation;
 mod pings;
 
@@ -216,11 +216,7 @@ impl Worker {
         let mut lists = ListBuffer::default();
         let facts = facts(entry, &self.policy, &mut lists);
         let decision = decide(policy, entry, &facts);
-        let rule = match decision.by {
-            DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
-            DecidedBy::Protection(protection) => policy.protection_label(protection).cloned(),
-            DecidedBy::Default => None,
-        };
+        let rule = label(policy, decision.by);
         let (verdict, rule) = match decision.verdict {
             Verdict::Ask => self.answer_known(flow, rule),
             verdict @ (Verdict::Allow | Verdict::Block | Verdict::Drop) => (verdict, rule),
@@ -260,7 +256,7 @@ impl Worker {
             };
             let is_judged = matches!(
                 entry.life.state(),
-                State::Dialing | State::Open | State::HalfClosed
+                State::Asking | State::Dialing | State::Open | State::HalfClosed
             );
             if is_judged && !entry.is_lost && lack(&entry.apps, wanted) {
                 let apps = Arc::clone(&entry.apps);
@@ -296,6 +292,15 @@ fn unattributed(inner: Option<&Inner>, reason: Unattributed) -> Cow<'static, str
             let source = inner.source.ip();
             Cow::Owned(format!("forwarded for {source}: {reason}"))
         }
+    }
+}
+
+/// What a record calls that which has decided; nothing for the default.
+pub(super) fn label(policy: &Policy, by: DecidedBy) -> Option<Arc<str>> {
+    match by {
+        DecidedBy::Rule(index) => policy.rule(index).map(|rule| Arc::from(rule.label())),
+        DecidedBy::Protection(protection) => policy.protection_label(protection).cloned(),
+        DecidedBy::Default => None,
     }
 }
 

@@ -96,16 +96,18 @@ impl Index {
         files.into_index()
     }
 
-    /// Files those of `rules` that go in `direction` and refuse some programs what others may, as if about any.
+    /// Files those of `rules` that go in `direction` and are about some programs, with an action that is `meant`, as if about
+    /// any.
     pub(super) fn of_some_program(
         rules: &[Rule],
         direction: Direction,
+        meant: fn(Verdict) -> bool,
         definitions: &Definitions,
     ) -> Self {
         let mut files = Files::new(definitions);
         for (number, rule) in (0_u32..).zip(rules) {
-            let refuses = rule.app.is_some() && rule.info.action != Verdict::Allow;
-            if refuses && rule.direction == direction {
+            let is_meant = rule.app.is_some() && meant(rule.info.action);
+            if is_meant && rule.direction == direction {
                 files.file(number, rule, None);
             }
         }

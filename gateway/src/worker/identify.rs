@@ -120,7 +120,10 @@ impl Worker {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return;
         };
-        let speaking = entry.path.speaking();
+        let mut speaking = entry.path.speaking();
+        if let Some(speaking) = &mut speaking {
+            speaking.look(now);
+        }
         let is_older = entry.record.carriage() == Carriage::Existing;
         let (key, direction) = (&entry.key, entry.direction);
         let handle = &self.handle;

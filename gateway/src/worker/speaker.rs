@@ -78,28 +78,35 @@ impl Speaker {
 #[derive(Debug, Default)]
 pub(super) struct Speaking {
     who: Option<Speaker>,
-    /// When it was last heard, and when it was last compared; not of the datagram that began the flow.
-    last: Option<(Instant, Instant)>,
+    /// When it was last heard; not of the datagram that began the flow.
+    heard: Option<Instant>,
+    /// When it was last looked who sends.
+    looked: Option<Instant>,
 }
 
 impl Speaking {
+    /// It is being looked whom the flow is judged for.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.looked = Some(now);
+    }
+
     /// The flow is being judged for this one.
     pub(super) fn begins(&mut self, who: Option<Speaker>) {
         self.who = who;
     }
 
-    /// A datagram has come that did not begin the flow: whether another could have sent it.
+    /// A datagram has come that did not begin the flow: whether another could have sent it, and it is time to look. Where it
+    /// is unclear who sends, a look does not tell but ends the flow, so there a pause is no reason for one.
     fn hear(&mut self, now: Instant) -> bool {
-        let since = |then: Instant| now.saturating_duration_since(then);
-        let is_due = match self.last {
-            None => true,
-            Some((heard, compared)) => since(heard) >= PAUSE || since(compared) >= UNLOOKED,
+        let has_been = |span: Duration, then: Option<Instant>| {
+            then.is_none_or(|then| now.saturating_duration_since(then) >= span)
         };
-        let compared = self
-            .last
-            .filter(|_| !is_due)
-            .map_or(now, |(_, compared)| compared);
-        self.last = Some((now, compared));
+        let is_clear = !matches!(self.who, Some(Speaker::Unclear));
+        let is_due = (is_clear && has_been(PAUSE, self.heard)) || has_been(UNLOOKED, self.looked);
+        self.heard = Some(now);
+        if is_due {
+            self.look(now);
+        }
         is_due
     }
 
@@ -179,6 +186,19 @@ mod tests {
         assert_eq!(looked, [0, 1_000, 2_000]);
         let after = start + Duration::from_millis(3_000) + PAUSE;
         assert!(speaking.hear(after) && !speaking.hear(after));
+    }
+
+    #[test]
+    fn where_it_is_unclear_who_pings_a_pause_does_not_end_the_flow_and_a_second_does() {
+        let start = Instant::now();
+        let mut speaking = Speaking::default();
+        speaking.look(start);
+        speaking.begins(Some(Speaker::Unclear));
+        let looked: Vec<u64> = (1..=10)
+            .map(|request| 200 * request)
+            .filter(|&at| speaking.hear(start + Duration::from_millis(at)))
+            .collect();
+        assert_eq!(looked, [1_000, 2_000]);
     }
 
     fn socket(cookie: u64, inode: u32) -> Option<Speaker> {

@@ -164,7 +164,10 @@ impl Holders {
         for (household, of_household) in give(&sums.collect::<Vec<_>>(), Some(&own), most) {
             let newcomer = newcomer.filter(|_| household == own);
             let holders = households.get(&household).map_or(&[][..], Vec::as_slice);
-            for (holder, of_holder) in give(holders, newcomer.as_ref(), of_household) {
+            let holders_give = give(holders, newcomer.as_ref(), of_household);
+            let of_holders: usize = holders_give.iter().map(|(_, gives)| gives).sum();
+            shares.left += of_holders.min(of_household);
+            for (holder, of_holder) in holders_give {
                 shares.of_holder.insert(holder, (household, of_holder));
             }
             shares.of_household.insert(household, of_household);
@@ -212,12 +215,19 @@ fn give<K: Copy + Eq + Hash>(
 pub(super) struct Shares {
     of_household: FxHashMap<Household, usize>,
     of_holder: FxHashMap<HolderId, (Household, usize)>,
+    /// All together.
+    left: usize,
 }
 
 impl Shares {
     /// Those who are to give any up.
     pub(super) fn holders(&self) -> FxHashSet<HolderId> {
         self.of_holder.keys().copied().collect()
+    }
+
+    /// Whether all have given enough, or nobody is to give any.
+    pub(super) fn are_used_up(&self) -> bool {
+        self.left == 0
     }
 
     /// Asks this one for one; false if it has given enough.
@@ -233,6 +243,7 @@ impl Shares {
         }
         *of_holder -= 1;
         *of_household -= 1;
+        self.left = self.left.saturating_sub(1);
         true
     }
 }
@@ -315,6 +326,7 @@ mod tests {
             .iter()
             .filter(|copy| shares.take(held.by_caller[*copy]));
         assert_eq!(given.count(), 4, "and no more than are wanted");
+        assert!(shares.are_used_up());
     }
 
     #[test]
@@ -326,6 +338,7 @@ mod tests {
         }
         let given = |newcomer| given(&held, Scarce::Sockets, newcomer, 1, [&greedy, &modest]);
         assert_eq!(given(&greedy), [0, 0]);
+        assert!(held.shares(Scarce::Sockets, &greedy, 1).are_used_up());
         assert_eq!(given(&modest), [0, 1], "it may take from itself");
     }
 

@@ -66,40 +66,43 @@ struct Candidate<S> {
 /// The `most` sockets that go first, of those whose holders are to give any, of all in the order of their silence, the longest
 /// first.
 fn first_to_go<S>(
-    candidates: impl Iterator<Item = Candidate<S>>,
+    mut candidates: impl Iterator<Item = Candidate<S>>,
     shares: &mut Shares,
     most: usize,
 ) -> Vec<S> {
     let mut given = Vec::new();
     let mut later: [Vec<Candidate<S>>; 5] = Default::default();
     let mut quiet = true;
-    let mut give = |candidate: Candidate<S>, given: &mut Vec<S>| {
+    let give = |candidate: Candidate<S>, given: &mut Vec<S>, shares: &mut Shares| {
         if given.len() < most && shares.take(candidate.holder) {
             given.push(candidate.socket);
         }
     };
-    for candidate in candidates {
-        if given.len() == most {
-            break;
-        }
+    // The next one may lie behind many that are not asked.
+    while given.len() < most
+        && !shares.are_used_up()
+        && let Some(candidate) = candidates.next()
+    {
         let is_quiet = candidate.standing <= Standing::QuietAnswered;
         if quiet && !is_quiet {
             // No quiet one follows.
             quiet = false;
             for candidate in std::mem::take(&mut later[Standing::QuietAnswered as usize]) {
-                give(candidate, &mut given);
+                give(candidate, &mut given, shares);
             }
         }
         match candidate.standing {
             // Nothing that follows goes before these.
-            Standing::QuietUnanswered | Standing::FreshUnanswered => give(candidate, &mut given),
+            Standing::QuietUnanswered | Standing::FreshUnanswered => {
+                give(candidate, &mut given, shares);
+            }
             Standing::QuietAnswered | Standing::FreshAnswered | Standing::FreshShared => {
                 later[candidate.standing as usize].push(candidate);
             }
         }
     }
     for candidate in later.into_iter().flatten() {
-        give(candidate, &mut given);
+        give(candidate, &mut given, shares);
     }
     given
 }
@@ -143,6 +146,10 @@ impl Worker {
     fn give_up_sockets(&mut self, newcomer: &Caller, scarce: Scarce) -> bool {
         let most = self.associations.len().div_ceil(BATCH);
         let mut shares = self.holders.shares(scarce, newcomer, most);
+        if shares.are_used_up() {
+            // Nobody is to give any: that takes no walk over all flows.
+            return false;
+        }
         let asked = shares.holders();
         let now = Instant::now();
         let mut seen = FxHashMap::default();
@@ -276,5 +283,24 @@ mod tests {
         });
         let mut shares = holders.shares(Scarce::Ports { ipv6: false }, &busy, 2);
         assert_eq!(first_to_go(candidates, &mut shares, 2), [1, 2]);
+    }
+
+    #[test]
+    fn the_walk_ends_where_nobody_is_asked_for_more() {
+        let only = caller(1000, "/only", 1);
+        let mut holders = Holders::new(keyed_hash(1));
+        let holder = holders.take(only.clone(), Held::Udp { ipv6: false });
+        let mut walked = 0;
+        let candidates = (0..100).map(|socket| {
+            walked += 1;
+            Candidate {
+                socket,
+                holder,
+                standing: Standing::QuietUnanswered,
+            }
+        });
+        let mut shares = holders.shares(Scarce::Sockets, &only, 10);
+        assert_eq!(first_to_go(candidates, &mut shares, 10), [0]);
+        assert_eq!(walked, 1);
     }
 }

@@ -62,9 +62,18 @@ impl Tables {
         let mut sockets = raw_sockets(self.short(raw_table(local))?, protocol, local, remote);
         if protocol == UDP_LITE {
             // A socket of IPv6 may send over IPv4. Kernels without the protocol have no tables of it.
-            let tables = ["udplite", "udplite6"].iter();
-            let rows = tables.flat_map(|table| self.short(table).unwrap_or_default());
-            sockets.extend(rows.filter(|row| row_matches(row, local, remote)));
+            for table in ["udplite", "udplite6"] {
+                let rows = match self.short(table) {
+                    Err(DiagError::Table { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound =>
+                    {
+                        continue;
+                    }
+                    rows => rows?,
+                };
+                let fitting = rows.into_iter();
+                sockets.extend(fitting.filter(|row| row_matches(row, local, remote)));
+            }
         }
         the_only_one(&sockets)
     }
@@ -152,11 +161,11 @@ impl PingSockets {
     }
 }
 
-/// What was read of one family's tables.
+/// What was read of one family's tables, or why it was not: that is not tried again for each ping.
 #[derive(Default)]
 struct Family {
-    pings: Option<Vec<TableRow>>,
-    raw: Option<Vec<TableRow>>,
+    pings: Option<Result<Vec<TableRow>, DiagError>>,
+    raw: Option<Result<Vec<TableRow>, DiagError>>,
 }
 
 impl Family {
@@ -167,25 +176,37 @@ impl Family {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
-        let rows = match &mut self.pings {
-            Some(rows) => rows,
-            none => {
-                let identifiers: FxHashSet<u16> =
-                    pings.iter().map(|(local, _)| local.port()).collect();
-                let wanted = |row: &TableRow| identifiers.contains(&row.local_port);
-                none.insert(tables.long(ping_table(local.ip()), wanted)?)
-            }
-        };
+        let rows = self.pings.get_or_insert_with(|| {
+            let identifiers: FxHashSet<u16> = pings.iter().map(|(local, _)| local.port()).collect();
+            let wanted = |row: &TableRow| identifiers.contains(&row.local_port);
+            tables.long(ping_table(local.ip()), wanted)
+        });
+        let rows = rows.as_ref().map_err(repeated)?;
         if let Some(socket) = ping_socket(rows, local, remote)? {
             return Ok(Some(socket));
         }
-        let raw = match &mut self.raw {
-            Some(rows) => rows,
-            none => none.insert(tables.long(raw_table(local.ip()), |_| true)?),
-        };
+        let raw = self
+            .raw
+            .get_or_insert_with(|| tables.long(raw_table(local.ip()), |_| true));
+        let raw = raw.as_ref().map_err(repeated)?;
         let protocol = icmp_number(local.ip());
         the_only_one(&raw_sockets(raw.clone(), protocol, local.ip(), remote.ip()))
     }
+}
+
+/// The error of a table, told once more.
+fn repeated(error: &DiagError) -> DiagError {
+    if let DiagError::Table { table, source } = error {
+        let again = |code| io::Error::from_raw_os_error(code);
+        return DiagError::Table {
+            table: table.clone(),
+            source: source
+                .raw_os_error()
+                .map_or_else(|| source.kind().into(), again),
+        };
+    }
+    // Nothing else comes of reading one.
+    DiagError::TooLong
 }
 
 fn ping_table(local: IpAddr) -> &'static str {
@@ -300,6 +321,37 @@ mod tests {
         for tables in [few, many] {
             fs::remove_dir_all(tables.folder).unwrap();
         }
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_not_read_again_for_each_ping() {
+        let tables = tables("no-pings", [7].into_iter());
+        let table = tables.folder.join("icmp");
+        let text = fs::read(&table).unwrap();
+        fs::remove_file(&table).unwrap();
+        let mut family = Family::default();
+        let (local, remote) = ping(7);
+        let mut find = || family.find(&tables, &[(local, remote)], local, remote);
+        let is_missing = |found| match found {
+            Err(DiagError::Table { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        };
+        assert!(is_missing(find()));
+        fs::write(&table, text).unwrap();
+        assert!(is_missing(find()));
+        fs::remove_dir_all(tables.folder).unwrap();
+    }
+
+    #[test]
+    fn without_a_table_of_udp_lite_raw_sockets_are_told_and_with_a_long_one_nobody_is() {
+        let tables = tables("udp-lite", std::iter::empty());
+        let (local, remote) = ping(0);
+        let find = || tables.find_raw(UDP_LITE, local.ip(), remote.ip());
+        assert!(matches!(find(), Ok(None)));
+        let long = "x".repeat(40 << 10);
+        fs::write(tables.folder.join("udplite"), long).unwrap();
+        assert!(matches!(find(), Err(DiagError::TooLong)));
+        fs::remove_dir_all(tables.folder).unwrap();
     }
 
     #[test]

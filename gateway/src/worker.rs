@@ -190,7 +190,7 @@ impl Worker {
             dialing: Dialing::new(config.stack.max_half_open),
             newcomers: Newcomers::new(config.stack.max_half_open),
             closing: Closing::start()?,
-            descriptions: Descriptions::default(),
+            descriptions: Descriptions::new(hash.clone()),
             stack: Stack::new(config.stack, Instant::now()),
             holders: Holders::new(hash.clone()),
             associations: Associations::new(hash),

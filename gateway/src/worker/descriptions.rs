@@ -4,13 +4,16 @@
 //! arguments; and records keep it when its flow has ended. So flows with equal descriptions share one, and all of them together
 //! have a budget. A flow beyond it is judged by all that is known, and keeps a short form: the first program, without
 //! arguments and ancestors. A later policy judges it as one whose program is lost, since what its rules ask may be gone.
+//!
+//! A user's descriptions are kept whole while they are fewer bytes than are free: one user takes half of the budget at most, two
+//! take two thirds, and who comes then finds room.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxHashMap, FxHasher};
+use tidegate_netstack::keyed::{KeyedHash, KeyedMap};
 use tidegate_policy::{App, Identity};
 
 /// Bytes of whole descriptions.
@@ -25,10 +28,13 @@ const FEW: usize = 64;
 /// The descriptions that a worker's flows have.
 #[derive(Debug)]
 pub(super) struct Descriptions {
-    /// By what is quickly compared.
-    known: FxHashMap<u64, Vec<Known>>,
+    hash: KeyedHash,
+    /// By a hash of the whole: programs choose what it says, and many alike in part would be compared with each other.
+    known: KeyedMap<u64, Vec<Known>>,
     count: usize,
     bytes: usize,
+    /// Of the bytes each user's.
+    of_user: KeyedMap<u32, usize>,
     budget: usize,
     /// How many there may be before it is looked which are gone.
     most: usize,
@@ -39,6 +45,7 @@ pub(super) struct Descriptions {
 struct Known {
     apps: Weak<[App]>,
     bytes: usize,
+    user: Option<u32>,
 }
 
 /// What a flow may keep.
@@ -48,16 +55,16 @@ pub(super) enum Kept {
     Short(Arc<[App]>),
 }
 
-impl Default for Descriptions {
-    fn default() -> Self {
-        Self::within(BUDGET)
-    }
-}
-
 impl Descriptions {
-    fn within(budget: usize) -> Self {
+    pub(super) fn new(hash: KeyedHash) -> Self {
+        Self::within(BUDGET, hash)
+    }
+
+    fn within(budget: usize, hash: KeyedHash) -> Self {
         Self {
-            known: FxHashMap::default(),
+            known: KeyedMap::with_hasher(hash.clone()),
+            of_user: KeyedMap::with_hasher(hash.clone()),
+            hash,
             count: 0,
             bytes: 0,
             budget,
@@ -68,26 +75,37 @@ impl Descriptions {
 
     /// What a flow of these programs keeps.
     pub(super) fn keep(&mut self, now: Instant, apps: Arc<[App]>) -> Kept {
-        let key = key(&apps);
+        let key = key(&self.hash, &apps);
         let alike = self.known.get(&key).into_iter().flatten();
         let mut alike = alike.filter_map(|known| known.apps.upgrade());
         if let Some(known) = alike.find(|known| Arc::ptr_eq(known, &apps) || **known == *apps) {
             return Kept::Whole(known);
         }
         let bytes = bytes_of(&apps);
-        if self.count >= self.most || (self.bytes + bytes > self.budget && self.may_look(now)) {
+        // All that hold a socket have it of one user.
+        let user = apps.first().map(|app| app.uid);
+        if self.count >= self.most || (!self.has_room(user, bytes) && self.may_look(now)) {
             self.forget_those_gone(now);
         }
-        if self.bytes + bytes > self.budget {
+        if !self.has_room(user, bytes) {
             return Kept::Short(short(&apps));
         }
         self.known.entry(key).or_default().push(Known {
             apps: Arc::downgrade(&apps),
             bytes,
+            user,
         });
         self.count += 1;
         self.bytes += bytes;
+        if let Some(user) = user {
+            *self.of_user.entry(user).or_default() += bytes;
+        }
         Kept::Whole(apps)
+    }
+
+    fn has_room(&self, user: Option<u32>, bytes: usize) -> bool {
+        let own = user.and_then(|user| self.of_user.get(&user));
+        own.copied().unwrap_or_default() + bytes <= self.budget.saturating_sub(self.bytes)
     }
 
     fn may_look(&self, now: Instant) -> bool {
@@ -97,10 +115,16 @@ impl Descriptions {
 
     fn forget_those_gone(&mut self, now: Instant) {
         (self.count, self.bytes) = (0, 0);
+        self.of_user.clear();
         self.known.retain(|_, alike| {
             alike.retain(|known| known.apps.strong_count() > 0);
             self.count += alike.len();
-            self.bytes += alike.iter().map(|known| known.bytes).sum::<usize>();
+            for known in alike.iter() {
+                self.bytes += known.bytes;
+                if let Some(user) = known.user {
+                    *self.of_user.entry(user).or_default() += known.bytes;
+                }
+            }
             !alike.is_empty()
         });
         self.most = FEW + 2 * self.count;
@@ -109,10 +133,38 @@ impl Descriptions {
 }
 
 /// Equal for equal descriptions, and seldom else.
-fn key(apps: &[App]) -> u64 {
-    let mut hasher = FxHasher::default();
+fn key(hash: &KeyedHash, apps: &[App]) -> u64 {
+    let mut hasher = hash.build_hasher();
     for app in apps {
-        (app.pid, app.uid, app.parents.len(), app.command_line.len()).hash(&mut hasher);
+        let App {
+            path,
+            name,
+            pid,
+            uid,
+            user,
+            command_line,
+            parents,
+            unit,
+            container,
+            identity,
+        } = app;
+        (
+            pid,
+            uid,
+            name,
+            user,
+            command_line,
+            unit,
+            container,
+            identity,
+        )
+            .hash(&mut hasher);
+        // By bytes: to hash a path takes it apart, which is slow.
+        path.as_os_str().hash(&mut hasher);
+        parents.len().hash(&mut hasher);
+        for parent in parents {
+            parent.as_os_str().hash(&mut hasher);
+        }
     }
     hasher.finish()
 }
@@ -158,16 +210,26 @@ fn short(apps: &[App]) -> Arc<[App]> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_netstack::keyed::keyed_hash;
+
     use super::*;
+
+    fn descriptions() -> Descriptions {
+        Descriptions::new(keyed_hash(1))
+    }
 
     /// A socket's holders, whose processes have these ids.
     fn holders(pids: std::ops::Range<u32>) -> Arc<[App]> {
+        holders_of(1000, pids)
+    }
+
+    fn holders_of(uid: u32, pids: std::ops::Range<u32>) -> Arc<[App]> {
         let long = PathBuf::from(format!("/{}", "x".repeat(3_800)));
         let holder = |pid| App {
             path: long.clone(),
             name: "x".repeat(200),
             pid,
-            uid: 1000,
+            uid,
             user: Some("alice".to_owned()),
             command_line: vec!["x".repeat(1_000); 4],
             parents: vec![long.clone(); 16],
@@ -180,12 +242,12 @@ mod tests {
 
     #[test]
     fn flows_of_equal_descriptions_share_one() {
-        let mut descriptions = Descriptions::default();
+        let mut descriptions = descriptions();
         let now = Instant::now();
         let Kept::Whole(first) = descriptions.keep(now, holders(1..16)) else {
             panic!("there is room");
         };
-        for _ in 0..8_000 {
+        for _ in 0..200 {
             let kept = descriptions.keep(now, holders(1..16));
             assert!(matches!(kept, Kept::Whole(again) if Arc::ptr_eq(&again, &first)));
         }
@@ -199,7 +261,7 @@ mod tests {
     #[test]
     fn beyond_the_budget_a_short_form_is_kept_and_the_budget_is_free_again_with_the_flows() {
         const MANY: u32 = 2_000;
-        let mut descriptions = Descriptions::within(8 << 20);
+        let mut descriptions = Descriptions::within(8 << 20, keyed_hash(1));
         let now = Instant::now();
         let keep = |descriptions: &mut Descriptions, now| -> Vec<Kept> {
             let apps = (0..MANY).map(|pid| holders(pid..pid + 1));
@@ -224,8 +286,52 @@ mod tests {
     }
 
     #[test]
+    fn one_user_takes_half_of_the_budget_and_others_find_room() {
+        const BUDGET: usize = 8 << 20;
+        let mut descriptions = Descriptions::within(BUDGET, keyed_hash(1));
+        let now = Instant::now();
+        let mut kept = Vec::new();
+        let mut fill = |descriptions: &mut Descriptions, uid| {
+            let before = descriptions.bytes;
+            for pid in 0..500 {
+                kept.push(descriptions.keep(now, holders_of(uid, pid..pid + 1)));
+            }
+            descriptions.bytes - before
+        };
+        let one = fill(&mut descriptions, 1);
+        assert!((BUDGET * 4 / 10..=BUDGET / 2).contains(&one), "{one}");
+        let two = fill(&mut descriptions, 2);
+        assert!((BUDGET * 2 / 10..=BUDGET / 4).contains(&two), "{two}");
+        for uid in 3..6 {
+            assert!(fill(&mut descriptions, uid) > 0, "user {uid}");
+        }
+        drop(kept);
+        descriptions.forget_those_gone(now);
+        assert!(descriptions.bytes == 0 && descriptions.of_user.is_empty());
+    }
+
+    #[test]
+    fn descriptions_that_differ_in_what_they_say_only_have_keys_of_their_own() {
+        let hash = keyed_hash(1);
+        let apps = holders(1..2);
+        let with = |change: fn(&mut App)| {
+            let mut apps = apps.to_vec();
+            apps.iter_mut().for_each(change);
+            key(&hash, &apps)
+        };
+        let plain = with(|_| {});
+        assert_eq!(plain, key(&hash, &apps));
+        assert_ne!(
+            plain,
+            with(|app| app.command_line[3].replace_range(..1, "y"))
+        );
+        assert_ne!(plain, with(|app| app.path.push("y")));
+        assert_ne!(plain, with(|app| app.parents[15].push("y")));
+    }
+
+    #[test]
     fn descriptions_that_nobody_has_are_not_remembered() {
-        let mut descriptions = Descriptions::default();
+        let mut descriptions = descriptions();
         for pid in 0..10_000 {
             descriptions.keep(Instant::now(), holders(pid..pid + 1));
         }

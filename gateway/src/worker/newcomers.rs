@@ -98,6 +98,11 @@ impl<F> Newcomers<F> {
         self.lines.is_empty()
     }
 
+    /// How many more may wait.
+    fn free(&self) -> usize {
+        self.most.saturating_sub(self.lines.len())
+    }
+
     /// A new flow that nobody is in front of need not wait.
     fn goes_at_once(&mut self) -> bool {
         let at_once = self.is_empty() && self.left > 0;
@@ -118,7 +123,7 @@ impl<F> Newcomers<F> {
         let of_process = of_process.map_or(0, VecDeque::len);
         let of_member = processes.map_or(0, Queue::len);
         let of_household = members.map_or(0, Queue::len);
-        let free = self.most.saturating_sub(self.lines.len());
+        let free = self.free();
         if free == 0 {
             return Err(Full::All);
         }
@@ -186,8 +191,14 @@ impl Worker {
         let Some(key) = self.stack.key(flow) else {
             return false;
         };
-        let line = self.identify.line_of(&key, inner.as_ref());
-        match self.newcomers.join(line, flow) {
+        let joined = if self.newcomers.free() == 0 {
+            // To look its line up takes system calls.
+            Err(Full::All)
+        } else {
+            let line = self.identify.line_of(&key, inner.as_ref());
+            self.newcomers.join(line, flow)
+        };
+        match joined {
             Ok(()) => {
                 self.note_begun(flow, inner, path);
                 true
@@ -285,6 +296,7 @@ mod tests {
         let mut newcomers = Newcomers::new(8);
         let joined = (0..100).filter(|uid| newcomers.join(line(*uid, 0), 0).is_ok());
         assert_eq!(joined.count(), 8);
+        assert_eq!(newcomers.free(), 0);
         assert_eq!(newcomers.join(line(100, 0), 0), Err(Full::All));
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_netstack::{FlowId, FlowKey};
 use tidegate_platform::apps::{
@@ -19,8 +19,6 @@ use crate::worker::inbox::{Handle, Message};
 
 /// Searches that wait. Flows beyond them are judged without a program.
 const MOST_SEARCHES: usize = 4_096;
-/// The longest that the thread leaves to others.
-const MOST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The thread.
 #[derive(Debug)]
@@ -72,7 +70,8 @@ fn serve(inbox: &Receiver<Search>, sockets: &PingSockets, processes: &Processes)
             let owners = owners(processes, socket);
             search.reply_to.tell(Message::Owners(search.flow, owners));
         }
-        thread::sleep(begun.elapsed().min(MOST_PAUSE));
+        // However long it took: half a processor at most.
+        thread::sleep(begun.elapsed());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidegate_policy::Protocol;
 
@@ -37,7 +38,7 @@ pub(super) use mounts::may_be_called;
 pub use networks::OtherNetworks;
 pub use processes::Processes;
 pub use tables::PingSockets;
-use tables::Tables;
+use tables::{LatePings, Tables};
 
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
@@ -48,6 +49,7 @@ pub struct AppFinder {
     /// Index of the interface that flows come out of.
     device: u32,
     tables: Tables,
+    pings: Box<LatePings>,
     pub(super) processes: Arc<Processes>,
 }
 
@@ -59,6 +61,7 @@ impl AppFinder {
             diag,
             device,
             tables: Tables::new(tables),
+            pings: Box::default(),
             processes,
         }
     }
@@ -81,12 +84,27 @@ impl AppFinder {
         match protocol {
             Protocol::Tcp => self.find_tcp(local, remote),
             Protocol::Udp => self.find_udp(local, remote),
-            Protocol::Icmp => self.tables.find_ping(local, remote),
+            Protocol::Icmp => self.pings.find(&self.tables, local, remote),
             Protocol::Other(number) => {
                 self.tables
                     .find_raw(u16::from(number), local.ip(), remote.ip())
             }
         }
+    }
+
+    /// The socket of a ping that was found before, as it was a few milliseconds ago, but not before any was last found: one look
+    /// at the table serves all who ask in that time.
+    ///
+    /// # Errors
+    /// See [`DiagError`].
+    pub fn find_ping_late(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let (local, remote) = (canonical(local), canonical(remote));
+        self.pings
+            .find_late(Instant::now(), &self.tables, local, remote)
     }
 
     /// The TCP socket that takes connections to `local`.

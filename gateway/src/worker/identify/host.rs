@@ -157,7 +157,9 @@ impl HostFlows {
     /// Who sends in this UDP or echo flow now.
     pub(in crate::worker) fn speaker(&mut self, key: &FlowKey) -> Option<Speaker> {
         if key.protocol == Protocol::Icmp {
-            return Speaker::of_ping(self.socket(key, Direction::Out));
+            // Thousands of pings in a turn would read the table as often.
+            let socket = self.finder.find_ping_late(key.local.0, key.remote.0);
+            return Speaker::of_ping(socket.map_err(not_looked_up));
         }
         Speaker::of(self.noted(key), None).or_else(|| {
             let socket = self.socket(key, Direction::Out).ok().flatten();

@@ -1,12 +1,13 @@
 //! The kernel's tables of sockets that it cannot be asked for one by one: those of pings, and raw ones.
 //!
-//! They are as long as programs make them, so a worker reads a short one only ([`Tables::find_ping`]). A long one is read by
+//! They are as long as programs make them, so a worker reads a short one only ([`LatePings`]). A long one is read by
 //! a thread that may take its time, once for all who ask ([`PingSockets`]).
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
@@ -26,6 +27,8 @@ pub(super) const IPPROTO_RAW: u16 = 255;
 const SHORT: u64 = 32 << 10;
 /// Most sockets that are kept of a long one.
 const MOST_WANTED: usize = 65_536;
+/// So old a table still tells whether a socket is another's by now: a program that takes an identifier over needs longer.
+const LATE: Duration = Duration::from_millis(5);
 
 /// The tables of one network namespace.
 #[derive(Clone, Debug)]
@@ -37,19 +40,6 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
-    }
-
-    /// The socket that sends echo requests with the identifier that `local` has for a port.
-    pub(super) fn find_ping(
-        &self,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<Option<SocketInfo>, DiagError> {
-        let ping_sockets = self.short(ping_table(local.ip()))?;
-        match ping_socket(&ping_sockets, local, remote)? {
-            Some(socket) => Ok(Some(socket)),
-            None => self.find_raw(icmp_number(local.ip()), local.ip(), remote.ip()),
-        }
     }
 
     /// A raw socket shows its protocol and perhaps addresses, and no identifier: only if there is just one, it is the one.
@@ -131,6 +121,50 @@ impl Tables {
     }
 }
 
+/// Finds the sockets of pings where the tables are short, and keeps for a moment what it has read.
+#[derive(Debug, Default)]
+pub(super) struct LatePings {
+    v4: Option<(Instant, Family)>,
+    v6: Option<(Instant, Family)>,
+}
+
+impl LatePings {
+    /// The socket that sends echo requests with the identifier that `local` has for a port.
+    pub(super) fn find(
+        &mut self,
+        tables: &Tables,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        *self.of(local.ip()) = None;
+        self.find_late(Instant::now(), tables, local, remote)
+    }
+
+    /// The same, as it was a moment ago, but not before the last one was found.
+    pub(super) fn find_late(
+        &mut self,
+        now: Instant,
+        tables: &Tables,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<SocketInfo>, DiagError> {
+        let kept = self.of(local.ip());
+        let is_late = |(read, _): &(Instant, Family)| now.saturating_duration_since(*read) < LATE;
+        let family = kept.take().filter(is_late);
+        let (_, family) = kept.insert(family.unwrap_or_else(|| (now, Family::default())));
+        let pings = || tables.short(ping_table(local.ip()));
+        let raw = || tables.short(raw_table(local.ip()));
+        family.find(pings, raw, local, remote)
+    }
+
+    fn of(&mut self, local: IpAddr) -> &mut Option<(Instant, Family)> {
+        match local {
+            IpAddr::V4(_) => &mut self.v4,
+            IpAddr::V6(_) => &mut self.v6,
+        }
+    }
+}
+
 /// Finds the sockets of pings where the tables may be long.
 #[derive(Clone, Debug)]
 pub struct PingSockets {
@@ -155,14 +189,21 @@ impl PingSockets {
                 IpAddr::V4(_) => &mut v4,
                 IpAddr::V6(_) => &mut v6,
             };
-            family.find(&self.tables, pings, local, remote)
+            let read_pings = || {
+                let identifiers: FxHashSet<u16> =
+                    pings.iter().map(|(local, _)| local.port()).collect();
+                let wanted = |row: &TableRow| identifiers.contains(&row.local_port);
+                self.tables.long(ping_table(local.ip()), wanted)
+            };
+            let read_raw = || self.tables.long(raw_table(local.ip()), |_| true);
+            family.find(read_pings, read_raw, local, remote)
         });
         found.collect()
     }
 }
 
 /// What was read of one family's tables, or why it was not: that is not tried again for each ping.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Family {
     pings: Option<Result<Vec<TableRow>, DiagError>>,
     raw: Option<Result<Vec<TableRow>, DiagError>>,
@@ -171,23 +212,17 @@ struct Family {
 impl Family {
     fn find(
         &mut self,
-        tables: &Tables,
-        pings: &[(SocketAddr, SocketAddr)],
+        read_pings: impl FnOnce() -> Result<Vec<TableRow>, DiagError>,
+        read_raw: impl FnOnce() -> Result<Vec<TableRow>, DiagError>,
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<Option<SocketInfo>, DiagError> {
-        let rows = self.pings.get_or_insert_with(|| {
-            let identifiers: FxHashSet<u16> = pings.iter().map(|(local, _)| local.port()).collect();
-            let wanted = |row: &TableRow| identifiers.contains(&row.local_port);
-            tables.long(ping_table(local.ip()), wanted)
-        });
+        let rows = self.pings.get_or_insert_with(read_pings);
         let rows = rows.as_ref().map_err(repeated)?;
         if let Some(socket) = ping_socket(rows, local, remote)? {
             return Ok(Some(socket));
         }
-        let raw = self
-            .raw
-            .get_or_insert_with(|| tables.long(raw_table(local.ip()), |_| true));
+        let raw = self.raw.get_or_insert_with(read_raw);
         let raw = raw.as_ref().map_err(repeated)?;
         let protocol = icmp_number(local.ip());
         the_only_one(&raw_sockets(raw.clone(), protocol, local.ip(), remote.ip()))
@@ -305,10 +340,10 @@ mod tests {
     fn a_short_table_is_read_at_once_and_a_long_one_only_by_who_has_time() {
         let few = tables("few-pings", 1..=100);
         let (local, remote) = ping(7);
-        let found = few.find_ping(local, remote).unwrap();
+        let found = LatePings::default().find(&few, local, remote).unwrap();
         assert_eq!(found.map(|socket| socket.inode), Some(7));
         let many = tables("many-pings", 1..=20_000);
-        let refused = many.find_ping(local, remote);
+        let refused = LatePings::default().find(&many, local, remote);
         assert!(matches!(refused, Err(DiagError::TooLong)), "{refused:?}");
         let sockets = PingSockets {
             tables: many.clone(),
@@ -325,13 +360,16 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_read_is_not_read_again_for_each_ping() {
-        let tables = tables("no-pings", [7].into_iter());
+        let tables = &tables("no-pings", [7].into_iter());
         let table = tables.folder.join("icmp");
         let text = fs::read(&table).unwrap();
         fs::remove_file(&table).unwrap();
         let mut family = Family::default();
         let (local, remote) = ping(7);
-        let mut find = || family.find(&tables, &[(local, remote)], local, remote);
+        let mut find = || {
+            let read = |table| move || tables.long(table, |_| true);
+            family.find(read("icmp"), read("raw"), local, remote)
+        };
         let is_missing = |found| match found {
             Err(DiagError::Table { source, .. }) => source.kind() == io::ErrorKind::NotFound,
             _ => false,
@@ -339,7 +377,28 @@ mod tests {
         assert!(is_missing(find()));
         fs::write(&table, text).unwrap();
         assert!(is_missing(find()));
-        fs::remove_dir_all(tables.folder).unwrap();
+        fs::remove_dir_all(&tables.folder).unwrap();
+    }
+
+    #[test]
+    fn a_table_serves_for_a_moment_and_a_new_flow_reads_it_anew() {
+        let tables = tables("late-pings", [7].into_iter());
+        let (local, remote) = ping(7);
+        let mut late = LatePings::default();
+        let start = Instant::now();
+        let mut inode = |at: Option<Duration>| {
+            let found = match at {
+                Some(at) => late.find_late(start + at, &tables, local, remote),
+                None => late.find(&tables, local, remote),
+            };
+            found.unwrap().map(|socket| socket.inode)
+        };
+        assert_eq!(inode(Some(Duration::ZERO)), Some(1));
+        fs::write(tables.folder.join("icmp"), "").unwrap();
+        assert_eq!(inode(Some(LATE / 2)), Some(1));
+        assert_eq!(inode(Some(LATE)), None);
+        assert_eq!(inode(None), None);
+        fs::remove_dir_all(&tables.folder).unwrap();
     }
 
     #[test]
@@ -358,10 +417,15 @@ mod tests {
     fn of_two_that_share_an_identifier_none_is_taken_for_the_sender() {
         let tables = tables("shared-pings", [7, 8, 7].into_iter());
         let (local, remote) = ping(7);
-        let shared = tables.find_ping(local, remote);
+        let shared = LatePings::default().find(&tables, local, remote);
         assert!(matches!(shared, Err(DiagError::Shared)), "{shared:?}");
         let (local, remote) = ping(8);
-        assert!(tables.find_ping(local, remote).unwrap().is_some());
+        assert!(
+            LatePings::default()
+                .find(&tables, local, remote)
+                .unwrap()
+                .is_some()
+        );
         fs::remove_dir_all(tables.folder).unwrap();
     }
 }

@@ -67,8 +67,17 @@ struct Keeper {
     fetcher: Fetcher,
     watch: Option<FileWatch>,
     watched: Watched,
-    /// Of each list, by its name and source, when it is fetched next.
-    due: FxHashMap<(Arc<str>, Arc<str>), Due>,
+    /// When each list is fetched next.
+    due: FxHashMap<Key, Due>,
+}
+
+/// What decides when a list is fetched: one that is configured otherwise is looked at anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    name: Arc<str>,
+    url: Arc<str>,
+    update: Option<Duration>,
+    pin: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,9 +162,9 @@ impl Keeper {
                     self.reloader.refresh_library();
                 }
                 Some(Order::Update(name, done)) => {
-                    for (list, url) in self.lists() {
+                    for list in self.lists() {
                         if name.as_ref().is_none_or(|name| **name == *list.name) {
-                            self.fetch(&list, url);
+                            self.fetch(&list);
                         }
                     }
                     self.reloader.refresh_library();
@@ -166,46 +175,45 @@ impl Keeper {
         }
     }
 
-    /// The lists that come from servers.
-    fn lists(&self) -> Vec<(ListDefinition, Arc<str>)> {
+    /// The lists that come from servers; none where there is no folder for them.
+    fn lists(&self) -> Vec<ListDefinition> {
+        if self.shared.library.store.is_none() {
+            return Vec::new();
+        }
         let active = self.shared.policy.load();
         let lists = active.policy.list_definitions().iter();
-        let fetched = lists.filter_map(|list| match &list.source {
-            ListSource::Url(url) => Some((list.clone(), Arc::clone(url))),
-            ListSource::File(_) => None,
-        });
-        fetched.collect()
+        lists
+            .filter(|list| Key::of(list).is_some())
+            .cloned()
+            .collect()
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let lists = self.lists().into_iter();
-        let due = lists.filter_map(|(list, url)| self.due.get(&(list.name, url)));
-        due.map(|due| due.at).min()
+        self.due.values().map(|due| due.at).min()
     }
 
     /// Whether there was anything new.
     fn fetch_what_is_due(&mut self) -> bool {
-        let state = self.shared.library.state();
+        let lists = self.lists();
+        schedule(&mut self.due, &self.shared.library.state(), &lists);
         let mut any_new = false;
-        for (list, url) in self.lists() {
-            let now = Instant::now();
-            let key = (Arc::clone(&list.name), Arc::clone(&url));
-            let due = self.due.entry(key).or_insert_with(|| Due {
-                at: now + until_due(&state, &list),
-                failures: 0,
-            });
-            if due.at <= now && !self.shared.lifecycle.is_stopping() {
-                any_new |= self.fetch(&list, url);
+        for list in lists {
+            let due = Key::of(&list).and_then(|key| self.due.get(&key));
+            let is_due = due.is_some_and(|due| due.at <= Instant::now());
+            if is_due && !self.shared.lifecycle.is_stopping() {
+                any_new |= self.fetch(&list);
             }
         }
         any_new
     }
 
     /// Whether there was anything new.
-    fn fetch(&mut self, list: &ListDefinition, url: Arc<str>) -> bool {
+    fn fetch(&mut self, list: &ListDefinition) -> bool {
+        let Some(key) = Key::of(list) else {
+            return false;
+        };
         let fetched = self.shared.library.fetch(&self.fetcher, list);
         let interval = list.update.unwrap_or(NEVER);
-        let key = (Arc::clone(&list.name), url);
         let (wait, failures) = match fetched {
             Some(Err(())) => {
                 let failures = self.due.get(&key).map_or(0, |due| due.failures);
@@ -246,6 +254,51 @@ impl Keeper {
     }
 }
 
+impl Key {
+    /// None of a list that comes from no server.
+    fn of(list: &ListDefinition) -> Option<Self> {
+        let ListSource::Url(url) = &list.source else {
+            return None;
+        };
+        Some(Self {
+            name: Arc::clone(&list.name),
+            url: Arc::clone(url),
+            update: list.update,
+            pin: list.pin,
+        })
+    }
+}
+
+/// Says when lists are due that were not known so, and forgets those that are configured no longer. One whose text was lost
+/// does not wait until it would have been fetched anyway.
+fn schedule(due: &mut FxHashMap<Key, Due>, state: &LibraryState, lists: &[ListDefinition]) {
+    let now = Instant::now();
+    let known = std::mem::take(due);
+    for list in lists {
+        let Some(key) = Key::of(list) else {
+            continue;
+        };
+        let next = match known.get(&key) {
+            // Not at once: a text that cannot be kept would be fetched again and again.
+            Some(known) if known.failures == 0 && !has_text(state, list) => Due {
+                at: known.at.min(now + RETRY),
+                ..*known
+            },
+            Some(known) => *known,
+            None => Due {
+                at: now + until_due(state, list),
+                failures: 0,
+            },
+        };
+        due.insert(key, next);
+    }
+}
+
+fn has_text(state: &LibraryState, list: &ListDefinition) -> bool {
+    let mut states = state.lists.iter();
+    states.any(|own| *own.name == *list.name && own.fetched.is_some())
+}
+
 /// How long a list's text is good for; one that is not there is due at once.
 fn until_due(state: &LibraryState, list: &ListDefinition) -> Duration {
     let own = state.lists.iter().find(|state| *state.name == *list.name);
@@ -266,5 +319,77 @@ fn wait_for_quiet(ordered: &Receiver<Order>) -> Option<Order> {
             Ok(Order::Files | Order::Policy) if !left.is_zero() => {}
             Ok(Order::Files | Order::Policy) | Err(_) => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_policy::{Document, PolicySource};
+
+    use super::*;
+    use crate::library::Library;
+    use crate::test_folder::TestFolder;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn lists(more: &str) -> Vec<ListDefinition> {
+        let list = "[[list]]\nname = \"one\"\nsource = \"https://192.0.2.1/one\"\n";
+        let document = Document::parse("t.toml", &format!("{list}{more}")).unwrap();
+        let mut source = PolicySource::default();
+        source.read_main(&document);
+        assert_eq!((document.finish(), source.review()), (vec![], vec![]));
+        source.lists
+    }
+
+    /// What is known of these lists, whose texts came now or never.
+    fn state(folder: &TestFolder, lists: &[ListDefinition], fetched: bool) -> LibraryState {
+        let library = Library::new(Some(folder.path().to_owned()));
+        library.refresh(lists, &Default::default());
+        let mut state = library.state();
+        for list in &mut state.lists {
+            list.fetched = fetched.then(Timestamp::now);
+        }
+        state
+    }
+
+    /// In how long the only list is due, in whole minutes.
+    fn minutes(due: &FxHashMap<Key, Due>) -> u64 {
+        let mut due = due.values();
+        let next = due.next().unwrap().at;
+        assert!(due.next().is_none(), "the others are forgotten");
+        next.saturating_duration_since(Instant::now())
+            .as_secs()
+            .div_ceil(60)
+    }
+
+    #[test]
+    fn a_list_that_is_configured_otherwise_or_lost_is_due_anew() {
+        let folder = TestFolder::new();
+        let mut due = FxHashMap::default();
+        let daily = lists("update = \"1d\"\n");
+        schedule(&mut due, &state(&folder, &daily, true), &daily);
+        assert_eq!(minutes(&due), 24 * 60);
+        let hourly = lists("update = \"1h\"\n");
+        schedule(&mut due, &state(&folder, &hourly, true), &hourly);
+        assert_eq!(minutes(&due), 60);
+        let pinned = lists(&format!(
+            "update = \"1h\"\nsha256 = \"{}\"\n",
+            "0".repeat(64)
+        ));
+        schedule(&mut due, &state(&folder, &pinned, false), &pinned);
+        assert_eq!(minutes(&due), 0, "what is kept is not what is pinned");
+
+        schedule(&mut due, &state(&folder, &daily, true), &daily);
+        schedule(&mut due, &state(&folder, &daily, false), &daily);
+        assert_eq!(minutes(&due), 1, "the text was lost");
+        let failed = Due {
+            at: Instant::now() + DAY,
+            failures: 12,
+        };
+        due.values_mut().for_each(|due| *due = failed);
+        schedule(&mut due, &state(&folder, &daily, false), &daily);
+        assert_eq!(minutes(&due), 24 * 60, "it is not tried more often");
+        schedule(&mut due, &LibraryState::default(), &[]);
+        assert!(due.is_empty());
     }
 }

@@ -100,7 +100,8 @@ impl Identities {
             .unwrap_or_default();
         let mut found = app.identity.clone();
         for level in missing.iter() {
-            let is_known = !may_change(level) && known.looked_at().contains(level);
+            // What could not be read may be readable the next time.
+            let is_known = !may_change(level) && known.at(level) != Fact::Unknown;
             if !is_known {
                 known.note(level, self.find(&looked, level));
             }

@@ -220,6 +220,9 @@ fn scripts_are_told_apart_where_they_are_files() {
     let app = gone.app();
     fs::remove_file(&good).unwrap();
     assert_eq!(at(&identities, &app, Level::Script), Fact::Unknown);
+    // That may have been a passing failure.
+    root.write("good.sh", WAIT);
+    assert_eq!(at(&identities, &app, Level::Script), path);
 }
 
 #[test]

@@ -13,12 +13,16 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tidegate_platform::monitor::NetworkMonitor;
 use tidegate_platform::suspend::SuspendWatch;
-use tidegate_policy::{Moment, NetworkNeeds};
+use tidegate_policy::{Context, Moment, NetworkNeeds, Policy};
 
 use crate::shared::Shared;
 
 /// Changes of a network come in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
+/// When a network that could not be read is looked at again; twice as long each time, up to [`SELDOM`].
+const SOON: Duration = Duration::from_secs(5);
+/// How often we look around where nobody tells us anything.
+const SELDOM: Duration = Duration::from_secs(60);
 const NEWS: Token = Token(0);
 /// The clock was set, or the machine woke.
 const CLOCK: Token = Token(1);
@@ -31,6 +35,8 @@ struct Watch {
     clock: SuspendWatch,
     /// Listens to what rules ask for.
     monitor: Option<(NetworkNeeds, NetworkMonitor)>,
+    /// In how long a network that cannot be read is looked at again.
+    again: Duration,
 }
 
 /// Watches on a thread of its own until the end is asked for.
@@ -38,20 +44,8 @@ struct Watch {
 /// # Errors
 /// The system gives no events or no thread.
 pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
-    let poll = Poll::new()?;
-    let clock = SuspendWatch::open()?;
-    if let Some(wakes) = clock.as_fd() {
-        let mut wakes = SourceFd(&wakes.as_raw_fd());
-        poll.registry()
-            .register(&mut wakes, CLOCK, Interest::READABLE)?;
-    }
-    let waker = Waker::new(poll.registry(), CHANGED)?;
-    let mut watch = Watch {
-        shared: Arc::clone(shared),
-        poll,
-        clock,
-        monitor: None,
-    };
+    let mut watch = Watch::open(shared)?;
+    let waker = Waker::new(watch.poll.registry(), CHANGED)?;
     shared.on_change(move || {
         if let Err(error) = waker.wake() {
             tracing::warn!(%error, "the watch over time and network is not woken");
@@ -60,14 +54,34 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
     thread::Builder::new()
         .name("context".to_owned())
         .spawn(move || {
-            if let Err(error) = watch.run() {
-                tracing::error!(%error, "time and network are no longer watched: rules with `when` stay as they are");
+            // Without us a rule that has expired would hold for ever. At an end that was asked for, its reason stays.
+            let _end = watch.shared.end_with("the watch over time");
+            while let Err(error) = watch.run() {
+                tracing::error!(%error, "time and network are not watched: they are looked at once a minute");
+                watch.look_untold();
             }
         })?;
     Ok(())
 }
 
 impl Watch {
+    fn open(shared: &Arc<Shared>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let clock = SuspendWatch::open()?;
+        if let Some(wakes) = clock.as_fd() {
+            let mut wakes = SourceFd(&wakes.as_raw_fd());
+            poll.registry()
+                .register(&mut wakes, CLOCK, Interest::READABLE)?;
+        }
+        Ok(Self {
+            shared: Arc::clone(shared),
+            poll,
+            clock,
+            monitor: None,
+            again: SOON,
+        })
+    }
+
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
         loop {
@@ -77,8 +91,8 @@ impl Watch {
                 self.shared.look_around();
                 continue;
             }
-            let next = active.policy.next_change(&active.context);
-            match self.poll.poll(&mut events, next.map(left_until)) {
+            let wait = self.wait(&active.policy, &active.context);
+            match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 Ok(()) | Err(_) => {}
             }
@@ -88,6 +102,28 @@ impl Watch {
             self.hear(&events)?;
             self.shared.look_around();
         }
+    }
+
+    /// How long nothing need be looked at if nothing is told.
+    fn wait(&mut self, policy: &Policy, context: &Context) -> Option<Duration> {
+        let next = policy.next_change(context).map(left_until);
+        if !policy.network_needs().any || context.network.is_some() {
+            self.again = SOON;
+            return next;
+        }
+        let again = self.again;
+        self.again = SELDOM.min(again * 2);
+        Some(next.map_or(again, |next| next.min(again)))
+    }
+
+    /// Looks around when the next change is due, or after a while. What failed is to be opened again.
+    fn look_untold(&mut self) {
+        // It leaves the poll as it closes.
+        self.monitor = None;
+        let active = self.shared.policy.load_full();
+        let next = active.policy.next_change(&active.context).map(left_until);
+        thread::sleep(next.map_or(SELDOM, |next| next.min(SELDOM)));
+        self.shared.look_around();
     }
 
     /// Takes what was told, at the end of its burst.
@@ -134,4 +170,63 @@ fn left_until(moment: Moment) -> Duration {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = u64::try_from(moment.0).unwrap_or(0);
     Duration::from_secs(seconds).saturating_sub(since.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_policy::{Document, Network, PolicySource};
+
+    use super::*;
+    use crate::record::FlowLogLimits;
+    use crate::shared::{CaptureKind, CaptureStatus, Ending};
+
+    fn shared(rules: &str) -> Arc<Shared> {
+        let document = Document::parse("t.toml", rules).unwrap();
+        let mut source = PolicySource::default();
+        source.read_main(&document);
+        assert_eq!(document.finish(), []);
+        let capture = CaptureStatus::new(CaptureKind::Host, "tide0");
+        Shared::new(Policy::compile(source), capture, FlowLogLimits::default())
+    }
+
+    /// How long the watch waits, time after time, with the network known or not.
+    fn waits(rules: &str, known: &[bool]) -> Vec<Option<u64>> {
+        let shared = shared(rules);
+        let mut watch = Watch::open(&shared).unwrap();
+        let wait = |is_known: &bool| {
+            let active = shared.policy.load();
+            let context = Context {
+                network: is_known.then(Network::default),
+                ..active.context.clone()
+            };
+            watch
+                .wait(&active.policy, &context)
+                .map(|wait| wait.as_secs())
+        };
+        known.iter().map(wait).collect()
+    }
+
+    #[test]
+    fn a_network_that_could_not_be_read_is_looked_at_again_soon() {
+        let rules = "[[rule]]\nwhen = { network = { ssid = \"home\" } }\naction = \"block\"\n";
+        assert_eq!(
+            waits(rules, &[true, false, false, true, false]),
+            [None, Some(5), Some(10), None, Some(5)]
+        );
+        assert_eq!(waits(rules, &[false; 9])[8], Some(60));
+        assert_eq!(waits("", &[false]), [None], "no rule asks for it");
+    }
+
+    #[test]
+    fn the_end_that_was_asked_for_keeps_its_reason() {
+        let shared = shared("");
+        start(&shared).unwrap();
+        shared.request_shutdown("the test is over");
+        // Its thread holds the state until it has ended.
+        while Arc::strong_count(&shared) > 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let ending = Ending::Requested("the test is over".to_owned());
+        assert_eq!(shared.lifecycle.wait(), ending);
+    }
 }

@@ -14,6 +14,11 @@ pub fn now() -> Clock {
     clock_at(present(), sys::local_time::offset)
 }
 
+/// A moment that may be past, with what the clock on the wall showed then.
+pub fn at(moment: Moment) -> Clock {
+    clock_at(moment.0, sys::local_time::offset)
+}
+
 /// A present before 1970 is 1970.
 fn present() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use tidegate_platform::local_time;
 use tidegate_platform::users::Users;
 use tidegate_policy::{
-    App, Explanation, Feed, FlowName, KnownFlow, Name, NameSource, Policy, Protocol, Verdict,
+    App, Context as When, Explanation, Feed, FlowName, KnownFlow, Name, NameSource, Policy,
+    Protocol, Verdict,
 };
 
 use super::files::SimulateArgs;
@@ -199,6 +201,7 @@ fn each_record(
     Ok(())
 }
 
+/// By the clock of when it began. The network of that time is not recorded, nor the profile that was chosen.
 fn judge(policy: &Policy, record: &FlowRecord, users: &mut Users) -> Explanation {
     let owners = record.app.iter().chain(&record.other_owners);
     let learned = |name: &crate::record::FlowName| {
@@ -212,9 +215,19 @@ fn judge(policy: &Policy, record: &FlowRecord, users: &mut Users) -> Explanation
         remote: record.remote,
         apps: owners.map(|app| known(app, users)).collect(),
         names: Some(record.names.iter().filter_map(learned).collect()),
+        context: When {
+            clock: Some(local_time::at(record.started.moment())),
+            ..When::default()
+        },
         ..KnownFlow::new(record.direction, record.remote.ip(), (record.protocol, 0))
     };
-    flow.ask(policy, |facts| policy.explain(facts))
+    let explanation = flow.ask(policy, |facts| policy.explain(facts));
+    let answers = policy
+        .answers()
+        .filter(|_| explanation.verdict == Verdict::Ask);
+    let answer = answers.map(|answers| flow.ask(answers, |facts| answers.explain(facts)));
+    let answer = answer.filter(|answer| answer.rule.is_some());
+    answer.unwrap_or(explanation)
 }
 
 /// What a record says of a program. Its ancestors are not recorded.
@@ -261,9 +274,16 @@ action = "drop"
 "#;
 
     fn run(flows: &str) -> anyhow::Result<(Vec<String>, Summary)> {
-        let folder = TestFolder::new();
+        run_by(&TestFolder::new(), RULES, flows)
+    }
+
+    fn run_by(
+        folder: &TestFolder,
+        rules: &str,
+        flows: &str,
+    ) -> anyhow::Result<(Vec<String>, Summary)> {
         let args = SimulateArgs {
-            rules: folder.write("candidate.toml", RULES),
+            rules: folder.write("candidate.toml", rules),
             flows: folder.write("flows.json", flows),
             json: false,
         };
@@ -292,6 +312,35 @@ action = "drop"
         flow 3: unknown program to tcp/192.0.2.1:80 (www.example.com): block by default -> allow by default
         flow 4: unknown program to tcp/192.0.2.9:80 (www.example.com): block by default -> drop by "silence"
         3 of 5 flows would change: 1 refused, 1 allowed, 1 refused in the other way; 1 without a verdict say nothing
+        "#);
+    }
+
+    #[test]
+    fn flows_are_judged_by_the_clock_of_their_beginning_and_by_the_answers() {
+        let folder = TestFolder::new();
+        folder.write(
+            "rules.d/50-answers.toml",
+            "[[rule]]\nname = \"said before\"\nto = \"192.0.2.1\"\naction = \"allow\"\n",
+        );
+        let rules = r#"
+[policy]
+default = "ask"
+
+[[rule]]
+name = "for a while"
+port = "tcp/80"
+action = "block"
+expires = 2026-11-21T09:10:00Z
+"#;
+        let early = record(1, CURL, "192.0.2.1:80", "\"allow\"");
+        let late = early.replace("09:05:03", "09:15:03");
+        let other = record(3, CURL, "192.0.2.2:443", "\"allow\"");
+        let flows = [early, late, other].concat();
+        let (lines, summary) = run_by(&folder, rules, &flows).unwrap();
+        insta::assert_snapshot!(lines.join("\n") + "\n" + &summary.line(), @r#"
+        flow 1: /usr/bin/curl to tcp/192.0.2.1:80 (www.example.com): allow by default -> block by "for a while"
+        flow 3: /usr/bin/curl to tcp/192.0.2.2:443 (www.example.com): allow by default -> ask by default
+        2 of 3 flows would change: 2 refused, 0 allowed, 0 refused in the other way
         "#);
     }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tidegate_policy::Moment;
 use tidegate_policy::moment::{civil_from_days, days_from_civil};
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -23,6 +24,11 @@ impl Timestamp {
     pub fn later_by(self, length: Duration) -> Self {
         let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+
+    /// The whole second that it is in.
+    pub fn moment(self) -> Moment {
+        Moment(i64::try_from(self.0 / 1000).unwrap_or(i64::MAX))
     }
 
     /// How long after `earlier` this is; zero if it is not.

@@ -24,6 +24,7 @@ use tidegate_platform::mapped_file::MappedFile;
 use tidegate_policy::list::compiled::Compiled;
 use tidegate_policy::list::{ListDefinition, ListSource};
 
+use crate::audit::Author;
 use crate::config::Geo;
 
 pub use keeper::{KeeperError, UpdateError, start as keep_up_to_date};
@@ -153,11 +154,15 @@ impl Library {
     ///
     /// # Errors
     /// There is no such list, or no such thread.
-    pub fn update(&self, name: Option<String>) -> Result<LibraryState, UpdateError> {
+    pub fn update(
+        &self,
+        name: Option<String>,
+        author: Author,
+    ) -> Result<LibraryState, UpdateError> {
         self.find(name.as_deref())?;
         let keeper = lock(&self.keeper).clone().ok_or(UpdateError::Ended)?;
         let (done, finished) = sync_channel(1);
-        let sent = keeper.send(Order::Update(name, done));
+        let sent = keeper.send(Order::Update(name, author, done));
         sent.map_err(|_| UpdateError::Ended)?;
         finished.recv().map_err(|_| UpdateError::Ended)?;
         Ok(self.state())
@@ -189,6 +194,12 @@ impl Library {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The SHA-256 of the text that is kept of a list.
+    fn digest(&self, list: &ListDefinition) -> Option<String> {
+        let note = self.store.as_ref()?.texts.note(list)?;
+        Some(note.sha256)
     }
 
     /// Fetches one list. Absent: it comes from no server, or there is no folder for it.

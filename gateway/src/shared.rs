@@ -10,6 +10,7 @@ mod profile;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -18,7 +19,7 @@ use tidegate_platform::apps::Identities;
 use tidegate_policy::{Context, Policy, ProfileChoice};
 
 use crate::ask::Board;
-use crate::audit::{Audit, Change};
+use crate::audit::{Audit, Author, Change, Subject};
 use crate::context;
 use crate::knowledge::Knowledge;
 use crate::leaks::Leaks;
@@ -209,12 +210,22 @@ impl Shared {
     ///
     /// # Errors
     /// The choice cannot be kept; it has no effect then.
-    pub fn choose_profile(&self, choice: ProfileChoice) -> io::Result<()> {
+    pub fn choose_profile(&self, choice: ProfileChoice, author: Author) -> io::Result<()> {
         let mut profile = lock(&self.profile);
         profile.keep(&choice)?;
         tracing::info!(profile = profile::name_of(&choice), "profile chosen");
-        profile.choice = choice.clone();
-        self.move_to(choice);
+        let before = mem::replace(&mut profile.choice, choice.clone());
+        self.move_to(choice.clone());
+        // Still under the lock: choices are recorded in their order.
+        if before != choice {
+            let name = |choice| Some(profile::name_of(choice).to_owned());
+            self.note_change(Change {
+                author,
+                subject: Subject::Setting("profile".to_owned()),
+                before: name(&before),
+                after: name(&choice),
+            });
+        }
         Ok(())
     }
 

@@ -276,11 +276,11 @@ impl Service {
                 let profiles = Profiles::of(&self.shared);
                 client.send(&Reply::Profiles(profiles)).await
             }
-            Request::UseProfile { name } => match profiles::choose(&self.shared, &name) {
+            Request::UseProfile { name } => match profiles::choose(&self.shared, &name, author) {
                 Ok(profiles) => client.send(&Reply::Profiles(profiles)).await,
                 Err(message) => client.send_failure(message).await,
             },
-            Request::UpdateLists(name) => self.answer_update(client, name).await,
+            Request::UpdateLists(name) => self.answer_update(client, name, author).await,
         }
     }
 
@@ -337,9 +337,11 @@ impl Service {
         &self,
         client: &mut Connection,
         name: Option<String>,
+        author: Author,
     ) -> Result<(), Hangup> {
         let shared = Arc::clone(&self.shared);
-        let updated = tokio::task::spawn_blocking(move || shared.library.update(name)).await;
+        let updated =
+            tokio::task::spawn_blocking(move || shared.library.update(name, author)).await;
         match updated {
             Ok(Ok(state)) => client.send(&Reply::Library(Box::new(state))).await,
             Ok(Err(error)) => client.send_failure(error.to_string()).await,

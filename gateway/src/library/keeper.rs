@@ -16,6 +16,7 @@ use tidegate_policy::list::{ListDefinition, ListSource};
 
 use super::fetch::{Fetched, Fetcher};
 use super::{LibraryState, lock};
+use crate::audit::{Author, Change, Subject};
 use crate::record::Timestamp;
 use crate::reload::Reloader;
 use crate::shared::Shared;
@@ -38,8 +39,8 @@ pub(super) enum Order {
     Files,
     /// There is another policy, perhaps with other lists.
     Policy,
-    /// Fetch this list, or all, now; then say so.
-    Update(Option<String>, SyncSender<()>),
+    /// Fetch this list, or all, now, because somebody asks for it; then say so.
+    Update(Option<String>, Author, SyncSender<()>),
 }
 
 /// The thread could not be started.
@@ -161,10 +162,10 @@ impl Keeper {
                     next = wait_for_quiet(ordered);
                     self.reloader.refresh_library();
                 }
-                Some(Order::Update(name, done)) => {
+                Some(Order::Update(name, author, done)) => {
                     for list in self.lists() {
                         if name.as_ref().is_none_or(|name| **name == *list.name) {
-                            self.fetch(&list);
+                            self.fetch(&list, author);
                         }
                     }
                     self.reloader.refresh_library();
@@ -201,17 +202,18 @@ impl Keeper {
             let due = Key::of(&list).and_then(|key| self.due.get(&key));
             let is_due = due.is_some_and(|due| due.at <= Instant::now());
             if is_due && !self.shared.lifecycle.is_stopping() {
-                any_new |= self.fetch(&list);
+                any_new |= self.fetch(&list, Author::Gateway);
             }
         }
         any_new
     }
 
     /// Whether there was anything new.
-    fn fetch(&mut self, list: &ListDefinition) -> bool {
+    fn fetch(&mut self, list: &ListDefinition, author: Author) -> bool {
         let Some(key) = Key::of(list) else {
             return false;
         };
+        let before = self.shared.library.digest(list);
         let fetched = self.shared.library.fetch(&self.fetcher, list);
         let interval = list.update.unwrap_or(NEVER);
         let (wait, failures) = match fetched {
@@ -225,7 +227,11 @@ impl Keeper {
         };
         let at = Instant::now() + wait;
         self.due.insert(key, Due { at, failures });
-        matches!(fetched, Some(Ok(Fetched::New)))
+        let is_new = matches!(fetched, Some(Ok(Fetched::New)));
+        if is_new {
+            note_new(&self.shared, list, before, author);
+        }
+        is_new
     }
 
     /// Watches the folders of all files that are read. Doing so again is harmless.
@@ -267,6 +273,17 @@ impl Key {
             pin: list.pin,
         })
     }
+}
+
+/// Records that a list has another text than the one with the SHA-256 `before`.
+fn note_new(shared: &Shared, list: &ListDefinition, before: Option<String>, author: Author) {
+    let said = |digest| format!("sha256 {digest}");
+    shared.note_change(Change {
+        author,
+        subject: Subject::List(list.name.to_string()),
+        before: before.map(said),
+        after: shared.library.digest(list).map(said),
+    });
 }
 
 /// Says when lists are due that were not known so, and forgets those that are configured no longer. One whose text was lost
@@ -324,10 +341,15 @@ fn wait_for_quiet(ordered: &Receiver<Order>) -> Option<Order> {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_policy::{Document, PolicySource};
+    use std::io::Write;
+
+    use tidegate_policy::{Document, Policy, PolicySource};
 
     use super::*;
+    use crate::audit::{self, Audit};
     use crate::library::Library;
+    use crate::record::FlowLogLimits;
+    use crate::shared::{CaptureKind, CaptureStatus};
     use crate::test_folder::TestFolder;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -391,5 +413,37 @@ mod tests {
         assert_eq!(minutes(&due), 24 * 60, "it is not tried more often");
         schedule(&mut due, &LibraryState::default(), &[]);
         assert!(due.is_empty());
+    }
+
+    #[test]
+    fn a_new_text_is_recorded_by_its_digest() {
+        let folder = TestFolder::new();
+        let list = lists("").remove(0);
+        let library = Library::new(Some(folder.path().to_owned()));
+        let capture = CaptureStatus::new(CaptureKind::Host, "tide0");
+        let limits = FlowLogLimits::default();
+        let shared = Shared::knowing(library, Policy::allow_all(), capture, limits);
+        shared.record_changes_in(Audit::in_folder(folder.path().to_owned()));
+        let author = Author::Client {
+            uid: 1000,
+            pid: Some(7),
+        };
+        for text in ["192.0.2.1\n", "192.0.2.2\n"] {
+            let before = shared.library.digest(&list);
+            let texts = &shared.library.store.as_ref().unwrap().texts;
+            let mut draft = texts.draft().unwrap();
+            draft.file.write_all(text.as_bytes()).unwrap();
+            texts.take(&list, draft, |_| {}).unwrap();
+            note_new(&shared, &list, before, author);
+        }
+        let records = audit::read(folder.path()).unwrap();
+        let changes = records.into_iter().map(|(_, record)| record.change);
+        let changes: Vec<Change> = changes.collect();
+        assert_eq!(changes[0].subject, Subject::List("one".to_owned()));
+        assert_eq!((changes[0].author, changes.len()), (author, 2));
+        assert_eq!(changes[0].before, None);
+        assert_eq!(changes[1].before, changes[0].after);
+        let after = changes[1].after.as_deref().unwrap();
+        assert!(after.starts_with("sha256 ") && changes[1].before.as_deref() != Some(after));
     }
 }

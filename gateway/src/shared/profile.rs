@@ -70,6 +70,7 @@ mod tests {
     use tidegate_policy::{Document, Policy, PolicySource};
 
     use super::*;
+    use crate::audit::{self, Audit, Author, Subject};
     use crate::record::FlowLogLimits;
     use crate::shared::{CaptureKind, CaptureStatus, Shared};
     use crate::test_folder::TestFolder;
@@ -92,7 +93,9 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let choice = ProfileChoice::Named(name.into());
-        shared.choose_profile(choice.clone()).unwrap();
+        shared
+            .choose_profile(choice.clone(), Author::Gateway)
+            .unwrap();
         let active = shared.policy.load();
         assert_eq!(active.context.profile, choice);
         (active.generation, woken.load(Ordering::Relaxed))
@@ -118,8 +121,37 @@ mod tests {
         assert_eq!(shared.policy.load().context.profile, chosen);
         assert!(shared.keep_profile_in(file.join("profile")).is_err());
         fs::create_dir(file.with_extension("new")).unwrap();
-        assert!(shared.choose_profile(ProfileChoice::ByContext).is_err());
+        assert!(
+            shared
+                .choose_profile(ProfileChoice::ByContext, Author::Gateway)
+                .is_err()
+        );
         assert_eq!(shared.policy.load().context.profile, chosen);
+    }
+
+    #[test]
+    fn a_choice_is_recorded_with_what_was_before_and_who_made_it() {
+        let folder = TestFolder::new();
+        let shared = shared("");
+        shared.record_changes_in(Audit::in_folder(folder.path().to_owned()));
+        let author = Author::Client {
+            uid: 1000,
+            pid: Some(7),
+        };
+        // Who chooses what is chosen already changes nothing.
+        for name in ["travel", "travel", "home"] {
+            let choice = ProfileChoice::Named(name.into());
+            shared.choose_profile(choice, author).unwrap();
+        }
+        let mut records = audit::read(folder.path()).unwrap().into_iter();
+        for [before, after] in [["auto", "travel"], ["travel", "home"]] {
+            let change = records.next().unwrap().1.change;
+            assert_eq!(change.author, author);
+            assert_eq!(change.subject, Subject::Setting("profile".to_owned()));
+            assert_eq!(change.before.as_deref(), Some(before));
+            assert_eq!(change.after.as_deref(), Some(after));
+        }
+        assert!(records.next().is_none());
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tidegate_policy::{Profile, ProfileChoice};
 
+use crate::audit::Author;
 use crate::control::status::Profiles;
 use crate::shared::Shared;
 
 /// Makes this profile active, or with `auto` each by its own conditions; as they are then, or why not.
-pub(super) fn choose(shared: &Shared, name: &str) -> Result<Profiles, String> {
+pub(super) fn choose(shared: &Shared, name: &str, author: Author) -> Result<Profiles, String> {
     let policy = Arc::clone(&shared.policy.load().policy);
     let mut known = policy.profiles().iter().map(|profile| &profile.name);
     let choice = match known.find(|own| ***own == *name) {
@@ -20,7 +21,7 @@ pub(super) fn choose(shared: &Shared, name: &str) -> Result<Profiles, String> {
             ));
         }
     };
-    match shared.choose_profile(choice) {
+    match shared.choose_profile(choice, author) {
         Ok(()) => Ok(Profiles::of(shared)),
         Err(error) => Err(format!("the choice cannot be kept: {error}")),
     }

@@ -5,6 +5,7 @@
 //! known before stays known. Databases are mapped from a copy of their own, so that no one who writes to the file can
 //! harm us.
 
+mod aside;
 mod fetch;
 mod folder;
 mod keeper;
@@ -27,6 +28,7 @@ use tidegate_policy::list::{ListDefinition, ListSource};
 use crate::audit::Author;
 use crate::config::Geo;
 
+pub use aside::Aside;
 pub use keeper::{KeeperError, UpdateError, start as keep_up_to_date};
 pub use places::Places;
 pub use state::{LibraryState, ListState, PlacesState};

@@ -16,13 +16,15 @@ use tidegate_policy::{
 use super::arguments::ExplainArgs;
 use crate::config::{Config, ConfigSource};
 use crate::knowledge::{Knowledge, ListBuffer};
-use crate::library::Library;
+use crate::library::{Aside, Library};
 use crate::state_folder::state_folder;
 use crate::terminal::{self, printable_lines};
 
 pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    let explanation = explain(args, &Library::new(state_folder()))?;
+    // A candidate's lists are not the daemon's: what it keeps is only read.
+    let aside = Aside::of(state_folder().as_deref()).context("cannot make a temporary folder")?;
+    let explanation = explain(args, aside.library())?;
     if json {
         terminal::print_line(&serde_json::to_string_pretty(&explanation)?)?;
     } else {

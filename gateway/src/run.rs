@@ -80,12 +80,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let senders = senders.map(Arc::new);
     let status = status(&config.capture, &facts, keeper.options(), ebpf);
     let shared = Shared::knowing(library, config.policy, status, FlowLogLimits::default());
-    begin_with_profile(&shared);
+    remember(&shared);
     context_watch::start(&shared).context("cannot watch the time")?;
     let reloader = Reloader::new(source, config.capture.clone(), Arc::clone(&shared));
-    if let Some(folder) = state_folder() {
-        shared.record_changes_in(Audit::in_folder(folder));
-    }
     reloader.note_start(config.texts);
     signals::take(Arc::clone(&shared), Arc::clone(&reloader))
         .context("cannot take over the signals")?;
@@ -106,14 +103,9 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     let installed = begin(&mut keeper, &probe, &facts, workers.handles());
     if let Err(error) = installed {
         let left = keeper.remove();
-        complain_of(&left);
         shared.request_shutdown("the capture could not be started");
         workers.join()?;
-        return Err(error.context(if left.is_empty() {
-            "the capture could not be started, and everything is undone"
-        } else {
-            "the capture could not be started, and not everything is undone"
-        }));
+        return Err(error.context(not_started(&left)));
     }
     let _control = ControlServer::start(
         control,
@@ -151,6 +143,16 @@ pub fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What becomes of a capture that could not be started, when it was taken back.
+fn not_started(left: &[UndoError]) -> &'static str {
+    complain_of(left);
+    if left.is_empty() {
+        "the capture could not be started, and everything is undone"
+    } else {
+        "the capture could not be started, and not everything is undone"
+    }
+}
+
 fn note_senders(
     capture: &Capture,
     facts: &HostFacts,
@@ -165,14 +167,15 @@ fn note_senders(
     ))
 }
 
-/// The profile that was chosen before the last end, if any.
-fn begin_with_profile(shared: &Shared) {
+/// Begins with the profile that was chosen before the last end, if any, and adds to the record of changes.
+fn remember(shared: &Shared) {
     let Some(folder) = state_folder() else {
         return;
     };
     if let Err(error) = shared.keep_profile_in(folder.join(PROFILE)) {
         tracing::warn!(%error, "the chosen profile cannot be read: profiles go by their own conditions");
     }
+    shared.record_changes_in(Audit::in_folder(folder));
 }
 
 /// What the configuration asks for and not every kernel has.

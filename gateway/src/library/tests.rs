@@ -229,7 +229,8 @@ fn compiled_files_that_are_damaged_are_made_again() {
             })
             .unwrap()
     };
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [
+    type Damage<'d> = &'d dyn Fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage<'_>; 3] = [
         &|bytes| bytes[..bytes.len() / 2].to_vec(),
         &|bytes| bytes.iter().map(|byte| byte ^ 1).collect(),
         &|_| Vec::new(),

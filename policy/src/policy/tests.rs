@@ -155,7 +155,7 @@ fn naive_for_lost(policy: &Policy, facts: &FlowFacts<'_>, directions: &[Directio
     }
     match decision.verdict {
         Verdict::Allow => first(|action| action == Verdict::Ask).unwrap_or(decision),
-        _ => decision,
+        Verdict::Ask | Verdict::Block | Verdict::Drop => decision,
     }
 }
 

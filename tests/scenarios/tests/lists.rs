@@ -260,7 +260,7 @@ fn whatever_a_server_does_the_last_good_list_stays(capture: Capture) -> Result<(
     let good = of("/list", "action = \"block\"");
     let bad = ["/cut", "/endless", "/missing", "/clear"].map(|path| of(path, ""));
     let slow = of("/slow", "max_seconds = 2");
-    let config = [good.clone(), bad.concat(), slow].concat();
+    let config = [good, bad.concat(), slow].concat();
     let session = lab.captured(capture, &config)?;
     let lists = || -> Vec<serde_json::Value> {
         let status = session.gateway().status().unwrap_or_default();

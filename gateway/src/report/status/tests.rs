@@ -189,11 +189,11 @@ fn who_goes_past_the_capture_is_named_with_the_way_and_marks_come_last() {
 
 #[test]
 fn lists_and_databases_are_shown_with_what_is_wrong_with_them() {
-    let list = |name: &str, fetched| ListState {
+    let list = |name: &str, fetched: Option<Timestamp>| ListState {
         name: name.to_owned(),
         source: format!("https://lists.example/{name}"),
         action: Some(Verdict::Block),
-        loaded: fetched != None,
+        loaded: fetched.is_some(),
         entries: 412_332,
         ignored: 17,
         report: None,

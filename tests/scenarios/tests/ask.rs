@@ -338,13 +338,19 @@ for s in calls:
     select.select([], [s], [], 60)
 print(sorted({errno.errorcode.get(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 'connected') for s in calls}))",
     )?;
-    let open = questions(&session, 17)?;
-    let many = open.iter().find(|question| question["to"].is_null());
-    let many = many.context("no question about many places")?;
-    ensure!(many["flows"] == 84, "{many}");
+    questions(&session, 17)?;
+    let about_many = || {
+        let open = listed(&session).unwrap_or_default();
+        open.into_iter().find(|question| question["to"].is_null())
+    };
+    wait_until("the rest waits on one question", PATIENCE, || {
+        about_many().is_some_and(|many| many["flows"] == 84)
+    })
+    .with_context(|| format!("{:?}", about_many()))?;
+    let many = about_many().context("no question about many places")?;
     let said = answer(
         &session,
-        many,
+        &many,
         &["block", "--scope", "anywhere", "--for", "1h"],
     )?;
     ensure!(said.contains("in force for 100 flows"), "{said}");

@@ -110,3 +110,19 @@ fn a_word_outlives_the_daemon_and_takes_who_may_give_orders() -> Result<()> {
     ensure!(quick_rules(&lab).contains("to = \"203.0.113.10\""));
     Ok(())
 }
+
+#[test]
+fn a_word_for_a_time_ends_with_it() -> Result<()> {
+    let lab = Lab::new()?;
+    let _web = service::Http::start(&lab.server, 80)?;
+    let tidegate = lab.tidegate("")?;
+    tidegate
+        .ask(&["block", "any", "to", address::SERVER_V4, "for", "3s"])?
+        .success()?;
+    ensure!(connect(&lab, address::SERVER_V4)? == "ECONNREFUSED");
+    wait_until("its time is over", PATIENCE, || {
+        connect(&lab, address::SERVER_V4).is_ok_and(|word| word == "connected")
+    })?;
+    ensure!(quick_rules(&lab).contains("expires = "));
+    Ok(())
+}

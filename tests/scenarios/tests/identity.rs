@@ -258,7 +258,11 @@ fn records_say_what_programs_are_without_any_rule(capture: Capture) -> Result<()
     let script = lab.file("held.sh", format!("{SHELL_CALL}; read end\n"))?;
     let script = script.display().to_string();
     let _held = session.start(&format!("sleep 600 | exec bash {script}"))?;
-    let flow = session.gateway().flow_to("203.0.113.10:9")?;
+    let flow = session
+        .gateway()
+        .wait_for_flow("its program is known", |flow| {
+            flow["remote"] == "203.0.113.10:9" && !flow["app"].is_null()
+        })?;
     let identity = &flow["app"]["identity"];
     ensure!(identity["package"] == "deb:bash", "{flow}");
     ensure!(identity["script"] == script, "{flow}");

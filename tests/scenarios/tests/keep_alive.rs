@@ -7,7 +7,7 @@ use tidegate_lab::{Capture, Lab, address, service, under_both_captures};
 
 const ECHO: u16 = 7;
 /// The program's first question comes after a second, as ours do, seven of them; and as much again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 under_both_captures! {
     a_program_that_sends_keepalives_hears_that_its_peer_is_gone,

@@ -23,8 +23,16 @@ use crate::terminal::{self, printable_lines};
 pub(super) fn main(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
     // A candidate's lists are not the daemon's: what it keeps is only read.
-    let aside = Aside::of(state_folder().as_deref()).context("cannot make a temporary folder")?;
-    let explanation = explain(args, aside.library())?;
+    let aside = Aside::of(state_folder().as_deref());
+    let nothing = Library::default();
+    let library = match &aside {
+        Ok(aside) => aside.library(),
+        Err(error) => {
+            tracing::warn!(%error, "lists are not looked up: there is no folder for temporary files");
+            &nothing
+        }
+    };
+    let explanation = explain(args, library)?;
     if json {
         terminal::print_line(&serde_json::to_string_pretty(&explanation)?)?;
     } else {

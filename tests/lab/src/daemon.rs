@@ -17,6 +17,8 @@ use crate::wait::wait_until;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Where a gateway looks for its state folder.
 pub(crate) const STATE: &str = "STATE_DIRECTORY";
+/// The copy in a lab's folder, where there is one.
+const PROGRAM: &str = "tidegate";
 const CONTROL: &str = "/run/tidegate/control.sock";
 
 /// A running daemon; stopped when dropped, like any [`Background`].
@@ -70,6 +72,14 @@ impl Lab {
     ) -> Result<Daemon<'_>> {
         by.arg(program(self)?);
         self.started_as(by, config, options)
+    }
+
+    /// Lets what this lab starts from here on be the release build: for tests that are about speed.
+    pub fn use_release(&self) -> Result<()> {
+        let build = release()?;
+        let shared = self.folder().join(PROGRAM);
+        fs::copy(&build, &shared).with_context(|| format!("cannot copy {}", build.display()))?;
+        Ok(())
     }
 
     fn started_as(
@@ -206,7 +216,7 @@ impl Daemon<'_> {
 
 /// The built program, where every machine of the lab and every user finds it.
 pub(crate) fn program(lab: &Lab) -> Result<PathBuf> {
-    let shared = lab.folder().join("tidegate");
+    let shared = lab.folder().join(PROGRAM);
     if !shared.exists() {
         let built = built()?;
         // A copy is 100 MB for each test, and only needed where the way to the original is closed to others.
@@ -237,4 +247,19 @@ fn built() -> Result<PathBuf> {
         .find(|path| path.is_file());
     beside
         .context("Tidegate is not built: `cargo build --package tidegate`, or name it in TIDEGATE")
+}
+
+/// Named by the environment, or where cargo puts it in the same build directory.
+fn release() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("TIDEGATE_RELEASE") {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().context("cannot find my own executable")?;
+    let release = own
+        .ancestors()
+        .nth(3)
+        .map(|target| target.join("release/tidegate"));
+    release.filter(|path| path.is_file()).context(
+        "there is no release build: `cargo build --release --package tidegate`, or name it in TIDEGATE_RELEASE",
+    )
 }

@@ -11,6 +11,8 @@ under_both_captures! {
     runs_arrive_in_their_sizes_and_order,
     datagrams_larger_than_a_packet_arrive_whole,
     more_than_200_megabits_a_second_lose_less_than_one_datagram_in_two_hundred,
+    #[ignore = "needs the release build: `cargo xtask test --full`"]
+    of_300_megabits_a_second_less_than_one_datagram_in_two_hundred_is_lost,
 }
 
 /// What both ends of a test say to each other. `sent` are runs that the kernel cuts (`UDP_SEGMENT`, udp(7)), of which the last
@@ -34,13 +36,13 @@ def wanted():
 def digest(datagrams):
     sizes = repr([len(datagram) for datagram in datagrams])
     return hashlib.sha256(sizes.encode() + b''.join(datagrams)).hexdigest()
-def send_paced(s, to, count, size, rate):
-    # Each with its number. Who was kept from the processor does not make up for it by a burst.
+def send_paced(s, to, count, size, rate, most=64):
+    # Each with its number. Who was kept from the processor makes up for it by a burst of so many, not by a longer one.
     seconds, sent, begun = 8 * size / rate, 0, time.monotonic()
     due = begun
     while sent < count:
         now = time.monotonic()
-        due = max(due, now - 64 * seconds)
+        due = max(due, now - most * seconds)
         while due < now and sent < count:
             s.sendto(sent.to_bytes(8, 'big') + bytes(size - 8), to)
             sent, due = sent + 1, due + seconds
@@ -171,42 +173,100 @@ print('done')"
 fn more_than_200_megabits_a_second_lose_less_than_one_datagram_in_two_hundred(
     capture: Capture,
 ) -> Result<()> {
-    const COUNT: usize = 62_500;
-    const SIZE: usize = 1_200;
-    // What is asked for: on a busy machine the sender reaches less.
-    const RATE: usize = 300_000_000;
     let lab = Lab::new()?;
     let session = lab.captured(capture, "")?;
     for server in SERVERS {
         let _far_end = far_end(&lab, server)?;
-        let said = near_end(
-            &session,
-            server,
-            &format!(
-                "
-s.sendto(b'begin', to)
-up = send_paced(s, to, {COUNT}, {SIZE}, {RATE})
-count, _ = json.loads(s.recv(65535))
-s.sendto(b'send {COUNT} {SIZE} {RATE}', to)
-heard, down = receive(s)
-in_order = all(a < b for a, b in zip(heard, heard[1:]))
-print(count, len(heard), in_order, up, down)"
-            ),
-        )?;
-        let words: Vec<_> = said.split(' ').collect();
-        for arrived in words.iter().take(2) {
-            let arrived: usize = arrived.parse()?;
-            ensure!(arrived <= COUNT, "{server}: {said}");
-            ensure!(
-                (COUNT - arrived) * 200 < COUNT,
-                "{server}: {said} of {COUNT}"
-            );
-        }
-        ensure!(words.get(2) == Some(&"True"), "{server}: {said}");
-        for reached in words.iter().skip(3) {
-            let reached: usize = reached.parse()?;
-            ensure!(reached > 200, "{server}: {said}: the sender was too slow");
+        // More is asked for: on a busy machine the sender reaches less.
+        let seen = paced(&session, server, 300_000_000, 64)?;
+        ensure!(
+            seen.arrived.into_iter().all(is_nearly_all),
+            "{server}: {seen:?}"
+        );
+        ensure!(
+            seen.sent.iter().all(|megabits| *megabits > 200),
+            "{server}: {seen:?}: the sender was too slow"
+        );
+    }
+    Ok(())
+}
+
+/// One datagram a call in each direction, by the build that users run. Where others keep the processors busy the sender does not
+/// reach that rate, whatever we do: then that direction is tried again. What was sent at that rate counts the first time.
+fn of_300_megabits_a_second_less_than_one_datagram_in_two_hundred_is_lost(
+    capture: Capture,
+) -> Result<()> {
+    const TRIES: usize = 8;
+    // So many arrive as 300 where one in 200 is lost.
+    const ENOUGH: usize = 302;
+    let lab = Lab::new()?;
+    lab.use_release()?;
+    let session = lab.captured(capture, "")?;
+    for server in SERVERS {
+        let _far_end = far_end(&lab, server)?;
+        let (mut tried, mut counted) = (Vec::new(), [false; 2]);
+        while counted != [true; 2] {
+            ensure!(tried.len() < TRIES, "the sender was too slow: {tried:?}");
+            let seen = paced(&session, server, 330_000_000, 200)?;
+            for (counted, (sent, arrived)) in
+                counted.iter_mut().zip(seen.sent.iter().zip(seen.arrived))
+            {
+                if *sent >= ENOUGH {
+                    ensure!(is_nearly_all(arrived), "{server}: {seen:?}");
+                    *counted = true;
+                }
+            }
+            tried.push(seen);
         }
     }
     Ok(())
+}
+
+const COUNT: usize = 62_500;
+
+/// What became of so many datagrams, up and down.
+#[derive(Debug)]
+struct Paced {
+    arrived: [usize; 2],
+    /// Megabits a second.
+    sent: [usize; 2],
+}
+
+/// Whether less than one in two hundred was lost.
+fn is_nearly_all(arrived: usize) -> bool {
+    COUNT.saturating_sub(arrived) * 200 < COUNT
+}
+
+/// Sends as many bits a second of payload as asked for, if it can, up and then down, in bursts of at most `burst` datagrams.
+/// Their order stays.
+fn paced(session: &Session<'_>, server: &str, rate: usize, burst: usize) -> Result<Paced> {
+    const SIZE: usize = 1_200;
+    let said = near_end(
+        session,
+        server,
+        &format!(
+            "
+s.sendto(b'begin', to)
+up = send_paced(s, to, {COUNT}, {SIZE}, {rate}, {burst})
+count, _ = json.loads(s.recv(65535))
+s.sendto(b'send {COUNT} {SIZE} {rate} {burst}', to)
+heard, down = receive(s)
+in_order = all(a < b for a, b in zip(heard, heard[1:]))
+print(in_order, count, len(heard), up, down)"
+        ),
+    )?;
+    let numbers = said.strip_prefix("True ");
+    let numbers = numbers.with_context(|| format!("{server}: out of order: {said}"))?;
+    let numbers: Result<Vec<usize>, _> = numbers.split(' ').map(str::parse).collect();
+    let [up, down, sent_up, sent_down] = numbers?[..] else {
+        bail!("{server}: {said}");
+    };
+    ensure!(
+        up.max(down) <= COUNT,
+        "{server}: more than were sent: {said}"
+    );
+    Ok(Paced {
+        arrived: [up, down],
+        sent: [sent_up, sent_down],
+    })
 }

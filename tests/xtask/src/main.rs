@@ -32,8 +32,9 @@ usage: cargo xtask SUBCOMMAND
   run [-- COMMAND ARG..]    build the gateway and run COMMAND through it (`tidegate exec`);
                             without COMMAND, a demonstration that needs no internet
   test [--full] [-- ARG..]  install what the tests need (as root), build, run every test;
-                            --full adds the long ones (#[ignore]d) and, where
-                            cargo-fuzz is, a moment of fuzzing; ARGs go to the test runner
+                            --full adds the long ones (#[ignore]d), some of which run the
+                            release build, and, where cargo-fuzz is, a moment of fuzzing;
+                            ARGs go to the test runner
   fuzz [--seconds N] [TARGET..]
                             random input for every parser of outside bytes, 60 seconds each
   lint                      format, clippy, rustdoc, licences and sources, macOS

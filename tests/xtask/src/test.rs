@@ -5,7 +5,7 @@ use std::process::{ExitCode, Stdio};
 use crate::fuzz;
 use crate::packages;
 use crate::shell::{CommandExt, Failure, Outcome, exit_code};
-use crate::workspace::{cargo, has_program};
+use crate::workspace::{Profile, build_gateway, cargo, has_program};
 
 /// How long each fuzz target runs among the long tests.
 const FUZZ_SECONDS: u32 = 10;
@@ -37,6 +37,10 @@ pub(crate) fn test(arguments: &[String]) -> Outcome<ExitCode> {
         fuzz::every_target(FUZZ_SECONDS)?;
     }
     let mut runner = cargo();
+    if length == Length::Full {
+        // For those that are about speed.
+        runner.env("TIDEGATE_RELEASE", build_gateway(Profile::Release)?);
+    }
     if has_program("cargo-nextest") {
         runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
         if length == Length::Full {

@@ -174,24 +174,15 @@ fn left_until(moment: Moment) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_policy::{Document, Network, PolicySource};
+    use tidegate_policy::Network;
 
     use super::*;
-    use crate::record::FlowLogLimits;
-    use crate::shared::{CaptureKind, CaptureStatus, Ending};
 
-    fn shared(rules: &str) -> Arc<Shared> {
-        let document = Document::parse("t.toml", rules).unwrap();
-        let mut source = PolicySource::default();
-        source.read_main(&document);
-        assert_eq!(document.finish(), []);
-        let capture = CaptureStatus::new(CaptureKind::Host, "tide0");
-        Shared::new(Policy::compile(source), capture, FlowLogLimits::default())
-    }
+    use crate::shared::Ending;
 
     /// How long the watch waits, time after time, with the network known or not.
     fn waits(rules: &str, known: &[bool]) -> Vec<Option<u64>> {
-        let shared = shared(rules);
+        let shared = Shared::under(rules);
         let mut watch = Watch::open(&shared).unwrap();
         let wait = |is_known: &bool| {
             let active = shared.policy.load();
@@ -219,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_end_that_was_asked_for_keeps_its_reason() {
-        let shared = shared("");
+        let shared = Shared::under("");
         start(&shared).unwrap();
         shared.request_shutdown("the test is over");
         // Its thread holds the state until it has ended.

@@ -213,16 +213,8 @@ mod tests {
 
     fn app(name: &str) -> App {
         App {
-            path: format!("/usr/bin/{name}").into(),
-            name: name.to_owned(),
             pid: 1,
-            uid: 0,
-            user: None,
-            command_line: Vec::new(),
-            parents: Vec::new(),
-            unit: None,
-            container: None,
-            identity: tidegate_policy::Identity::default(),
+            ..App::new(format!("/usr/bin/{name}"), 0)
         }
     }
 

@@ -119,6 +119,21 @@ impl From<&App> for AppRecord {
     }
 }
 
+impl From<&AppRecord> for App {
+    /// The owner's name and the ancestors are not recorded.
+    fn from(record: &AppRecord) -> Self {
+        Self {
+            name: record.name.clone(),
+            pid: record.pid,
+            command_line: record.command_line.clone(),
+            unit: record.unit.clone(),
+            container: record.container.clone(),
+            identity: record.identity.clone(),
+            ..Self::new(record.path.clone(), record.uid)
+        }
+    }
+}
+
 /// A name of the far end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowName {

@@ -321,6 +321,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+impl Shared {
+    /// The state of a gateway under these rules, which must be without a fault.
+    pub(crate) fn under(rules: &str) -> Arc<Self> {
+        let document = tidegate_policy::Document::parse("t.toml", rules).unwrap();
+        let mut source = tidegate_policy::PolicySource::default();
+        source.read_main(&document);
+        assert_eq!(document.finish(), []);
+        let capture = CaptureStatus::new(CaptureKind::Host, "tide0");
+        Self::new(Policy::compile(source), capture, FlowLogLimits::default())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::thread;
 

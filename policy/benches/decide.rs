@@ -241,16 +241,12 @@ fn flows(count: u32, unknown: u32) -> Vec<Flow> {
 
 fn program(name: &str, number: u32) -> App {
     App {
-        path: format!("/opt/{name}{number}/bin/run").into(),
-        name: "run".to_owned(),
         pid: number,
-        uid: 1000,
         user: Some("alice".to_owned()),
-        command_line: Vec::new(),
         parents: vec!["/usr/bin/bash".into(), "/usr/lib/systemd/systemd".into()],
         unit: Some(format!("{name}{number}.service")),
         container: number.is_multiple_of(2).then(|| format!("{number:064x}")),
-        identity: tidegate_policy::Identity::default(),
+        ..App::new(format!("/opt/{name}{number}/bin/run"), 1000)
     }
 }
 

@@ -40,6 +40,26 @@ pub struct App {
     pub identity: Identity,
 }
 
+impl App {
+    /// A program of which no more is known than its executable and the owner of its socket.
+    pub fn new(path: impl Into<PathBuf>, uid: u32) -> Self {
+        let path = path.into();
+        let name = path.file_name().unwrap_or_default();
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            path,
+            pid: 0,
+            uid,
+            user: None,
+            command_line: Vec::new(),
+            parents: Vec::new(),
+            unit: None,
+            container: None,
+            identity: Identity::default(),
+        }
+    }
+}
+
 /// Transport protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

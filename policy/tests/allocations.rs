@@ -137,16 +137,10 @@ fn deciding_allocates_nothing() {
         }]
     });
     let apps = ["/opt/app2/run", "/usr/bin/curl"].map(|path| App {
-        path: path.into(),
         name: "run".to_owned(),
         pid: 1,
-        uid: 1000,
-        user: None,
-        command_line: Vec::new(),
         parents: vec!["/bin/sh".into()],
-        unit: None,
-        container: None,
-        identity: tidegate_policy::Identity::default(),
+        ..App::new(path, 1000)
     });
     let names = names.iter().map(|name| Names::Known(name));
     let noon = WallTime::parse("2026-11-22T12:00:00Z").unwrap();

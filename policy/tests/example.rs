@@ -132,16 +132,12 @@ fn decide(policy: &Policy, flow: &str) -> Decision {
         panic!("six words: {flow}");
     };
     let app = App {
-        path: path.into(),
-        name: path.rsplit('/').next().unwrap_or_default().to_owned(),
         pid: 1,
-        uid: 990,
         user: Some(user.to_owned()),
-        command_line: Vec::new(),
         parents: vec!["/usr/local/bin/backup.sh".into()],
         unit: path.ends_with("cc").then(|| "build@7.service".to_owned()),
         container: path.ends_with("dig").then(|| "3f4e8a6f0c1d".repeat(5)),
-        identity: tidegate_policy::Identity::default(),
+        ..App::new(path, 990)
     };
     policy.decide(&FlowFacts {
         direction: if direction == "in" {

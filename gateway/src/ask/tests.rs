@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_netstack::{FlowId, FlowKey, LocalAddr, RemoteAddr, Stack, StackConfig};
 use tidegate_policy::{
-    App, Context, DecidedBy, Direction, Document, FlowFacts, FlowName, Identity, Name, NameSource,
-    Names, Peer, Policy, PolicySource, Protocol, Verdict,
+    App, Context, DecidedBy, Direction, Document, FlowFacts, FlowName, Name, NameSource, Names,
+    Peer, Policy, PolicySource, Protocol, Verdict,
 };
 
 use super::memory::Remembered;
@@ -82,16 +82,8 @@ impl Bench {
 
 fn app(path: &str, uid: u32) -> App {
     App {
-        path: path.into(),
-        name: path.rsplit('/').next().unwrap().to_owned(),
         pid: 1,
-        uid,
-        user: None,
-        command_line: Vec::new(),
-        parents: Vec::new(),
-        unit: None,
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, uid)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn give(
 ) -> Result<Given, ClientError> {
     let reply = client.ask(Request::Answer { question, answer })?;
     let Reply::Answered(given) = reply else {
-        return Err(ClientError::Strange(format!("{reply:?}")));
+        return Err(ClientError::strange(&reply));
     };
     Ok(given)
 }

@@ -85,22 +85,17 @@ enum Event {
 
 /// The next the daemon tells of questions; none when it has told all.
 fn next(client: &mut Client) -> Result<Option<Event>, ClientError> {
-    match client.next_reply()? {
-        Some(Reply::Question(question)) => Ok(Some(Event::Asked(question))),
-        Some(Reply::Closed(id)) => Ok(Some(Event::Closed(id.0))),
-        Some(Reply::Done) | None => Ok(None),
-        Some(
-            other @ (Reply::Status(_)
-            | Reply::Flow(_)
-            | Reply::Missed(_)
-            | Reply::Reloaded { .. }
-            | Reply::RulesChanged { .. }
-            | Reply::Profiles(_)
-            | Reply::Library(_)
-            | Reply::Answered(_)
-            | Reply::Refused(_)),
-        ) => Err(ClientError::Strange(format!("{other:?}"))),
+    let reply = match client.next_reply()? {
+        Some(Reply::Done) | None => return Ok(None),
+        Some(reply) => reply,
+    };
+    if let Reply::Closed(id) = reply {
+        return Ok(Some(Event::Closed(id.0)));
     }
+    let Reply::Question(question) = reply else {
+        return Err(ClientError::strange(&reply));
+    };
+    Ok(Some(Event::Asked(question)))
 }
 
 fn follow(path: &Path, events: Sender<Event>) -> anyhow::Result<()> {

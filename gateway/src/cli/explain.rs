@@ -169,22 +169,10 @@ fn learned(name: Name) -> FlowName {
 
 /// What can be known of a program that does not run.
 fn app(path: PathBuf, uid: u32) -> App {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
     App {
         command_line: vec![path.to_string_lossy().into_owned()],
-        name,
-        path,
-        pid: 0,
-        uid,
         user: Users::default().name(uid).map(str::to_owned),
-        parents: Vec::new(),
-        unit: None,
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, uid)
     }
 }
 

@@ -63,26 +63,20 @@ enum Told {
 
 fn next(client: &mut Client) -> anyhow::Result<Told> {
     loop {
-        match client.next_reply()? {
-            Some(Reply::Flow(record)) => return Ok(Told::Flow(record)),
-            Some(Reply::Missed(count)) => terminal::complain(&format!(
-                "{count} flows are not shown: they came faster than they could be read"
-            )),
+        let reply = match client.next_reply()? {
             Some(Reply::Done) => return Ok(Told::End),
-            Some(
-                other @ (Reply::Status(_)
-                | Reply::Library(_)
-                | Reply::Reloaded { .. }
-                | Reply::RulesChanged { .. }
-                | Reply::Question(_)
-                | Reply::Closed(_)
-                | Reply::Answered(_)
-                | Reply::Profiles(_)
-                | Reply::Refused(_)),
-            ) => {
-                return Err(ClientError::Strange(format!("{other:?}")).into());
-            }
+            Some(reply) => reply,
             None => anyhow::bail!("tidegate has ended"),
+        };
+        if let Reply::Missed(count) = reply {
+            terminal::complain(&format!(
+                "{count} flows are not shown: they came faster than they could be read"
+            ));
+            continue;
         }
+        let Reply::Flow(record) = reply else {
+            return Err(ClientError::strange(&reply).into());
+        };
+        return Ok(Told::Flow(record));
     }
 }

@@ -1,14 +1,15 @@
 //! `tidegate fmt`: rule files in their one layout.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use tidegate_policy::format::format;
 
 use super::files::FmtArgs;
+use crate::replace_file::replace_file;
 use crate::terminal::{self, printable_lines};
 
 /// Largest file that is read, in bytes.
@@ -58,7 +59,10 @@ pub(super) fn one(path: &Path, only_look: bool) -> anyhow::Result<Found> {
         return Ok(Found::AsItShould);
     }
     if !only_look {
-        replace(path, &formatted).with_context(|| format!("cannot write {}", path.display()))?;
+        // A link stays one.
+        fs::canonicalize(path)
+            .and_then(|path| replace_file(&path, formatted.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Found::Otherwise)
 }
@@ -72,28 +76,6 @@ fn read(path: &Path) -> anyhow::Result<String> {
         bail!("a file may have {} MiB: split it", LARGEST_FILE >> 20);
     }
     Ok(String::from_utf8(bytes)?)
-}
-
-/// Writes beside the file, then takes its place: whoever reads it meanwhile reads all of the one or of the other. A link
-/// stays one.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let path = fs::canonicalize(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside: PathBuf = path.with_file_name(name);
-    let written = (|| -> anyhow::Result<()> {
-        let mut file = File::create_new(&beside)?;
-        file.set_permissions(fs::metadata(&path)?.permissions())?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        Ok(())
-    })();
-    if written.is_err() {
-        // What was begun is of no use; that it could not be written is said.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn ask(client: &mut Client, update: Option<&Option<String>>) -> anyhow::Result<L
         return Ok(status.library);
     }
     let Reply::Library(state) = reply else {
-        return Err(ClientError::Strange(format!("{reply:?}")).into());
+        return Err(ClientError::strange(&reply).into());
     };
     Ok(*state)
 }

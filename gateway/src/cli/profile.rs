@@ -40,7 +40,7 @@ pub(super) fn main(args: ProfileArgs, control: Option<PathBuf>) -> anyhow::Resul
     };
     let reply = Client::connect(&socket(control))?.ask(request)?;
     let Reply::Profiles(profiles) = reply else {
-        return Err(ClientError::Strange(format!("{reply:?}")).into());
+        return Err(ClientError::strange(&reply).into());
     };
     if json {
         terminal::print_line(&serde_json::to_string_pretty(&profiles)?)?;

@@ -121,7 +121,7 @@ pub(super) fn undo(args: &UndoArgs, control: Option<PathBuf>) -> anyhow::Result<
 fn change(request: Request, control: Option<PathBuf>) -> anyhow::Result<Vec<String>> {
     let reply = Client::connect(&socket(control))?.ask(request)?;
     let Reply::RulesChanged { rules, .. } = reply else {
-        return Err(ClientError::Strange(format!("{reply:?}")).into());
+        return Err(ClientError::strange(&reply).into());
     };
     Ok(rules)
 }

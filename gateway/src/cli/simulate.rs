@@ -233,16 +233,8 @@ fn judge(policy: &Policy, record: &FlowRecord, users: &mut Users) -> Explanation
 /// What a record says of a program. Its ancestors are not recorded.
 fn known(app: &AppRecord, users: &mut Users) -> App {
     App {
-        path: app.path.clone(),
-        name: app.name.clone(),
-        pid: app.pid,
-        uid: app.uid,
         user: users.name(app.uid).map(str::to_owned),
-        command_line: app.command_line.clone(),
-        parents: Vec::new(),
-        unit: app.unit.clone(),
-        container: app.container.clone(),
-        identity: app.identity.clone(),
+        ..App::from(app)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::terminal;
 pub(super) fn main(args: StatusArgs, control: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let reply = Client::connect(&socket(control))?.ask(Request::Status)?;
     let Reply::Status(status) = reply else {
-        return Err(ClientError::Strange(format!("{reply:?}")).into());
+        return Err(ClientError::strange(&reply).into());
     };
     if args.json {
         terminal::print_line(&serde_json::to_string_pretty(&status)?)?;

@@ -56,6 +56,13 @@ pub enum ClientError {
     Strange(String),
 }
 
+impl ClientError {
+    /// The daemon gave a reply that is none to what was asked.
+    pub fn strange(reply: &Reply) -> Self {
+        Self::Strange(format!("{reply:?}"))
+    }
+}
+
 impl Client {
     /// Connects to the socket at `path`.
     ///

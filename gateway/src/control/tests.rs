@@ -92,16 +92,8 @@ impl Daemon {
             names: Vec::new(),
         });
         flow.set_apps(Ok::<_, String>(vec![App {
-            path: format!("/usr/bin/{program}").into(),
-            name: program.to_owned(),
             pid: 1,
-            uid: 1000,
-            user: None,
-            command_line: Vec::new(),
-            parents: Vec::new(),
-            unit: None,
-            container: None,
-            identity: tidegate_policy::Identity::default(),
+            ..App::new(format!("/usr/bin/{program}"), 1000)
         }]));
         flow.set_decision(verdict, None, None);
         flow.set_state(State::Open);

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use tidegate_platform::apps::Identities;
 use tidegate_policy::{App, Identity, Level, Levels};
 
-use super::{AppRecord, FlowRecord};
+use super::FlowRecord;
 
 /// Completes records that are shown together: each program is looked at once.
 #[derive(Debug, Default)]
@@ -32,25 +32,10 @@ impl Shown {
             let found = self
                 .known
                 .entry(key)
-                .or_insert_with(|| identities.complete(&app_of(app), missing).identity);
+                .or_insert_with(|| identities.complete(&App::from(&*app), missing).identity);
             for level in missing.iter() {
                 app.identity.note(level, found.at(level).to_owned());
             }
         }
-    }
-}
-
-fn app_of(record: &AppRecord) -> App {
-    App {
-        path: record.path.clone(),
-        name: record.name.clone(),
-        pid: record.pid,
-        uid: record.uid,
-        user: None,
-        command_line: record.command_line.clone(),
-        parents: Vec::new(),
-        unit: record.unit.clone(),
-        container: record.container.clone(),
-        identity: Identity::default(),
     }
 }

@@ -18,16 +18,11 @@ fn new_flow(port: u16) -> NewFlow {
 
 fn app(path: &str) -> App {
     App {
-        path: path.into(),
-        name: path.rsplit('/').next().unwrap().to_owned(),
         pid: 4711,
-        uid: 1000,
         user: Some("ann".to_owned()),
         command_line: vec!["curl".to_owned(), "https://example.org".to_owned()],
-        parents: Vec::new(),
         unit: Some("user@1000.service".to_owned()),
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, 1000)
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tidegate_policy::{Profile, ProfileChoice};
 
+use crate::replace_file::replace_file;
+
 /// Longest choice that is read: a name has at most 64 characters.
 const LONGEST: usize = 256;
 
@@ -48,9 +50,7 @@ impl ChosenProfile {
             return Ok(());
         };
         fs::create_dir_all(file.parent().unwrap_or(Path::new("/")))?;
-        let new = file.with_extension("new");
-        fs::write(&new, format!("{}\n", name_of(choice)))?;
-        fs::rename(&new, file)
+        replace_file(file, format!("{}\n", name_of(choice)).as_bytes())
     }
 }
 
@@ -67,26 +67,15 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tidegate_policy::{Document, Policy, PolicySource};
-
     use super::*;
     use crate::audit::{self, Audit, Author, Subject};
-    use crate::record::FlowLogLimits;
-    use crate::shared::{CaptureKind, CaptureStatus, Shared};
-    use crate::test_folder::TestFolder;
 
-    fn shared(rules: &str) -> Arc<Shared> {
-        let document = Document::parse("t.toml", rules).unwrap();
-        let mut source = PolicySource::default();
-        source.read_main(&document);
-        assert_eq!(document.finish(), []);
-        let capture = CaptureStatus::new(CaptureKind::Host, "tide0");
-        Shared::new(Policy::compile(source), capture, FlowLogLimits::default())
-    }
+    use crate::shared::Shared;
+    use crate::test_folder::TestFolder;
 
     /// The generation, and how often the workers were woken, after this profile was chosen.
     fn after_choice(rules: &str, name: &str) -> (u64, u32) {
-        let shared = shared(rules);
+        let shared = Shared::under(rules);
         let woken = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&woken);
         shared.on_change(move || {
@@ -115,12 +104,13 @@ mod tests {
     fn a_choice_that_cannot_be_kept_has_no_effect() {
         let folder = TestFolder::new();
         let file = folder.write("file", "travel\n");
-        let shared = shared("");
+        let shared = Shared::under("");
         shared.keep_profile_in(file.clone()).unwrap();
         let chosen = ProfileChoice::Named("travel".into());
         assert_eq!(shared.policy.load().context.profile, chosen);
         assert!(shared.keep_profile_in(file.join("profile")).is_err());
-        fs::create_dir(file.with_extension("new")).unwrap();
+        // Where the new text would be written first.
+        fs::create_dir(folder.path().join(".file.new")).unwrap();
         assert!(
             shared
                 .choose_profile(ProfileChoice::ByContext, Author::Gateway)
@@ -132,7 +122,7 @@ mod tests {
     #[test]
     fn a_choice_is_recorded_with_what_was_before_and_who_made_it() {
         let folder = TestFolder::new();
-        let shared = shared("");
+        let shared = Shared::under("");
         shared.record_changes_in(Audit::in_folder(folder.path().to_owned()));
         let author = Author::Client {
             uid: 1000,

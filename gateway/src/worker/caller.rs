@@ -89,23 +89,14 @@ impl Household {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::path::Path;
 
     use super::*;
 
     /// A program of this user at this path, in a process of its own.
     pub(in crate::worker) fn caller(uid: u32, path: &str, pid: u32) -> Caller {
         Caller::Program(Program(Arc::from([App {
-            path: path.into(),
-            name: Path::new(path).display().to_string(),
             pid,
-            uid,
-            user: None,
-            command_line: Vec::new(),
-            parents: Vec::new(),
-            unit: None,
-            container: None,
-            identity: tidegate_policy::Identity::default(),
+            ..App::new(path, uid)
         }])))
     }
 

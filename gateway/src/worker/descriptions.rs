@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tidegate_netstack::keyed::{KeyedHash, KeyedMap};
-use tidegate_policy::{App, Identity};
+use tidegate_policy::App;
 
 /// Bytes of whole descriptions.
 const BUDGET: usize = 64 << 20;
@@ -193,16 +193,12 @@ fn short(apps: &[App]) -> Arc<[App]> {
         let whole = app.path.as_os_str().len() <= LONGEST_PATH;
         let path: &Path = if whole { &app.path } else { app.name.as_ref() };
         App {
-            path: path.to_owned(),
             name: app.name.clone(),
             pid: app.pid,
-            uid: app.uid,
             user: app.user.clone(),
-            command_line: Vec::new(),
-            parents: Vec::new(),
             unit: app.unit.clone(),
             container: app.container.clone(),
-            identity: Identity::default(),
+            ..App::new(path.to_owned(), app.uid)
         }
     };
     apps.first().map(of_one).into_iter().collect()
@@ -226,16 +222,12 @@ mod tests {
     fn holders_of(uid: u32, pids: std::ops::Range<u32>) -> Arc<[App]> {
         let long = PathBuf::from(format!("/{}", "x".repeat(3_800)));
         let holder = |pid| App {
-            path: long.clone(),
             name: "x".repeat(200),
             pid,
-            uid,
             user: Some("alice".to_owned()),
             command_line: vec!["x".repeat(1_000); 4],
             parents: vec![long.clone(); 16],
-            unit: None,
-            container: None,
-            identity: Identity::default(),
+            ..App::new(long.clone(), uid)
         };
         pids.map(holder).collect()
     }

@@ -26,6 +26,8 @@ mod own_sockets;
 mod packet_writers;
 mod process;
 mod processes;
+#[cfg(test)]
+mod running;
 mod search;
 mod tables;
 

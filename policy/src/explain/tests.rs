@@ -20,16 +20,10 @@ fn policy(text: &str) -> Policy {
 
 fn app(path: &str, uid: u32) -> App {
     App {
-        path: path.into(),
-        name: path.rsplit('/').next().unwrap_or_default().to_owned(),
         pid: 1,
-        uid,
         user: (uid == 0).then(|| "root".to_owned()),
-        command_line: Vec::new(),
         parents: vec!["/usr/bin/bash".into()],
-        unit: None,
-        container: None,
-        identity: crate::identity::Identity::default(),
+        ..App::new(path, uid)
     }
 }
 

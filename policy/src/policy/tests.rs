@@ -334,16 +334,13 @@ prop_compose! {
         identity in identity(),
     ) -> App {
         App {
-            path: PathBuf::from(path),
-            name: path.rsplit('/').next().unwrap().to_owned(),
             pid: 7,
-            uid,
             user: user.map(str::to_owned),
-            command_line: Vec::new(),
             parents: parents.into_iter().map(PathBuf::from).collect(),
             unit: unit.map(str::to_owned),
             container: container.map(str::to_owned),
             identity,
+            ..App::new(path, uid)
         }
     }
 }
@@ -565,16 +562,9 @@ fn either_way(text: &str, apps: &[App]) -> (Verdict, DecidedBy) {
 
 fn program(path: &str) -> App {
     App {
-        path: path.into(),
         name: "program".to_owned(),
         pid: 7,
-        uid: 1000,
-        user: None,
-        command_line: Vec::new(),
-        parents: Vec::new(),
-        unit: None,
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, 1000)
     }
 }
 

@@ -1,6 +1,5 @@
 use insta::assert_snapshot;
 
-use crate::identity::Identity;
 use crate::known_flow::KnownFlow;
 use crate::verdict::{DecidedBy, Decision, Verdict};
 use crate::{App, Direction, Document, Policy, PolicySource, Protection, Protocol};
@@ -38,16 +37,9 @@ fn policy(rules: &str) -> Policy {
 
 fn program(path: &str) -> App {
     App {
-        path: path.into(),
         name: "program".to_owned(),
         pid: 7,
-        uid: 1000,
-        user: None,
-        command_line: Vec::new(),
-        parents: Vec::new(),
-        unit: None,
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, 1000)
     }
 }
 

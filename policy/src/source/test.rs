@@ -111,16 +111,13 @@ fn read_app(section: &Section<'_>) -> Option<App> {
         return None;
     };
     Some(App {
-        name: path.rsplit('/').next().unwrap_or_default().to_owned(),
         command_line: vec![path.clone()],
-        path: path.into(),
-        pid: 0,
-        uid: uid.unwrap_or(0),
         user,
         parents: parents.into_iter().map(PathBuf::from).collect(),
         unit,
         container,
         identity,
+        ..App::new(path, uid.unwrap_or(0))
     })
 }
 

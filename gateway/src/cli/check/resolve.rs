@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use tidegate_platform::apps::Identities;
@@ -11,7 +11,7 @@ use tidegate_platform::ownership;
 use tidegate_platform::users::Users;
 use tidegate_policy::document::Document;
 use tidegate_policy::source::{self, Unresolved};
-use tidegate_policy::{App, Fact, Identity, Level, Levels};
+use tidegate_policy::{App, Fact, Level, Levels};
 
 use crate::config::ConfigSource;
 use crate::replace_file::replace_file;
@@ -106,16 +106,8 @@ fn quoted(text: &str) -> String {
 
 fn app(path: &Path) -> App {
     App {
-        path: PathBuf::from(path),
         name: String::new(),
-        pid: 0,
-        uid: ROOT,
-        user: None,
-        command_line: Vec::new(),
-        parents: Vec::new(),
-        unit: None,
-        container: None,
-        identity: Identity::default(),
+        ..App::new(path, ROOT)
     }
 }
 

@@ -372,16 +372,8 @@ mod tests {
         };
         let image = becomes("exec /bin/bash");
         let app = App {
-            path: "/bin/bash".into(),
-            name: "bash".into(),
             pid,
-            uid: 0,
-            user: None,
-            command_line: Vec::new(),
-            parents: Vec::new(),
-            unit: None,
-            container: None,
-            identity: tidegate_policy::Identity::default(),
+            ..App::new("/bin/bash", 0)
         };
         let mut familiars = Familiars::default();
         familiars.note((process(), 0), 0, 1, Some((image, app)));

@@ -161,55 +161,17 @@ fn own() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
     use std::os::unix::fs::MetadataExt;
-    use std::process::{Child, Command, Stdio};
+    use std::process::Command;
 
     use super::*;
-    use crate::apps::linux::process::{Image, Program};
+    use crate::apps::linux::running::Running;
 
     const WAIT: &str = "-c 'echo ready; read end'";
 
     /// A shell that runs a script, which prints a line and waits for the end of its input.
-    struct Running(Child);
-
-    impl Running {
-        fn new(program: &str, arguments: &[&str]) -> Self {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            let mut child = command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut line = String::new();
-            let mut output = BufReader::new(child.stdout.take().unwrap());
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line, "ready\n");
-            Self(child)
-        }
-
-        fn in_own_mounts(script: &str) -> Self {
-            Self::new("unshare", &["--mount", "/bin/sh", "-ec", script])
-        }
-
-        fn process(&self) -> ProcessDirectory {
-            ProcessDirectory::open(self.0.id()).unwrap()
-        }
-
-        fn path(&self) -> String {
-            let process = self.process();
-            let image = Image::read(&process).unwrap();
-            let program = Program::read(&process, process.stat().unwrap(), &image);
-            program.path.into_os_string().into_string().unwrap()
-        }
-    }
-
-    impl Drop for Running {
-        fn drop(&mut self) {
-            drop(self.0.stdin.take());
-            self.0.wait().unwrap();
-        }
+    fn in_own_mounts(script: &str) -> Running {
+        Running::new(Command::new("unshare").args(["--mount", "/bin/sh", "-ec", script]))
     }
 
     #[test]
@@ -240,11 +202,11 @@ mod tests {
     #[test]
     fn a_file_in_the_place_of_another_does_not_have_its_path() {
         let script = format!("{}; exec /usr/bin/env {WAIT}", in_place("/usr/bin/env"));
-        let one = Running::in_own_mounts(&script);
+        let one = in_own_mounts(&script);
         assert_eq!(one.path(), elsewhere("/usr/bin/env"));
         // Of however many processes it is one program.
-        assert_eq!(Running::in_own_mounts(&script).path(), one.path());
-        let same = Running::in_own_mounts(&format!("exec {} {WAIT}", shell()));
+        assert_eq!(in_own_mounts(&script).path(), one.path());
+        let same = in_own_mounts(&format!("exec {} {WAIT}", shell()));
         assert_eq!(same.path(), shell());
     }
 
@@ -261,9 +223,9 @@ mod tests {
     #[test]
     fn a_file_of_other_mounts_that_is_run_in_ours_does_not_have_our_path() {
         let holder = format!("{}; exec {} {WAIT}", in_place("/usr/bin/env"), shell());
-        let holder = Running::in_own_mounts(&holder);
+        let holder = in_own_mounts(&holder);
         let there = format!("/proc/{}/root/usr/bin/env", holder.0.id());
-        let ours = Running::new(&there, &["-c", "echo ready; read end"]);
+        let ours = Running::new(Command::new(&there).args(["-c", "echo ready; read end"]));
         assert_eq!(ours.path(), elsewhere("/usr/bin/env"));
 
         // On no mount any more that anybody has.
@@ -272,7 +234,7 @@ mod tests {
              exec /proc/self/fd/3 {WAIT}",
             shell()
         );
-        let path = Running::in_own_mounts(&script).path();
+        let path = in_own_mounts(&script).path();
         assert!(
             path.starts_with("/proc/inode/") && path.ends_with("/usr/bin/env"),
             "{path}"
@@ -286,7 +248,7 @@ mod tests {
         let program = folder.join("program");
         std::fs::copy(shell(), &program).unwrap();
         let program = program.to_str().unwrap();
-        let running = Running::new(program, &["-c", "echo ready; read end"]);
+        let running = Running::new(Command::new(program).args(["-c", "echo ready; read end"]));
         // It may have another name, or be called as if it had been removed.
         let link = folder.join("program (deleted)");
         std::fs::hard_link(program, &link).unwrap();
@@ -303,7 +265,7 @@ mod tests {
         std::fs::copy(shell(), &strange).unwrap();
         let strange = strange.to_str().unwrap();
         assert_eq!(
-            Running::new(strange, &["-c", "echo ready; read end"]).path(),
+            Running::new(Command::new(strange).args(["-c", "echo ready; read end"])).path(),
             strange
         );
         std::fs::copy(shell(), program).unwrap();

@@ -7,7 +7,6 @@ use proptest::sample::select;
 
 use crate::destination::Country;
 use crate::facts::{App, Direction, Fact, FlowName, NameSource, Protocol};
-use crate::identity::Identity;
 use crate::known_flow::KnownFlow;
 use crate::name::Name;
 use crate::policy::Policy;
@@ -61,16 +60,10 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn verdict(&self, policy: &Policy) -> Verdict {
         let app = App {
-            path: self.path.into(),
-            name: self.path.rsplit('/').next().unwrap().to_owned(),
             pid: 1,
-            uid: self.uid,
             user: Some(format!("user{}", self.uid)),
-            command_line: Vec::new(),
             parents: self.parents.iter().map(Into::into).collect(),
-            unit: None,
-            container: None,
-            identity: Identity::default(),
+            ..App::new(self.path, self.uid)
         };
         let learned = |name: &str| FlowName {
             name: Name::parse(name).unwrap(),

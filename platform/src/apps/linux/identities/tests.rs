@@ -1,7 +1,8 @@
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::process::Command;
 
 use super::*;
+use crate::apps::linux::running::Running;
 
 /// A folder that stands for the host's root; nobody but us and root may write there.
 pub(in crate::apps::linux::identities) struct Root(PathBuf);
@@ -48,51 +49,21 @@ impl Drop for Root {
     }
 }
 
-/// A program that has said `ready` and waits for the end of its input.
-struct Running(Child);
-
-impl Running {
-    fn new(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Self(child)
-    }
-
-    /// A shell, by this path, that does nothing.
-    fn shell(path: &Path) -> Self {
-        Self::new(Command::new(path).args(["-c", WAIT]))
-    }
-
-    fn app(&self) -> App {
-        let process = ProcessDirectory::open(self.0.id()).unwrap();
-        let image = Image::read(&process).unwrap();
-        let program = process::Program::read(&process, process.stat().unwrap(), &image);
-        App {
-            path: program.path,
-            name: program.name,
-            pid: self.0.id(),
-            uid: 0,
-            user: None,
-            command_line: program.command_line,
-            parents: program.parents,
-            unit: program.unit,
-            container: program.container,
-            identity: Identity::default(),
-        }
-    }
+/// A shell, by this path, that does nothing.
+fn idle(path: &Path) -> Running {
+    Running::new(Command::new(path).args(["-c", WAIT]))
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap();
+fn app_of(running: &Running) -> App {
+    let program = running.program();
+    App {
+        name: program.name,
+        pid: running.0.id(),
+        command_line: program.command_line,
+        parents: program.parents,
+        unit: program.unit,
+        container: program.container,
+        ..App::new(program.path, 0)
     }
 }
 
@@ -121,7 +92,7 @@ fn a_package_s_program_is_known_by_its_package_and_a_copy_of_it_is_not() {
         return;
     }
     let shell = shell();
-    let program = Running::shell(Path::new(&shell));
+    let program = idle(Path::new(&shell));
     let owner = Command::new("dpkg").args(["-S", &shell]).output().unwrap();
     let owner = match owner.stdout.is_empty() {
         // Its list may have it by the name before the merge of /usr.
@@ -137,12 +108,15 @@ fn a_package_s_program_is_known_by_its_package_and_a_copy_of_it_is_not() {
     };
     let owner = String::from_utf8(owner).unwrap();
     let owner = owner.split(':').next().unwrap();
-    let package = at(&identities, &program.app(), Level::Package);
+    let package = at(&identities, &app_of(&program), Level::Package);
     assert_eq!(package, is(format!("deb:{owner}")));
 
     let root = Root::new();
-    let copy = Running::shell(&root.copy(&shell, "bin/dash"));
-    assert_eq!(at(&identities, &copy.app(), Level::Package), Fact::Absent);
+    let copy = idle(&root.copy(&shell, "bin/dash"));
+    assert_eq!(
+        at(&identities, &app_of(&copy), Level::Package),
+        Fact::Absent
+    );
 }
 
 #[test]
@@ -155,8 +129,8 @@ fn a_package_s_name_for_a_file_counts_only_where_nobody_else_may_put_one() {
         &format!("{}\n", program.display()),
     );
     root.write("var/lib/dpkg/status", "");
-    let running = Running::shell(&program);
-    let app = running.app();
+    let running = idle(&program);
+    let app = app_of(&running);
     assert_eq!(at(&root.identities(), &app, Level::Package), is("deb:tool"));
     let folder = program.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
@@ -169,8 +143,11 @@ fn a_package_that_is_installed_later_is_known_then() {
     let program = root.copy(&shell(), "opt/tool");
     root.write("var/lib/dpkg/status", "");
     let identities = root.identities();
-    let first = Running::shell(&program);
-    assert_eq!(at(&identities, &first.app(), Level::Package), Fact::Absent);
+    let first = idle(&program);
+    assert_eq!(
+        at(&identities, &app_of(&first), Level::Package),
+        Fact::Absent
+    );
     root.write(
         "var/lib/dpkg/info/tool.list",
         &format!("{}\n", program.display()),
@@ -178,8 +155,8 @@ fn a_package_that_is_installed_later_is_known_then() {
     root.write("var/lib/dpkg/status", "tool");
     let begin = std::time::Instant::now();
     loop {
-        let later = Running::shell(&program);
-        if at(&identities, &later.app(), Level::Package) == is("deb:tool") {
+        let later = idle(&program);
+        if at(&identities, &app_of(&later), Level::Package) == is("deb:tool") {
             break;
         }
         assert!(begin.elapsed().as_secs() < 20);
@@ -191,7 +168,8 @@ fn scripts_are_told_apart_where_they_are_files() {
     let root = Root::new();
     let identities = root.identities();
     let good = root.write("good.sh", &format!("{WAIT}\n"));
-    let of = |command: &mut Command| at(&identities, &Running::new(command).app(), Level::Script);
+    let of =
+        |command: &mut Command| at(&identities, &app_of(&Running::new(command)), Level::Script);
     let path = is(good.to_str().unwrap());
     assert_eq!(of(Command::new("/bin/bash").arg(&good)), path);
     assert_eq!(
@@ -217,7 +195,7 @@ fn scripts_are_told_apart_where_they_are_files() {
     );
     // What it was told to run is gone, so nobody can say what that was.
     let gone = Running::new(Command::new("/bin/bash").arg(&good));
-    let app = gone.app();
+    let app = app_of(&gone);
     fs::remove_file(&good).unwrap();
     assert_eq!(at(&identities, &app, Level::Script), Fact::Unknown);
     // That may have been a passing failure.
@@ -234,10 +212,13 @@ fn a_digest_is_that_of_what_runs_also_where_it_was_replaced_or_removed() {
         let output = Command::new("sha256sum").arg(path).output().unwrap();
         String::from_utf8(output.stdout).unwrap()[..64].to_owned()
     };
-    let first = Running::shell(&program);
+    let first = idle(&program);
     let digest = is(sum(&program));
-    assert_eq!(at(&identities, &first.app(), Level::Sha256), digest);
-    assert_eq!(at(&identities, &first.app(), Level::Deleted), is("false"));
+    assert_eq!(at(&identities, &app_of(&first), Level::Sha256), digest);
+    assert_eq!(
+        at(&identities, &app_of(&first), Level::Deleted),
+        is("false")
+    );
     // Replaced by renaming: the one that runs is what it was.
     let other = root.copy(&shell(), "other");
     fs::OpenOptions::new()
@@ -247,14 +228,14 @@ fn a_digest_is_that_of_what_runs_also_where_it_was_replaced_or_removed() {
         .write_all(b"x")
         .unwrap();
     fs::rename(&other, &program).unwrap();
-    assert_eq!(at(&identities, &first.app(), Level::Sha256), digest);
-    assert_eq!(at(&identities, &first.app(), Level::Deleted), is("true"));
-    let second = Running::shell(&program);
+    assert_eq!(at(&identities, &app_of(&first), Level::Sha256), digest);
+    assert_eq!(at(&identities, &app_of(&first), Level::Deleted), is("true"));
+    let second = idle(&program);
     assert_eq!(
-        at(&identities, &second.app(), Level::Sha256),
+        at(&identities, &app_of(&second), Level::Sha256),
         is(sum(&program))
     );
-    assert_ne!(at(&identities, &second.app(), Level::Sha256), digest);
+    assert_ne!(at(&identities, &app_of(&second), Level::Sha256), digest);
     drop(second);
     // Replaced in place.
     fs::OpenOptions::new()
@@ -263,13 +244,13 @@ fn a_digest_is_that_of_what_runs_also_where_it_was_replaced_or_removed() {
         .unwrap()
         .write_all(b"y")
         .unwrap();
-    let third = Running::shell(&program);
+    let third = idle(&program);
     assert_eq!(
-        at(&identities, &third.app(), Level::Sha256),
+        at(&identities, &app_of(&third), Level::Sha256),
         is(sum(&program))
     );
     fs::remove_file(&program).unwrap();
-    assert_eq!(at(&identities, &third.app(), Level::Deleted), is("true"));
+    assert_eq!(at(&identities, &app_of(&third), Level::Deleted), is("true"));
 }
 
 #[test]
@@ -279,7 +260,7 @@ fn a_library_from_where_others_may_write_is_a_preload_whatever_its_way_in() {
     let of = |command: &mut Command| {
         at(
             &identities,
-            &Running::new(command.args(["-c", WAIT])).app(),
+            &app_of(&Running::new(command.args(["-c", WAIT]))),
             Level::Preload,
         )
     };
@@ -323,8 +304,8 @@ fn a_library_from_where_others_may_write_is_a_preload_whatever_its_way_in() {
 #[test]
 fn a_tracer_is_seen_while_it_traces() {
     let identities = Identities::default();
-    let program = Running::shell(Path::new(&shell()));
-    let app = program.app();
+    let program = idle(Path::new(&shell()));
+    let app = app_of(&program);
     assert_eq!(at(&identities, &app, Level::Traced), is("false"));
     let pid = program.0.id();
     let attach = format!(
@@ -340,8 +321,8 @@ fn a_tracer_is_seen_while_it_traces() {
 #[test]
 fn who_has_ended_is_known_by_its_path_only() {
     let identities = Identities::default();
-    let program = Running::shell(Path::new(&shell()));
-    let app = program.app();
+    let program = idle(Path::new(&shell()));
+    let app = app_of(&program);
     drop(program);
     for level in Level::ALL {
         let found = at(&identities, &app, level);
@@ -353,8 +334,8 @@ fn who_has_ended_is_known_by_its_path_only() {
 #[test]
 fn groups_and_control_groups_are_read() {
     let identities = Identities::default();
-    let program = Running::shell(Path::new(&shell()));
-    let app = program.app();
+    let program = idle(Path::new(&shell()));
+    let app = app_of(&program);
     let gid = rustix::process::getegid().as_raw();
     assert_eq!(at(&identities, &app, Level::Gid), is(gid.to_string()));
     if gid == 0 {
@@ -408,7 +389,7 @@ fn a_flatpak_is_the_one_whose_file_it_runs_whatever_it_says() {
     };
     let files = |name: &str| app.join(name).join("x/files").display().to_string();
     let identities = root.identities();
-    let flatpak = |running: &Running| at(&identities, &running.app(), Level::Flatpak);
+    let flatpak = |running: &Running| at(&identities, &app_of(running), Level::Flatpak);
     info("org.good", &files("org.good"));
     assert_eq!(flatpak(&run("org.good")), is("org.good"));
     assert_eq!(flatpak(&run("org.bad")), Fact::Absent, "another's file");

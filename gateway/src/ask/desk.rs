@@ -89,7 +89,7 @@ impl Desk {
         }
         let topic = &settled.topic;
         let after = format!(
-            "{} {} to {}{}: scope {}, for {}",
+            "{} {} to {}{}: scope {}, lifetime {}",
             answer.verdict,
             topic.asker,
             topic.place,

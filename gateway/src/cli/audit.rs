@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::answering::{AuditArgs, AuditCommand};
 use crate::audit;
+use crate::report::counted;
 use crate::state_folder::state_folder;
 use crate::terminal::{self, printable, printable_lines};
 
@@ -45,8 +46,9 @@ fn verify(folder: PathBuf) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     terminal::print_line(&format!(
-        "{} records, the last is {}",
-        found.lines, found.last
+        "{}, the last is {}",
+        counted(usize::try_from(found.lines).unwrap_or(usize::MAX), "record"),
+        found.last
     ))?;
     Ok(ExitCode::SUCCESS)
 }
